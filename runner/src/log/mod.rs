@@ -1,0 +1,1 @@
+//! Step output: masking, timestamps, keeping and showing.

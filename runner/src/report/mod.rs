@@ -1,0 +1,1 @@
+//! Results: the run record, JUnit, the summary and progress.

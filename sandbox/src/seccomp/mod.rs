@@ -1,0 +1,1 @@
+//! The seccomp filter: a default-deny allow list compiled to BPF.

@@ -1,0 +1,1 @@
+//! End-to-end tests: the binary, driven as a user drives it.
