@@ -3,3 +3,5 @@
 //! One file per area; every function here is safe to call, checks its arguments, and returns
 //! [`std::io::Error`] with the kernel's errno. Nothing here decides anything.
 #![expect(unsafe_code, reason = "the one address of unsafe code")]
+
+pub(crate) mod seccomp;
