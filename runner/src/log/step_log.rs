@@ -1,0 +1,119 @@
+//! The output of one step: masked, then kept, then handed back for showing.
+//!
+//! This is what the executor's read loop calls. It is synchronous, and its memory is bounded by
+//! the size of the chunks that it is given.
+
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use super::{
+    index::Stream,
+    masker::{Ending, Masker},
+    needles::Needles,
+    recorder::{Kept, LogBudget, LogError, Recorder},
+};
+
+/// The log of one step while it runs.
+#[derive(Debug)]
+pub(crate) struct StepLog {
+    stdout: Masker,
+    stderr: Masker,
+    recorder: Recorder,
+    masked: Vec<u8>,
+}
+
+impl StepLog {
+    /// Creates the log at `path`, with `.idx` beside it; neither may exist.
+    pub(crate) fn create(
+        path: &Path,
+        needles: Arc<Needles>,
+        budget: Arc<LogBudget>,
+        now: SystemTime,
+    ) -> Result<Self, LogError> {
+        Ok(Self {
+            stdout: Masker::new(Arc::clone(&needles)),
+            stderr: Masker::new(needles),
+            recorder: Recorder::create(path, budget, now)?,
+            masked: Vec::new(),
+        })
+    }
+
+    /// Takes what was read from a stream at `now`; returns what of it may be shown.
+    pub(crate) fn output(
+        &mut self,
+        stream: Stream,
+        now: SystemTime,
+        chunk: &[u8],
+    ) -> Result<&[u8], LogError> {
+        self.masked.clear();
+        match stream {
+            Stream::Stdout => self.stdout.push(chunk, &mut self.masked),
+            Stream::Stderr => self.stderr.push(chunk, &mut self.masked),
+            Stream::Note => self.masked.extend_from_slice(chunk),
+        }
+        self.recorder.write(stream, now, &self.masked)?;
+        Ok(&self.masked)
+    }
+
+    /// Ends a stream; returns what had been held back of it and may be shown.
+    pub(crate) fn end(
+        &mut self,
+        stream: Stream,
+        now: SystemTime,
+        ending: Ending,
+    ) -> Result<&[u8], LogError> {
+        self.masked.clear();
+        match stream {
+            Stream::Stdout => self.stdout.finish(ending, &mut self.masked),
+            Stream::Stderr => self.stderr.finish(ending, &mut self.masked),
+            Stream::Note => {}
+        }
+        self.recorder.write(stream, now, &self.masked)?;
+        Ok(&self.masked)
+    }
+
+    /// Completes the files. A stream that was not ended before counts as cut.
+    pub(crate) fn finish(mut self, now: SystemTime) -> Result<Kept, LogError> {
+        self.end(Stream::Stdout, now, Ending::Cut)?;
+        self.end(Stream::Stderr, now, Ending::Cut)?;
+        self.recorder.finish(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::secret::Secret, *};
+
+    #[test]
+    fn what_is_kept_and_what_is_shown_are_masked_alike() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1-build.log");
+        let secret = Secret::new("TOKEN", "hunter22").unwrap();
+        let needles = Arc::new(Needles::new([&secret]).unwrap());
+        let now = SystemTime::now();
+        let mut log = StepLog::create(&path, needles, LogBudget::new(1000), now).unwrap();
+        let mut shown = Vec::new();
+        shown.extend_from_slice(log.output(Stream::Stdout, now, b"login hunt").unwrap());
+        // The other stream does not complete what this one began.
+        shown.extend_from_slice(log.output(Stream::Stderr, now, b"er22 or so\n").unwrap());
+        shown.extend_from_slice(log.output(Stream::Stdout, now, b"er22\nand hun").unwrap());
+        shown.extend_from_slice(log.end(Stream::Stdout, now, Ending::Closed).unwrap());
+        assert_eq!(shown, b"login er22 or so\n***\nand hun");
+        let kept = log.finish(now).unwrap();
+        let file = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(file, "login \ner22 or so\n***\nand hun");
+        assert_eq!(kept, Kept { path, bytes: 28, dropped: 0 });
+    }
+
+    #[test]
+    fn a_stream_that_was_not_ended_counts_as_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1-build.log");
+        let secret = Secret::new("TOKEN", "hunter22").unwrap();
+        let needles = Arc::new(Needles::new([&secret]).unwrap());
+        let now = SystemTime::now();
+        let mut log = StepLog::create(&path, needles, LogBudget::new(1000), now).unwrap();
+        log.output(Stream::Stderr, now, b"the token is hunter2").unwrap();
+        log.finish(now).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the token is ***");
+    }
+}
