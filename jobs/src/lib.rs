@@ -1,4 +1,26 @@
 //! The pipeline language and the life of a run: text in, diagnostics, plans and actions out.
 //!
 //! Nothing here reads a file, a clock or the network, so everything here is tested with tables.
+//!
+//! ```
+//! let mut sources = cofferdam_jobs::Sources::new();
+//! let file = sources.add("cofferdam.yml", b"jobs: { build: { step: [{ run: make }] } }");
+//! let parsed = cofferdam_jobs::parse(&sources, file);
+//! let shown = cofferdam_jobs::diagnostic::render::render_all(&parsed.diagnostics, &sources, false);
+//! assert!(shown.contains("did you mean `steps`?"));
+//! ```
 #![forbid(unsafe_code)]
+
+mod decode;
+pub mod diagnostic;
+pub mod expr;
+pub mod model;
+mod parse;
+pub mod source;
+mod suggest;
+mod yaml;
+
+pub use diagnostic::{Code, Diagnostic, Severity};
+pub use model::Pipeline;
+pub use parse::{Parsed, parse};
+pub use source::{FileId, Sources, Span, Spanned};

@@ -1,0 +1,18 @@
+//! The tree of a file to the typed model, with every fault of it at once.
+//!
+//! A value that cannot be read is reported and left out, so that the rest is still looked at. The
+//! lists of keys here are the language: what is not in them is refused with the nearest that is.
+
+mod decoder;
+mod files;
+mod image;
+mod job;
+mod limits;
+mod matrix;
+mod network;
+mod pipeline;
+mod scalars;
+mod service;
+mod step;
+
+pub(crate) use decoder::Decoder;

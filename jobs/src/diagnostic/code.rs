@@ -1,0 +1,104 @@
+//! The stable codes of all faults.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $summary:literal;)*) => {
+        /// The kind of a fault. A code keeps its meaning for ever; a fault that no longer exists
+        /// leaves a gap. 01xx: the text; 02xx: the shape; 03xx: names and the graph of jobs;
+        /// 04xx: expressions; 05xx: parameters and the plan. `W` marks warnings.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $summary] $name,)*
+        }
+
+        impl Code {
+            /// All codes, for documentation and for formats that list their rules.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as people see it, such as `E0101`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// What the code stands for, in one sentence.
+            pub fn summary(self) -> &'static str {
+                match self { $(Self::$name => $summary,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    FileTooLong = "E0101", "The file is longer than 1 MiB.";
+    NotText = "E0102", "The file is not UTF-8 text, or holds control characters.";
+    Syntax = "E0103", "The file is not YAML.";
+    TooDeep = "E0104", "Values are nested deeper than 64 levels.";
+    TooManyNodes = "E0105", "The file has more than 200 000 values.";
+    AliasBudget = "E0106", "The aliases expand to more than 200 000 values.";
+    DuplicateKey = "E0107", "A key is given twice in one mapping.";
+    UnknownTag = "E0108", "A YAML tag has no meaning here.";
+    ManyDocuments = "E0109", "The file holds more than one YAML document.";
+    BadKey = "E0110", "A key is not a short string.";
+    RecursiveAlias = "E0111", "An alias is part of its own value.";
+    BadMerge = "E0112", "The value of a merge key is not a mapping.";
+    Empty = "E0113", "The file is empty.";
+    TooManyFaults = "E0199", "There are more faults than are shown.";
+    UnknownKey = "E0201", "A key is not known here.";
+    WrongType = "E0202", "A value has the wrong type.";
+    MissingKey = "E0203", "A key that is needed is missing.";
+    BadValue = "E0204", "A value is not one of those allowed.";
+    BadQuantity = "E0205", "A size, a count, a duration or a rate cannot be read.";
+    Conflict = "E0206", "Two keys exclude each other.";
+    BadName = "E0301", "A name uses characters that are not allowed, or is too long.";
+    UnknownJob = "E0302", "A job that is named does not exist.";
+    NeedsCycle = "E0303", "Jobs need each other in a circle.";
+    UnknownStep = "E0304", "A step that is named does not exist or comes later.";
+    DuplicateName = "E0305", "A name is used twice.";
+    UnknownSecret = "E0306", "A secret is used that the pipeline does not declare.";
+    BadPath = "E0307", "A path leaves the place it must stay in.";
+    ExpressionSyntax = "E0401", "An expression cannot be read.";
+    ExpressionTooLarge = "E0402", "An expression is too long or too deep.";
+    UnknownContext = "E0403", "A context does not exist, or not in this place.";
+    UnknownProperty = "E0404", "A context has no value of this name.";
+    UnknownFunction = "E0405", "A function does not exist.";
+    WrongArguments = "E0406", "A function is given the wrong arguments.";
+    StatusOutsideIf = "E0407", "A status function is used outside `if`.";
+    SecretInCommand = "E0408", "A secret is put into the text of a command.";
+    EvaluationFailed = "E0409", "An expression has no value.";
+    UnknownParameter = "E0501", "A parameter is given that the pipeline does not declare.";
+    MissingParameter = "E0502", "A parameter without a default is not given.";
+    BadParameter = "E0503", "A parameter has a value that is not among its options.";
+    MatrixTooLarge = "E0504", "A matrix expands to more than 256 jobs.";
+    MatrixEmpty = "E0505", "A matrix expands to no job at all.";
+    UnknownJobSelected = "E0506", "The job to run does not exist.";
+    TooManyJobs = "E0507", "The pipeline expands to more than 10 000 jobs.";
+    ExceedsCapacity = "E0508", "A job asks for more than there is in all.";
+    Unsupported = "E0509", "This version cannot run what the key asks for.";
+    Injection = "W0601", "A value that the author does not control becomes part of a script.";
+    UnusedExclude = "W0602", "An `exclude` entry matches no combination of the matrix.";
+    RetryNever = "W0603", "A `retry` can never happen.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Code::ALL.len());
+        for code in codes {
+            let (kind, digits) = code.split_at(1);
+            assert!(matches!(kind, "E" | "W") && digits.len() == 4, "{code}");
+        }
+    }
+}

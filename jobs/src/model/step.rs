@@ -1,0 +1,57 @@
+//! A step of a job.
+
+use std::time::Duration;
+
+use super::{Env, Limits, Network, Ready, SecretUse};
+use crate::{
+    expr::{Condition, Template},
+    source::{Span, Spanned},
+};
+
+/// One command within a job's container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What `steps.ID` calls it.
+    pub id: Option<Spanned<String>>,
+    /// What people call it.
+    pub name: Option<Template>,
+    /// What it does.
+    pub command: Command,
+    /// Whether it runs.
+    pub condition: Option<Condition>,
+    /// Environment of its own.
+    pub env: Env,
+    /// The secrets that it sees beside the job's.
+    pub secrets: Vec<SecretUse>,
+    /// Where it starts.
+    pub workdir: Option<Template>,
+    /// What runs `run`.
+    pub shell: Option<Spanned<String>>,
+    /// Who its processes are.
+    pub user: Option<Template>,
+    /// Its wall time.
+    pub timeout: Option<Spanned<Duration>>,
+    /// The image that it runs in, on the same workspace and network.
+    pub image: Option<Template>,
+    /// What it may use, within what the job may.
+    pub limits: Limits,
+    /// What it can reach.
+    pub network: Option<Network>,
+    /// Whether it stays up while later steps run.
+    pub background: Option<Spanned<bool>>,
+    /// When a background step is up.
+    pub ready: Option<Ready>,
+    /// Whether its failure does not fail the job.
+    pub continue_on_error: Option<Spanned<bool>>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A script for the shell.
+    Run(Template),
+    /// A program and its arguments, without a shell.
+    Exec(Vec<Template>),
+}
