@@ -1,0 +1,229 @@
+//! The group of one instance, and making a container's group in it.
+
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    controller::{Controller, Directories, Home},
+    device, file,
+    group::Group,
+    hierarchy::{self, Hierarchy},
+    removal,
+    report::{self, Limit},
+    setting::{self, Setting, Version},
+};
+use crate::{
+    error::{Doing as _, Error, Result},
+    limits::Limits,
+    sys,
+};
+
+/// At most so many groups of steps exist at once below a container.
+const MOST_STEPS: &str = "64";
+
+/// The bandwidth of one block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoLimit {
+    /// Major number of the whole device, not of a partition.
+    pub major: u32,
+    /// Minor number of the whole device.
+    pub minor: u32,
+    /// Bytes per second read.
+    pub read: Option<u64>,
+    /// Bytes per second written.
+    pub write: Option<u64>,
+}
+
+/// Limits that only some containers have. One that the host cannot enforce fails the creation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// Bandwidth per block device.
+    pub io: Vec<IoLimit>,
+    /// The processors to run on, as the kernel lists them: `0-3,8`.
+    pub cpuset: Option<String>,
+}
+
+/// The groups of one running Cofferdam, below which its containers' groups are made.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    hierarchy: Hierarchy,
+    pub(super) directories: Directories,
+    /// Guards device nodes where there is no v1 `devices` controller.
+    device_program: Option<Arc<OwnedFd>>,
+}
+
+impl Instance {
+    pub(super) fn new(hierarchy: Hierarchy, directories: Directories) -> Self {
+        Self { hierarchy, directories, device_program: None }
+    }
+
+    pub(super) fn with_device_program(mut self, program: OwnedFd) -> Self {
+        self.device_program = Some(Arc::new(program));
+        self
+    }
+
+    /// The directories of this instance, for the journal; [`super::remove_groups`] removes them.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.directories.all().map(Path::to_owned).collect()
+    }
+
+    /// A container's group that was created before, perhaps by another process.
+    ///
+    /// # Errors
+    /// When the name is not made of letters, digits, `.`, `_` and `-`.
+    pub fn group(&self, container: &str) -> Result<Group> {
+        hierarchy::check_name(container)?;
+        Ok(Group::new(self.directories.child(container)))
+    }
+
+    /// Makes a container's group with its limits in force. What was made is removed again when
+    /// something fails.
+    ///
+    /// # Errors
+    /// When a limit cannot be set, with the controller and the remedy; when the group exists.
+    pub fn create(
+        &self,
+        container: &str,
+        limits: &Limits,
+        options: &GroupOptions,
+    ) -> Result<Group> {
+        if !options.io.is_empty() {
+            report::require(&self.hierarchy, Limit::Io)?;
+        }
+        if options.cpuset.is_some() {
+            report::require(&self.hierarchy, Limit::CpuSet)?;
+        }
+        let home = |controller| match self.directories.home(controller) {
+            Some(Home::V1(_)) => Version::V1,
+            _ if self.hierarchy.bases.v1(controller).is_some() => Version::V1,
+            _ => Version::V2,
+        };
+        let settings = setting::settings(limits, options, self.hierarchy.swaps, home)?;
+        let mut group = self.group(container)?;
+        let mut made = Vec::new();
+        let result = self.fill(&mut group, &settings, options, &mut made);
+        if let Err(error) = result {
+            for directory in made.iter().rev() {
+                // The first error counts; what stays is removed with the instance.
+                removal::remove_directory(directory).ok();
+            }
+            return Err(error);
+        }
+        Ok(group)
+    }
+
+    fn fill(
+        &self,
+        group: &mut Group,
+        settings: &[Setting],
+        options: &GroupOptions,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<()> {
+        if options.cpuset.is_some() {
+            self.add_cpuset(group)?;
+        }
+        for directory in group.directories.all() {
+            std::fs::create_dir(directory)
+                .system(|| format!("make the control group `{}`", directory.display()))?;
+            made.push(directory.to_owned());
+        }
+        if let Some(directory) = group.directories.v1(Controller::CpuSet)
+            && options.cpuset.is_some()
+        {
+            copy_memory_nodes(directory)?;
+        }
+        for setting in settings {
+            apply(&group.directories, setting)?;
+        }
+        if let Some(directory) = group.directories.v1(Controller::Devices) {
+            file::write(&directory.join("devices.deny"), "a")?;
+            for line in device::lines() {
+                file::write(&directory.join("devices.allow"), &line)?;
+            }
+        }
+        if let Some(directory) = group.directories.v2() {
+            file::write(&directory.join("cgroup.max.depth"), "1")?;
+            file::write(&directory.join("cgroup.max.descendants"), MOST_STEPS)?;
+            if let Some(program) = &self.device_program {
+                File::open(directory)
+                    .and_then(|group| sys::bpf::attach_device_program(group, program.as_ref()))
+                    .system(|| format!("attach the device program to `{}`", directory.display()))
+                    .map_err(|error| error.remedy(device::BPF_REMEDY))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Extends a group to the cpuset controller, which most containers do without.
+    fn add_cpuset(&self, group: &mut Group) -> Result<()> {
+        let bases = &self.hierarchy.bases;
+        match bases.home(Controller::CpuSet) {
+            Some(Home::V2(base)) => {
+                let wanted = [Controller::CpuSet].into();
+                hierarchy::enable(base, &wanted)?;
+                self.directories.v2().map_or(Ok(()), |own| hierarchy::enable(own, &wanted))
+            }
+            Some(Home::V1(base)) => {
+                let named = self.directories.all().next().and_then(Path::file_name);
+                let container = group.directories.all().next().and_then(Path::file_name);
+                let (Some(named), Some(container)) = (named, container) else { return Ok(()) };
+                let own = base.join(named);
+                let together = group.directories.v1(Controller::CpuSet).is_some();
+                if !together {
+                    hierarchy::make_directory(&own)?;
+                    let controllers = [Controller::CpuSet].into();
+                    group.directories.v1.push((controllers, own.join(container)));
+                }
+                copy_memory_nodes(&own)?;
+                let processors = file::read(&base.join("cpuset.cpus"))?;
+                file::write(&own.join("cpuset.cpus"), processors.trim())
+            }
+            None => report::require(&self.hierarchy, Limit::CpuSet),
+        }
+    }
+}
+
+/// A new v1 cpuset has no memory nodes and takes no process before it has some.
+fn copy_memory_nodes(directory: &Path) -> Result<()> {
+    let Some(parent) = directory.parent() else { return Ok(()) };
+    let nodes = file::read(&parent.join("cpuset.mems"))?;
+    file::write(&directory.join("cpuset.mems"), nodes.trim())
+}
+
+fn apply(directories: &Directories, setting: &Setting) -> Result<()> {
+    let Some(Home::V1(directory) | Home::V2(directory)) = directories.home(setting.controller)
+    else {
+        return Err(Error::system(
+            format!("enforce the limit `{}`", setting.limit),
+            format!("the group has no `{}` controller", setting.controller),
+        ));
+    };
+    let path = directory.join(setting.file);
+    match file::try_write(&path, &setting.value) {
+        Err(error) if setting.dispensable && is_absent(&error) => Ok(()),
+        result => result
+            .system(|| {
+                format!(
+                    "enforce the limit `{}`: write `{}` to `{}`",
+                    setting.limit,
+                    setting.value,
+                    path.display()
+                )
+            })
+            .map_err(|error| {
+                error.remedy(format!(
+                    "check that the kernel has the `{}` controller with `{}`, and the value",
+                    setting.controller, setting.file
+                ))
+            }),
+    }
+}
+
+/// No such file, or one that the kernel kept without a function (`ENOTSUPP`, 524, is its own).
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP | 524))
+}

@@ -1,0 +1,312 @@
+//! What this host offers, where our groups go, and the group of one instance.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{AccessFlags, Pid, eaccess, geteuid};
+
+use super::{
+    base::{self, Candidate},
+    controller::{Controller, Controllers, Directories, Home},
+    create::Instance,
+    device, file,
+    layout::{self, Layout, Tree},
+    removal,
+    report::{self, Finding, Limit},
+};
+use crate::{
+    error::{Doing as _, Error, Result},
+    sys,
+};
+
+/// The leaf into which our own processes move where they would be in the way.
+const SUPERVISOR: &str = "cofferdam-supervisor";
+
+/// What every container needs.
+const NEEDED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
+
+/// What is taken along on v1 where it is there.
+const WANTED_V1: [Controller; 6] = [
+    Controller::Cpu,
+    Controller::CpuAcct,
+    Controller::Devices,
+    Controller::Io,
+    Controller::Memory,
+    Controller::Pids,
+];
+
+/// The control groups of this host, as this process can use them. Detecting changes nothing.
+#[derive(Clone, Debug)]
+pub struct Hierarchy {
+    /// The groups below which ours are made.
+    pub(super) bases: Directories,
+    /// What the whole unified hierarchy has, delegated or not.
+    pub(super) unified: Controllers,
+    /// Whether the processes of `ours` sit in the base and must move into a leaf.
+    moves: bool,
+    ours: Vec<i32>,
+    /// Whether the host has swap space in use.
+    pub(super) swaps: bool,
+    /// Whether device nodes can be made here at all.
+    pub(super) privileged: bool,
+}
+
+impl Hierarchy {
+    /// Looks at the host. `ours` are processes besides the caller that belong to this instance and
+    /// may be moved into a leaf group together with it.
+    ///
+    /// # Errors
+    /// When `/proc` or the cgroup file systems cannot be read. A hierarchy that is missing is no
+    /// error here; [`Hierarchy::report`] says what cannot be enforced.
+    pub fn detect(ours: &[Pid]) -> Result<Self> {
+        let read = |path: &str| std::fs::read_to_string(path).system(|| format!("read `{path}`"));
+        let layout = layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let swaps = file::read_optional(Path::new("/proc/swaps"))?.unwrap_or_default();
+        let whole = read("/proc/self/uid_map")?;
+        let whole = whole.split_whitespace().eq(["0", "0", "4294967295"]);
+        let mut ours: Vec<i32> = ours.iter().map(|pid| pid.as_raw()).collect();
+        ours.push(Pid::this().as_raw());
+        let mut hierarchy = Self {
+            bases: Directories::default(),
+            unified: Controllers::new(),
+            moves: false,
+            ours,
+            swaps: swaps.lines().count() > 1,
+            privileged: whole && geteuid().is_root(),
+        };
+        hierarchy.find_bases(layout)?;
+        Ok(hierarchy)
+    }
+
+    fn find_bases(&mut self, layout: Layout) -> Result<()> {
+        let Layout { v1, v2 } = layout;
+        let bound: Controllers =
+            v1.iter().flat_map(|tree| tree.controllers.iter().copied()).collect();
+        self.bases.v1 = v1.into_iter().map(|tree| (tree.controllers, tree.own)).collect();
+        let Some(tree) = v2 else { return Ok(()) };
+        let needed = NEEDED.into_iter().filter(|one| !bound.contains(one)).collect();
+        let mut candidates = Vec::new();
+        let mut directories = Vec::new();
+        for directory in tree.own.ancestors().take_while(|path| path.starts_with(&tree.mount)) {
+            candidates.push(self.candidate(directory, &tree)?);
+            directories.push(directory.to_owned());
+        }
+        self.unified = candidates.last().map(|top| top.controllers.clone()).unwrap_or_default();
+        let Some(index) = base::choose(&candidates, &needed) else { return Ok(()) };
+        let (Some(candidate), Some(directory)) = (candidates.get(index), directories.get(index))
+        else {
+            return Ok(());
+        };
+        self.moves = index == 0 && !candidate.root && !needed.is_empty();
+        self.bases.v2 = Some((candidate.controllers.clone(), directory.clone()));
+        Ok(())
+    }
+
+    fn candidate(&self, directory: &Path, tree: &Tree) -> Result<Candidate> {
+        let controllers = file::read(&directory.join("cgroup.controllers"))?;
+        let processes = file::processes(directory)?;
+        Ok(Candidate {
+            writable: writable(directory)
+                && writable(&directory.join("cgroup.procs"))
+                && writable(&directory.join("cgroup.subtree_control")),
+            delegated: sys::cgroup::is_delegated(directory),
+            root: directory == tree.mount && !directory.join("cgroup.type").exists(),
+            strangers: processes.iter().any(|process| !self.ours.contains(process)),
+            controllers: controllers.split_whitespace().filter_map(Controller::parse).collect(),
+        })
+    }
+
+    /// Makes the groups of this instance, with the controllers handed down to it. Where the
+    /// caller sits in the group that holds them, it moves into a leaf first; [`Hierarchy::leave`]
+    /// undoes that.
+    ///
+    /// # Errors
+    /// When a needed controller cannot be had, with the remedy.
+    pub fn prepare(&self, instance: &str) -> Result<Instance> {
+        for limit in [Limit::Memory, Limit::Swap, Limit::Pids, Limit::Cpu, Limit::Devices] {
+            report::require(self, limit)?;
+        }
+        if self.moves
+            && let Some(base) = self.bases.v2()
+        {
+            let leaf = base.join(SUPERVISOR);
+            make_directory(&leaf)?;
+            move_processes(base, &leaf)?;
+        }
+        if let Some((controllers, base)) = &self.bases.v2 {
+            enable(base, &wanted_v2(controllers))?;
+        }
+        let prepared = self.instance(instance)?;
+        for directory in prepared.directories.all() {
+            if let Err(error) = make_directory(directory) {
+                // Those that were made are empty; what stays is found by the instance's name.
+                self.remove_instance(instance).ok();
+                return Err(error);
+            }
+        }
+        if let Some((controllers, directory)) = &prepared.directories.v2 {
+            enable(directory, &wanted_v2(controllers))?;
+        }
+        if self.bases.v1(Controller::Devices).is_none() && self.privileged {
+            let program = sys::bpf::load_device_program(&device::program())
+                .system(|| "load the BPF program that guards device nodes")
+                .map_err(|error| error.remedy(device::BPF_REMEDY))?;
+            return Ok(prepared.with_device_program(program));
+        }
+        Ok(prepared)
+    }
+
+    /// The groups of an instance that was prepared before, perhaps by another process.
+    ///
+    /// # Errors
+    /// When the name is not made of letters, digits, `.`, `_` and `-`.
+    pub fn instance(&self, instance: &str) -> Result<Instance> {
+        let name = instance_directory(instance)?;
+        let mut directories = self.bases.child(&name).limited_to(&WANTED_V1);
+        if let Some((controllers, _)) = &mut directories.v2 {
+            // A controller that is bound on v1 shows in neither list, so nothing is taken twice.
+            controllers.retain(|one| self.bases.v1(*one).is_none());
+        }
+        Ok(Instance::new(self.clone(), directories))
+    }
+
+    /// Kills everything in the groups of an instance and removes them. Does nothing where there
+    /// are none.
+    ///
+    /// # Errors
+    /// When a process does not die within some seconds, or a group cannot be removed.
+    pub fn remove_instance(&self, instance: &str) -> Result<()> {
+        let name = instance_directory(instance)?;
+        let groups: Vec<PathBuf> = self.bases.all().map(|base| base.join(&name)).collect();
+        removal::remove_groups(&groups)
+    }
+
+    /// Takes the caller back to the group it came from, when [`Hierarchy::prepare`] moved it, and
+    /// removes the leaf. Other instances may still be there: then nothing changes.
+    ///
+    /// # Errors
+    /// When the processes cannot be moved back.
+    pub fn leave(&self) -> Result<()> {
+        let Some((controllers, base)) = self.bases.v2.as_ref().filter(|_| self.moves) else {
+            return Ok(());
+        };
+        let leaf = base.join(SUPERVISOR);
+        let others = file::children(base).system(|| format!("list `{}`", base.display()))?;
+        if others.iter().any(|other| *other != leaf) || !leaf.exists() {
+            return Ok(());
+        }
+        let disabled = words(&wanted_v2(controllers), '-');
+        file::write(&base.join("cgroup.subtree_control"), &disabled)?;
+        move_processes(&leaf, base)?;
+        removal::remove_directory(&leaf)
+    }
+
+    /// The instances that have groups here, dead or alive.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn instances(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for base in self.bases.all() {
+            for child in file::children(base).system(|| format!("list `{}`", base.display()))? {
+                let name = child.file_name().and_then(|name| name.to_str());
+                if let Some(instance) = name.and_then(|name| name.strip_prefix("cofferdam-"))
+                    && child.file_name() != Some(SUPERVISOR.as_ref())
+                {
+                    names.push(instance.to_owned());
+                }
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// What can be enforced here, limit by limit, and how.
+    pub fn report(&self) -> Vec<Finding> {
+        Limit::ALL.iter().map(|limit| report::find(self, *limit)).collect()
+    }
+
+    /// Whether groups can be made at the home of a controller.
+    pub(super) fn can_write(&self, home: Home<'_>) -> bool {
+        match home {
+            Home::V1(directory) | Home::V2(directory) => writable(directory),
+        }
+    }
+}
+
+fn instance_directory(instance: &str) -> Result<String> {
+    check_name(instance)?;
+    Ok(format!("cofferdam-{instance}"))
+}
+
+/// Refuses a name that is no single, plain path component.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=128).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::system(
+        format!("make a control group named `{}`", name.escape_debug()),
+        "a name has 1 to 128 letters, digits, `.`, `_` and `-`, and does not start with a dot",
+    ))
+}
+
+/// The controllers that groups with several levels hand down: needed ones and those that measure.
+pub(super) fn wanted_v2(available: &Controllers) -> Controllers {
+    let wanted = [Controller::Cpu, Controller::Io, Controller::Memory, Controller::Pids];
+    wanted.into_iter().filter(|one| available.contains(one)).collect()
+}
+
+fn words(controllers: &Controllers, sign: char) -> String {
+    let words: Vec<String> = controllers.iter().map(|one| format!("{sign}{one}")).collect();
+    words.join(" ")
+}
+
+/// Hands `controllers` to the children of a group; those that they have already stay as they are,
+/// because each change waits for all processors.
+pub(super) fn enable(directory: &Path, controllers: &Controllers) -> Result<()> {
+    let path = directory.join("cgroup.subtree_control");
+    let enabled = file::read(&path)?;
+    let enabled: Controllers = enabled.split_whitespace().filter_map(Controller::parse).collect();
+    let missing: Controllers = controllers.difference(&enabled).copied().collect();
+    if missing.is_empty() { Ok(()) } else { file::write(&path, &words(&missing, '+')) }
+}
+
+/// Moves every process of one group into another of the same hierarchy.
+pub(super) fn move_processes(from: &Path, to: &Path) -> Result<()> {
+    // A process may fork while it is being moved, so the list is read again until it is empty.
+    for _ in 0..64 {
+        let processes = file::processes(from)?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        for process in processes {
+            match file::try_write(&to.join("cgroup.procs"), &process.to_string()) {
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => {
+                    result.system(|| format!("move process {process} to `{}`", to.display()))?;
+                }
+            }
+        }
+    }
+    Err(Error::system(
+        format!("empty the control group `{}`", from.display()),
+        "processes keep appearing in it",
+    ))
+}
+
+/// Makes a group's directory; one that is there already is fine.
+pub(super) fn make_directory(directory: &Path) -> Result<()> {
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.system(|| format!("make the control group `{}`", directory.display())),
+    }
+}
+
+fn writable(path: &Path) -> bool {
+    eaccess(path, AccessFlags::W_OK).is_ok()
+}
