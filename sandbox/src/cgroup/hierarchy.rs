@@ -44,8 +44,8 @@ pub struct Hierarchy {
     pub(super) bases: Directories,
     /// What the whole unified hierarchy has, delegated or not.
     pub(super) unified: Controllers,
-    /// Whether the processes of `ours` sit in the base and must move into a leaf.
-    moves: bool,
+    /// Where the processes of `ours` go, or are already, when the base must hold no process.
+    leaf: Option<PathBuf>,
     ours: Vec<i32>,
     /// Whether the host has swap space in use.
     pub(super) swaps: bool,
@@ -71,7 +71,7 @@ impl Hierarchy {
         let mut hierarchy = Self {
             bases: Directories::default(),
             unified: Controllers::new(),
-            moves: false,
+            leaf: None,
             ours,
             swaps: swaps.lines().count() > 1,
             privileged: whole && geteuid().is_root(),
@@ -89,7 +89,10 @@ impl Hierarchy {
         let needed = NEEDED.into_iter().filter(|one| !bound.contains(one)).collect();
         let mut candidates = Vec::new();
         let mut directories = Vec::new();
-        for directory in tree.own.ancestors().take_while(|path| path.starts_with(&tree.mount)) {
+        // In the leaf of an instance that is or was here: its base is the group above.
+        let in_leaf = tree.own.file_name() == Some(SUPERVISOR.as_ref());
+        let own = tree.own.ancestors().skip(usize::from(in_leaf));
+        for directory in own.take_while(|path| path.starts_with(&tree.mount)) {
             candidates.push(self.candidate(directory, &tree)?);
             directories.push(directory.to_owned());
         }
@@ -99,7 +102,9 @@ impl Hierarchy {
         else {
             return Ok(());
         };
-        self.moves = index == 0 && !candidate.root && !needed.is_empty();
+        if index == 0 && !needed.is_empty() && (in_leaf || !candidate.root) {
+            self.leaf = Some(directory.join(SUPERVISOR));
+        }
         self.bases.v2 = Some((candidate.controllers.clone(), directory.clone()));
         Ok(())
     }
@@ -128,12 +133,9 @@ impl Hierarchy {
         for limit in [Limit::Memory, Limit::Swap, Limit::Pids, Limit::Cpu, Limit::Devices] {
             report::require(self, limit)?;
         }
-        if self.moves
-            && let Some(base) = self.bases.v2()
-        {
-            let leaf = base.join(SUPERVISOR);
-            make_directory(&leaf)?;
-            move_processes(base, &leaf)?;
+        if let (Some(leaf), Some(base)) = (&self.leaf, self.bases.v2()) {
+            make_directory(leaf)?;
+            move_processes(base, leaf)?;
         }
         if let Some((controllers, base)) = &self.bases.v2 {
             enable(base, &wanted_v2(controllers))?;
@@ -184,23 +186,27 @@ impl Hierarchy {
     }
 
     /// Takes the caller back to the group it came from, when [`Hierarchy::prepare`] moved it, and
-    /// removes the leaf. Other instances may still be there: then nothing changes.
+    /// removes the leaf. Nothing changes as long as other instances are there.
     ///
     /// # Errors
     /// When the processes cannot be moved back.
     pub fn leave(&self) -> Result<()> {
-        let Some((controllers, base)) = self.bases.v2.as_ref().filter(|_| self.moves) else {
+        let (Some(leaf), Some((controllers, base))) = (&self.leaf, &self.bases.v2) else {
             return Ok(());
         };
-        let leaf = base.join(SUPERVISOR);
+        if !leaf.exists() {
+            return Ok(());
+        }
         let others = file::children(base).system(|| format!("list `{}`", base.display()))?;
-        if others.iter().any(|other| *other != leaf) || !leaf.exists() {
+        let strangers = |process: &i32| !self.ours.contains(process);
+        if others.iter().any(|other| other != leaf) || file::processes(leaf)?.iter().any(strangers)
+        {
             return Ok(());
         }
         let disabled = words(&wanted_v2(controllers), '-');
         file::write(&base.join("cgroup.subtree_control"), &disabled)?;
-        move_processes(&leaf, base)?;
-        removal::remove_directory(&leaf)
+        move_processes(leaf, base)?;
+        removal::remove_directory(leaf)
     }
 
     /// The instances that have groups here, dead or alive.
@@ -227,6 +233,17 @@ impl Hierarchy {
     /// What can be enforced here, limit by limit, and how.
     pub fn report(&self) -> Vec<Finding> {
         Limit::ALL.iter().map(|limit| report::find(self, *limit)).collect()
+    }
+
+    /// As if the caller were process `own`, alone in a group that was delegated to it.
+    #[cfg(test)]
+    pub(super) fn in_delegated(mut self, directory: &Path, own: i32) -> Self {
+        self.ours = vec![own];
+        self.leaf = Some(directory.join(SUPERVISOR));
+        if let Some((_, base)) = &mut self.bases.v2 {
+            directory.clone_into(base);
+        }
+        self
     }
 
     /// Whether groups can be made at the home of a controller.

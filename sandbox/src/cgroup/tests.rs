@@ -17,6 +17,11 @@ use crate::{limits::Limits, sys};
 
 const MIB: u64 = 1 << 20;
 
+/// Says that a test cannot run here, past the test harness, which keeps what a passing test prints.
+fn not_run(test: &str, reason: &str) {
+    writeln!(std::io::stderr(), "NOT RUN on this host: {test}: {reason}").unwrap();
+}
+
 /// An instance of one test; its groups are removed with it.
 struct Scene {
     hierarchy: Hierarchy,
@@ -32,7 +37,7 @@ impl Scene {
             if let Enforcement::Missing { reason, .. } = finding.enforcement
                 && !finding.limit.is_optional()
             {
-                eprintln!("SKIPPED {test}: `{}`: {reason}", finding.limit);
+                not_run(test, &format!("`{}`: {reason}", finding.limit));
                 return None;
             }
         }
@@ -153,7 +158,8 @@ fn memory_is_limited() {
         let usage = group.usage().unwrap();
         assert!(usage.oom_kills >= 1, "{usage:?}");
         let peak = usage.memory_peak.unwrap();
-        assert!((24 * MIB..=32 * MIB).contains(&peak), "{usage:?}");
+        // A dying process may still take some pages beyond the limit.
+        assert!((24 * MIB..=34 * MIB).contains(&peak), "{usage:?}");
         assert!(usage.memory_current.unwrap() <= peak, "{usage:?}");
     }
 }
@@ -233,7 +239,7 @@ fn frozen_processes_stand_still_and_can_be_killed() {
     let Some(scene) = Scene::new(test) else { return };
     let group = scene.create(&Limits::default());
     if scene.hierarchy.bases.v2().is_none() {
-        eprintln!("SKIPPED {test}: no unified hierarchy");
+        not_run(test, "no unified hierarchy");
         assert!(group.freeze(true).is_err());
         return;
     }
@@ -268,7 +274,7 @@ exit 0";
 fn device_nodes_are_guarded() {
     let Some(scene) = Scene::new("device_nodes_are_guarded") else { return };
     if !scene.hierarchy.privileged {
-        eprintln!("SKIPPED device_nodes_are_guarded: only root can make or open device nodes");
+        not_run("device_nodes_are_guarded", "only root can make or open device nodes");
         return;
     }
     let group = scene.create(&Limits::default());
@@ -283,11 +289,11 @@ fn the_kernel_takes_the_device_program() {
     let test = "the_kernel_takes_the_device_program";
     let Some(scene) = Scene::new(test) else { return };
     let Some(directory) = scene.instance.directories.v2() else {
-        eprintln!("SKIPPED {test}: no unified hierarchy");
+        not_run(test, "no unified hierarchy");
         return;
     };
     if !scene.hierarchy.privileged {
-        eprintln!("SKIPPED {test}: needs root");
+        not_run(test, "needs root");
         return;
     }
     let directory = directory.join("program");
@@ -349,7 +355,7 @@ fn processors_can_be_chosen() {
                     && matches!(finding.enforcement, Enforcement::Missing { .. })
             });
             assert!(missing, "{error}: {:?}", std::error::Error::source(&error));
-            eprintln!("SKIPPED processors_can_be_chosen: no cpuset controller");
+            not_run("processors_can_be_chosen", "no cpuset controller");
         }
     }
     let options = GroupOptions { cpuset: Some("no".to_owned()), ..GroupOptions::default() };
@@ -408,4 +414,45 @@ fn only_control_groups_are_removed() {
     assert!(error.doing().starts_with("remove the control group"), "{error}");
     assert!(directory.path().exists());
     remove_groups(&[directory.path().join("missing")]).unwrap();
+}
+
+/// A process that has a delegated group to itself: it makes room and comes back.
+#[test]
+fn the_supervisor_moves_into_a_leaf_and_back() {
+    let test = "the_supervisor_moves_into_a_leaf_and_back";
+    let Some(scene) = Scene::new(test) else { return };
+    let Some(directory) = scene.instance.directories.v2().filter(|_| {
+        scene
+            .hierarchy
+            .bases
+            .home(controller::Controller::Memory)
+            .is_some_and(|home| matches!(home, controller::Home::V2(_)))
+    }) else {
+        not_run(test, "the memory controller is not in the unified hierarchy");
+        return;
+    };
+    // This process stands for the one that owns the group: another process can be moved, the
+    // test's own would take all tests along.
+    let own = directory.join("scope");
+    std::fs::create_dir(&own).unwrap();
+    let mut child = shell("read -r go");
+    let number = i32::try_from(child.id()).unwrap();
+    file::write(&own.join("cgroup.procs"), &number.to_string()).unwrap();
+    let hierarchy = scene.hierarchy.clone().in_delegated(&own, number);
+    for _ in 0..2 {
+        let instance = hierarchy.prepare("inner").unwrap();
+        assert_eq!(file::processes(&own).unwrap(), []);
+        assert_eq!(file::processes(&own.join("cofferdam-supervisor")).unwrap(), [number]);
+        hierarchy.leave().unwrap();
+        assert_eq!(file::processes(&own).unwrap(), [], "left although an instance is there");
+        let group = instance.create("c", &Limits::default(), &GroupOptions::default()).unwrap();
+        assert!(group.directories.v2().unwrap().join("memory.max").exists());
+        assert_eq!(hierarchy.instances().unwrap(), ["inner"]);
+        hierarchy.remove_instance("inner").unwrap();
+        hierarchy.leave().unwrap();
+        assert_eq!(file::processes(&own).unwrap(), [number]);
+        assert!(file::children(&own).unwrap().is_empty());
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
