@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod error;
 pub mod image;
 pub mod limits;
+mod removal;
 pub mod seccomp;
 mod sys;
 

@@ -1,1 +1,29 @@
 //! Images: references, the store, import and unpacking.
+//!
+//! Everything an image consists of is hostile until it is unpacked: documents, archives, names.
+//! [`Store`] is the way in; an [`Image`] is what a container starts from.
+
+mod archive;
+mod compression;
+mod config;
+mod digest;
+mod host;
+mod import;
+mod limits;
+mod open;
+mod platform;
+mod problem;
+mod reference;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use config::ImageConfig;
+pub use digest::{Algorithm, Digest, InvalidDigest};
+pub use import::{ImportOptions, Progress};
+pub use limits::ImportLimits;
+pub use open::{HostMount, Image};
+pub use reference::{InvalidReference, Reference};
+pub use store::{ImageSummary, LayerDir, Removed, Store};

@@ -4,6 +4,7 @@
 //! [`std::io::Error`] with the kernel's errno. Nothing here decides anything.
 #![expect(unsafe_code, reason = "the one address of unsafe code")]
 
+pub(crate) mod beneath;
 pub(crate) mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod seccomp;

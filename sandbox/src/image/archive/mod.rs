@@ -1,0 +1,15 @@
+//! Reading tar archives that may be hostile: old, ustar, PAX and GNU formats, sparse files.
+//!
+//! Two parsers that read one archive differently are a weapon (CVE-2025-62518), so whatever is
+//! ambiguous is refused and not guessed. Only the header layout comes from the `tar` crate; its
+//! iterator takes no bound for extended headers and its raw mode does not know PAX sizes.
+
+mod number;
+mod path;
+mod pax;
+mod reader;
+mod sparse;
+
+pub(crate) use path::EntryPath;
+pub(crate) use reader::{Archive, Entry, Kind, Skip};
+pub(crate) use sparse::SparseMap;

@@ -1,0 +1,403 @@
+//! The stream of entries: headers, their extensions, and the data between them.
+
+use std::io::{self, Read};
+
+use tar::{EntryType, Header};
+
+use super::{
+    EntryPath, SparseMap, number,
+    pax::{self, Extensions},
+    sparse,
+};
+use crate::image::{limits::ImportLimits, problem::Problem};
+
+const BLOCK: u64 = 512;
+
+/// A reader that may have a faster way to skip than reading.
+pub(crate) trait Skip: Read + Sized {
+    /// Passes over exactly `count` bytes; it is an error if the input ends before.
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        let copied = io::copy(&mut self.by_ref().take(count), &mut io::sink())?;
+        if copied == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// An archive being read; as a [`Read`], it yields the data of the current entry.
+#[derive(Debug)]
+pub(crate) struct Archive<'a, R> {
+    input: R,
+    limits: &'a ImportLimits,
+    /// Bytes consumed so far: where the archive is damaged, if it is.
+    at: u64,
+    /// Bytes of the current entry's data that are still to come, and the padding after them.
+    data: u64,
+    padding: u64,
+    ended: bool,
+}
+
+/// What one entry says; nothing of it has been acted upon.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) path: EntryPath,
+    pub(crate) kind: Kind,
+    /// Permission bits with set-user-id, set-group-id and sticky.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Seconds and nanoseconds since 1970.
+    pub(crate) mtime: (i64, u32),
+    /// Bytes of data in the archive.
+    pub(crate) size: u64,
+    /// Where that data lies in a sparse file.
+    pub(crate) sparse: Option<SparseMap>,
+    /// Extended attributes by full name, as the archive has them.
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What an entry is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    /// The target is any text; it is never followed here.
+    Symlink(Vec<u8>),
+    /// The target is the path of another entry.
+    HardLink(EntryPath),
+    Fifo,
+    /// A character or block device.
+    Device,
+    /// A GNU volume label, which is no file.
+    Label,
+}
+
+/// What the extension headers before an entry said about it.
+#[derive(Debug, Default)]
+struct Pending {
+    extensions: Option<Extensions>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+impl<'a, R: Skip> Archive<'a, R> {
+    pub(crate) fn new(input: R, limits: &'a ImportLimits) -> Self {
+        Self { input, limits, at: 0, data: 0, padding: 0, ended: false }
+    }
+
+    /// Bytes consumed so far. After [`Self::next`], where the entry's data begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The input, after the end of the archive or before.
+    pub(crate) fn into_inner(self) -> R {
+        self.input
+    }
+
+    /// The next entry, whether or not the data of the one before was read.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Problem> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.skip(self.data.saturating_add(self.padding))?;
+        (self.data, self.padding) = (0, 0);
+        let mut pending = Pending::default();
+        loop {
+            let Some(header) = self.header()? else {
+                self.ended = true;
+                if pending.is_some() {
+                    return Err(self.damaged("it ends between the parts of a header"));
+                }
+                return Ok(None);
+            };
+            match header.entry_type() {
+                EntryType::XHeader => {
+                    let data = self.extension(&header, self.limits.extension)?;
+                    let parsed = Extensions::parse(&data).map_err(|why| self.damaged(why))?;
+                    if pending.extensions.replace(parsed).is_some() {
+                        return Err(self.damaged("two extended headers for one entry"));
+                    }
+                }
+                EntryType::XGlobalHeader => {
+                    let data = self.extension(&header, self.limits.extension)?;
+                    pax::check_global(&data).map_err(|why| self.damaged(why))?;
+                }
+                EntryType::GNULongName => {
+                    let name = self.long_name(&header)?;
+                    if pending.long_name.replace(name).is_some() {
+                        return Err(self.damaged("two long names for one entry"));
+                    }
+                }
+                EntryType::GNULongLink => {
+                    let name = self.long_name(&header)?;
+                    if pending.long_link.replace(name).is_some() {
+                        return Err(self.damaged("two long link targets for one entry"));
+                    }
+                }
+                _ => return self.entry(&header, pending).map(Some),
+            }
+        }
+    }
+
+    /// Reads and checks one header block; `None` at the end of the archive.
+    fn header(&mut self) -> Result<Option<Header>, Problem> {
+        let Some(block) = self.block()? else { return Ok(None) };
+        if block.iter().all(|byte| *byte == 0) {
+            // Two zero blocks end an archive; some writers leave out one or both.
+            return match self.block()? {
+                Some(next) if next.iter().any(|byte| *byte != 0) => {
+                    Err(self.damaged("a lone block of zeros stands between entries"))
+                }
+                _ => Ok(None),
+            };
+        }
+        let mut header = Header::new_old();
+        *header.as_mut_bytes() = block;
+        let sum = block
+            .iter()
+            .enumerate()
+            .map(|(index, byte)| if (148..156).contains(&index) { 32 } else { u64::from(*byte) })
+            .sum::<u64>();
+        if number::unsigned(&header.as_old().cksum) != Some(sum) {
+            return Err(self.damaged("the checksum of a header is wrong"));
+        }
+        Ok(Some(header))
+    }
+
+    fn entry(&mut self, header: &Header, pending: Pending) -> Result<Entry, Problem> {
+        let Pending { extensions, long_name, long_link } = pending;
+        let mut extensions = extensions.unwrap_or_default();
+        if extensions.path.is_some() && long_name.is_some()
+            || extensions.link.is_some() && long_link.is_some()
+        {
+            return Err(self.damaged("an entry has both a PAX and a GNU long name"));
+        }
+        let name = extensions.sparse.name.take();
+        let name = name.or_else(|| extensions.path.take()).or(long_name);
+        let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let path = EntryPath::parse(&name, self.limits)?;
+        let field = |what: &str, value: Option<u64>| {
+            value.ok_or_else(|| {
+                Problem::refused(&name, format!("its {what} is no number that fits"))
+            })
+        };
+
+        let old = header.as_old();
+        let mut size = match extensions.size {
+            Some(size) => size,
+            None => field("size", number::unsigned(&old.size))?,
+        };
+        let link = extensions.link.take().or(long_link);
+        let link =
+            || link.unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
+        let kind = match header.entry_type() {
+            EntryType::Regular if name.ends_with(b"/") => Kind::Directory,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink(self.symlink_target(&name, link())?),
+            EntryType::Link => Kind::HardLink(EntryPath::parse(&link(), self.limits)?),
+            EntryType::Fifo => Kind::Fifo,
+            EntryType::Char | EntryType::Block => Kind::Device,
+            other if other.as_byte() == b'V' => Kind::Label,
+            other => {
+                let why = format!("its type `{}` is unknown", other.as_byte().escape_ascii());
+                return Err(Problem::refused(&name, why));
+            }
+        };
+        if kind != Kind::File && size != 0 {
+            return Err(Problem::refused(
+                &name,
+                format!(
+                    "it is no file and yet has {size} bytes of data, which readers disagree about"
+                ),
+            ));
+        }
+
+        let gnu_map = match header.entry_type() {
+            EntryType::GNUSparse => Some(self.gnu_sparse(header, size)?),
+            _ => None,
+        };
+        self.data = size;
+        self.padding = size.next_multiple_of(BLOCK).saturating_sub(size);
+        let sparse = match gnu_map {
+            Some(map) => Some(map),
+            None => self.pax_sparse(&extensions, &kind, &mut size)?,
+        };
+
+        let id = |what: &str, pax: Option<u64>, old: &[u8]| {
+            let id = field(what, pax.or_else(|| number::unsigned(old)))?;
+            let why = || Problem::refused(&name, format!("its {what} {id} is 2^31 or more"));
+            i32::try_from(id).map(i32::cast_unsigned).map_err(|_| why())
+        };
+        let uid = id("user id", extensions.uid, &old.uid)?;
+        let gid = id("group id", extensions.gid, &old.gid)?;
+        let mode = field("mode", number::unsigned(&old.mode))?;
+        let (seconds, nanoseconds) = match extensions.mtime {
+            Some(time) => time,
+            None => (field("time", number::time(&old.mtime))?, 0),
+        };
+        Ok(Entry {
+            path,
+            kind,
+            mode: u32::try_from(mode & 0o7777).unwrap_or_default(),
+            uid,
+            gid,
+            mtime: (i64::try_from(seconds).unwrap_or(i64::MAX), nanoseconds),
+            size,
+            sparse,
+            attributes: extensions.attributes,
+        })
+    }
+
+    fn symlink_target(&self, name: &[u8], target: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        if target.is_empty() || target.len() >= self.limits.path || target.contains(&0) {
+            return Err(Problem::refused(name, "the target of the symbolic link is no path"));
+        }
+        Ok(target)
+    }
+
+    /// The map of an old GNU sparse file: four pieces in the header, more in blocks after it.
+    fn gnu_sparse(&mut self, header: &Header, stored: u64) -> Result<SparseMap, Problem> {
+        let Some(gnu) = header.as_gnu() else {
+            return Err(self.damaged("a GNU sparse file has no GNU header"));
+        };
+        let mut pieces = Vec::new();
+        // The four pieces lie in bytes 386 to 482 of the header.
+        let inline = header.as_bytes().get(386..482).unwrap_or_default();
+        sparse::add_gnu(inline, &mut pieces).map_err(|why| self.damaged(why))?;
+        let mut more = gnu.isextended != [0];
+        while more {
+            let block = self.block()?.ok_or_else(|| self.damaged("it ends in a sparse header"))?;
+            let (fields, flag) = block.split_at(504);
+            let before = pieces.len();
+            sparse::add_gnu(fields, &mut pieces).map_err(|why| self.damaged(why))?;
+            more = flag.first() != Some(&0);
+            if more && pieces.len() == before {
+                return Err(self.damaged("a sparse header goes on without adding anything"));
+            }
+        }
+        let size = number::unsigned(&gnu.realsize);
+        let size = size.ok_or_else(|| self.damaged("the size of a sparse file is no number"))?;
+        SparseMap::new(size, pieces, stored).map_err(|why| self.damaged(why))
+    }
+
+    /// The map of a PAX sparse file; in form 1.0 it stands before the data and `size` shrinks.
+    fn pax_sparse(
+        &mut self,
+        extensions: &Extensions,
+        kind: &Kind,
+        size: &mut u64,
+    ) -> Result<Option<SparseMap>, Problem> {
+        let records = &extensions.sparse;
+        if !records.is_some() {
+            return Ok(None);
+        }
+        if *kind != Kind::File {
+            return Err(self.damaged("something that is no file is called sparse"));
+        }
+        let apparent = records.size;
+        let apparent = apparent.ok_or_else(|| self.damaged("a sparse file has no size"))?;
+        let pieces = if records.map_in_data().map_err(|why| self.damaged(why))? {
+            let at = self.at;
+            let pieces = sparse::read_map(
+                || {
+                    let mut block = [0; 512];
+                    self.read_exact(&mut block).map_err(Problem::from)?;
+                    Ok(block)
+                },
+                |why| Problem::Damaged { at, why: why.to_owned() },
+            )?;
+            *size = self.data;
+            pieces
+        } else {
+            records.pieces.clone()
+        };
+        SparseMap::new(apparent, pieces, *size).map(Some).map_err(|why| self.damaged(why))
+    }
+
+    fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, Problem> {
+        let mut name = self.extension(header, self.limits.extension)?;
+        // GNU writes the name with its NUL.
+        if let Some(end) = name.iter().position(|byte| *byte == 0) {
+            name.truncate(end);
+        }
+        Ok(name)
+    }
+
+    /// The data of an extension header, of at most `limit` bytes.
+    fn extension(&mut self, header: &Header, limit: u64) -> Result<Vec<u8>, Problem> {
+        let size = number::unsigned(&header.as_old().size);
+        let size = size.ok_or_else(|| self.damaged("the size of a header is no number"))?;
+        if size > limit {
+            return Err(Problem::Limit { what: "bytes in an extended header", limit });
+        }
+        let mut data = Vec::new();
+        (&mut self.input).take(size).read_to_end(&mut data)?;
+        self.at += data.len() as u64;
+        if data.len() as u64 != size {
+            return Err(self.damaged("it ends in a header"));
+        }
+        self.skip(size.next_multiple_of(BLOCK) - size)?;
+        Ok(data)
+    }
+
+    /// One block, or `None` where the input ends before its first byte.
+    fn block(&mut self) -> Result<Option<[u8; 512]>, Problem> {
+        let mut block = [0; 512];
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.input.read(rest) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(self.damaged("it ends in a header")),
+                Ok(read) => {
+                    filled += read;
+                    self.at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(block))
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), Problem> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.input.skip(count).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                self.damaged("it ends in the data of an entry")
+            } else {
+                Problem::from(error)
+            }
+        })?;
+        self.at = self.at.saturating_add(count);
+        Ok(())
+    }
+
+    fn damaged(&self, why: impl Into<String>) -> Problem {
+        Problem::Damaged { at: self.at, why: why.into() }
+    }
+}
+
+impl Pending {
+    fn is_some(&self) -> bool {
+        self.extensions.is_some() || self.long_name.is_some() || self.long_link.is_some()
+    }
+}
+
+impl<R: Read> Read for Archive<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.data).unwrap_or(usize::MAX).min(buffer.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let read = self.input.read(buffer.get_mut(..wanted).unwrap_or_default())?;
+        if read == 0 {
+            let why = "it ends in the data of an entry".to_owned();
+            return Err(Problem::Damaged { at: self.at, why }.into());
+        }
+        self.at += read as u64;
+        self.data -= read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,95 @@
+//! Why a layer or archive cannot be taken in, and whose fault that is.
+//!
+//! Every refusal names the entry; names come from the archive, so they are escaped and cut before
+//! they reach a terminal.
+
+use std::io;
+
+use crate::{Error, Fault};
+
+/// What stopped an archive from being read or unpacked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// An entry asks for something that is never done.
+    #[error("entry `{entry}` is refused: {why}")]
+    Refused { entry: String, why: String },
+    /// The bytes are no valid archive.
+    #[error("the archive is damaged at byte {at}: {why}")]
+    Damaged { at: u64, why: String },
+    /// Something grew past its limit.
+    #[error("more than {limit} {what}")]
+    Limit { what: &'static str, limit: u64 },
+    /// Content is not what its digest or size promised.
+    #[error("{what} is `{actual}` where `{expected}` was promised")]
+    Mismatch { what: &'static str, expected: String, actual: String },
+    /// The source could not be read or decompressed.
+    #[error("the source cannot be read")]
+    Read(#[source] io::Error),
+    /// The store could not be written.
+    #[error("`{path}` cannot be written to the store")]
+    Write {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The caller asked to stop.
+    #[error("it was cancelled")]
+    Cancelled,
+}
+
+impl Problem {
+    pub(crate) fn refused(entry: &[u8], why: impl Into<String>) -> Self {
+        Self::Refused { entry: shown(entry), why: why.into() }
+    }
+
+    pub(crate) fn write(path: &[u8], source: impl Into<io::Error>) -> Self {
+        Self::Write { path: shown(path), source: source.into() }
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Write { .. } | Self::Cancelled => Fault::System,
+            // Decompressors report bad data so; anything else is the host failing to read.
+            Self::Read(source) => match source.kind() {
+                io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::Other => Fault::Pipeline,
+                _ => Fault::System,
+            },
+            _ => Fault::Pipeline,
+        }
+    }
+
+    /// This problem as the crate's error, met while `doing`.
+    pub(crate) fn during(self, doing: impl Into<String>) -> Error {
+        match self.fault() {
+            Fault::Pipeline => Error::pipeline(doing, self),
+            Fault::System => Error::system(doing, self),
+        }
+    }
+}
+
+/// Carries a [`Problem`] through a [`io::Read`], and back out in [`From<io::Error>`].
+impl From<Problem> for io::Error {
+    fn from(problem: Problem) -> Self {
+        Self::other(problem)
+    }
+}
+
+/// A read error is either a [`Problem`] that a reader further up met, or the source's own.
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(Self::Read)
+    }
+}
+
+/// A hostile name as text: escaped, and cut after 200 characters.
+pub(crate) fn shown(name: &[u8]) -> String {
+    let mut text: String =
+        name.iter().take(200).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
+    if name.len() > 200 {
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! What the store writes about images, names and layers: small JSON files.
+//!
+//! These are the store's own types, apart from what the crate hands out, so that either can
+//! change without the other.
+
+use std::{fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Scratch, Store};
+use crate::{
+    Error, Result,
+    error::Doing as _,
+    image::{digest::Digest, reference::Reference},
+};
+
+/// An image as the store keeps it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ImageRecord {
+    /// The configuration document; its SHA-256 is the image's id.
+    pub(crate) config: String,
+    /// The manifest document, where the source had one.
+    pub(crate) manifest: Option<String>,
+    /// Lowest first.
+    pub(crate) layers: Vec<LayerUse>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct LayerUse {
+    pub(crate) diff_id: String,
+    /// The [`LayerKey`].
+    pub(crate) layer: String,
+}
+
+/// What is known of a layer's making.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct LayerRecord {
+    pub(crate) diff_id: String,
+    /// Archive members, bytes of the uncompressed archive.
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    /// Left out on purpose.
+    pub(crate) devices_skipped: u64,
+    pub(crate) attributes_dropped: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct NameRecord {
+    reference: String,
+    image: String,
+    manifest: Option<String>,
+}
+
+/// A name in the store and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// The name.
+    pub reference: Reference,
+    /// The image's id: the digest of its configuration.
+    pub id: Digest,
+    /// The digest of its manifest, where the source had one.
+    pub manifest: Option<Digest>,
+}
+
+impl Store {
+    fn image_path(&self, id: &Digest) -> PathBuf {
+        self.root.join("images/sha256").join(format!("{}.json", id.hex()))
+    }
+
+    fn name_path(&self, reference: &Reference) -> PathBuf {
+        // A name can be longer than a file name, and the hash needs no escaping.
+        let hash = Digest::of(reference.to_string().as_bytes());
+        self.root.join("names").join(format!("{}.json", hash.hex()))
+    }
+
+    pub(crate) fn image_record(&self, id: &Digest) -> Result<Option<ImageRecord>> {
+        read(self.image_path(id))
+    }
+
+    /// Writes an image and a name for it. The caller holds leases on all of its layers, and the
+    /// store's lock is held meanwhile, so that removal sees either neither or both.
+    pub(crate) fn publish_image(
+        &self,
+        scratch: &Scratch,
+        id: &Digest,
+        manifest: Option<&Digest>,
+        record: &ImageRecord,
+        reference: &Reference,
+    ) -> Result<()> {
+        let _lock = self.lock_shared()?;
+        let name = NameRecord {
+            reference: reference.to_string(),
+            image: id.to_string(),
+            manifest: manifest.map(Digest::to_string),
+        };
+        write(scratch, self.image_path(id), record)?;
+        write(scratch, self.name_path(reference), &name)
+    }
+
+    /// What `reference` stands for, exactly as it is written.
+    pub(crate) fn resolve(&self, reference: &Reference) -> Result<Option<ImageSummary>> {
+        let record: Option<NameRecord> = read(self.name_path(reference))?;
+        record.map(summary).transpose()
+    }
+
+    /// Every name in the store, sorted.
+    pub fn list(&self) -> Result<Vec<ImageSummary>> {
+        let path = self.root.join("names");
+        let doing = || format!("list `{}`", path.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).system(doing)? {
+            // A name may go while the list is read.
+            if let Some(record) = read::<NameRecord>(entry.system(doing)?.path())? {
+                names.push(summary(record)?);
+            }
+        }
+        names.sort_unstable_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(names)
+    }
+
+    /// The ids of all images in the store, named or not.
+    pub(super) fn image_ids(&self) -> Result<Vec<Digest>> {
+        let path = self.root.join("images/sha256");
+        let doing = || format!("list `{}`", path.display());
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&path).system(doing)? {
+            let name = entry.system(doing)?.file_name();
+            let hex = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            ids.extend(hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()));
+        }
+        Ok(ids)
+    }
+
+    pub(super) fn remove_name(&self, reference: &Reference) -> Result<bool> {
+        remove(self.name_path(reference))
+    }
+
+    pub(super) fn remove_image(&self, id: &Digest) -> Result<bool> {
+        remove(self.image_path(id))
+    }
+}
+
+fn summary(record: NameRecord) -> Result<ImageSummary> {
+    let doing = || format!("read the name `{}` in the image store", record.reference);
+    Ok(ImageSummary {
+        reference: record.reference.parse::<Reference>().system(doing)?,
+        id: record.image.parse::<Digest>().system(doing)?,
+        manifest: match &record.manifest {
+            Some(digest) => Some(digest.parse::<Digest>().system(doing)?),
+            None => None,
+        },
+    })
+}
+
+fn read<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>> {
+    let doing = || format!("read `{}`", path.display());
+    let document = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.system(doing)?,
+    };
+    serde_json::from_slice(&document).map(Some).map_err(|error| {
+        Error::system(doing(), error).remedy("Remove that file and import the image again.")
+    })
+}
+
+fn write(scratch: &Scratch, path: PathBuf, record: &impl Serialize) -> Result<()> {
+    let doing = || format!("write `{}`", path.display());
+    let document = serde_json::to_vec(record).system(doing)?;
+    scratch.publish_file(&path, &document).system(doing)
+}
+
+fn remove(path: PathBuf) -> Result<bool> {
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).system(|| format!("remove `{}`", path.display())),
+    }
+}

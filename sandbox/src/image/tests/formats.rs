@@ -1,0 +1,173 @@
+//! Every kind of source gives the same image, and names, layers and leases behave.
+
+use std::{fs, path::Path};
+
+use super::fixture::{
+    Archive, Bench, Stored, attribute, docker, gzip, layout, listing, message, name, pack, zstd,
+};
+
+/// Two layers with ids, modes, links, whiteouts and an opaque directory.
+fn layers() -> Vec<Vec<u8>> {
+    vec![
+        Archive::new()
+            .dir("./")
+            .dir("etc/")
+            .file("etc/passwd", b"root")
+            .file("etc/old", b"old")
+            .dir("data/")
+            .file("data/below", b"below")
+            .with(tar::EntryType::Regular, b"su", b"prog", |header| header.set_mode(0o4755))
+            .with(tar::EntryType::Regular, b"mine", b"1000", |header| {
+                header.set_uid(1000);
+                header.set_gid(100_000);
+            })
+            .hardlink("etc/passwd-", "etc/passwd")
+            .symlink("bin", "usr/bin")
+            .end(),
+        Archive::new()
+            .dir("etc/")
+            .file("etc/.wh.old", b"")
+            .dir("data/")
+            .file("data/.wh..wh..opq", b"")
+            .file("data/above", b"above")
+            .end(),
+    ]
+}
+
+const LOWER: &str = r#"bin -> usr/bin
+data/ 755 0:0
+data/below 644 0:0 "below"
+etc/ 755 0:0
+etc/old 644 0:0 "old"
+etc/passwd 644 0:0 links=2 "root"
+etc/passwd- 644 0:0 links=2 "root"
+mine 644 1000:100000 "1000"
+su 4755 0:0 "prog""#;
+
+const UPPER: &str = r#"data/ 755 0:0 opaque
+data/above 644 0:0 "above"
+etc/ 755 0:0
+etc/old whiteout"#;
+
+fn check(bench: &Bench, path: &Path) {
+    let image = bench.import(path).unwrap();
+    let listings: Vec<_> = image.layers.iter().map(|layer| listing(&layer.path)).collect();
+    assert_eq!(listings, [LOWER, UPPER]);
+    assert_eq!(image.config.env, [("A".to_owned(), "b".to_owned())]);
+    assert_eq!((image.config.user.as_str(), image.config.working_dir.as_str()), ("1000", "/work"));
+    let found = bench.store.find("test/image:v1").unwrap().unwrap();
+    assert_eq!(found.digest, image.digest);
+    assert_eq!(found.layers.len(), 2);
+    let by_id = bench.store.find(&image.digest.to_string()).unwrap().unwrap();
+    assert_eq!(by_id.digest, image.digest);
+    bench.assert_whole();
+}
+
+#[test]
+fn layouts_as_directories_and_archives() {
+    for stored in [Stored::Plain, Stored::Gzip, Stored::Zstd] {
+        let files = layout(&layers(), stored);
+        let bench = Bench::new();
+        check(&bench, &bench.source_directory(&files));
+        check(&bench, &bench.source(&pack(&files)));
+        let bench = Bench::new();
+        check(&bench, &bench.source(&pack(&files)));
+        let bench = Bench::new();
+        check(&bench, &bench.source(&gzip(&pack(&files))));
+    }
+}
+
+#[test]
+fn docker_archives() {
+    let files = docker(&layers());
+    let bench = Bench::new();
+    check(&bench, &bench.source(&pack(&files)));
+    let bench = Bench::new();
+    check(&bench, &bench.source(&zstd(&pack(&files))));
+}
+
+#[test]
+fn root_file_systems() {
+    let rootfs = layers().remove(0);
+    let bench = Bench::new();
+    let mut ids = Vec::new();
+    for content in [rootfs.clone(), gzip(&rootfs), zstd(&rootfs)] {
+        let image = bench.import(&bench.source(&content)).unwrap();
+        assert_eq!(listing(&image.layers[0].path), LOWER);
+        assert_eq!(image.layers.len(), 1);
+        ids.push(image.digest);
+        bench.assert_whole();
+    }
+    // The same files are the same image, however they were packed.
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn the_host_image_is_found_again() {
+    let bench = Bench::new();
+    let first = bench.store.find("host").unwrap().unwrap();
+    let again = bench.store.get("host").unwrap();
+    assert_eq!(first.layers[0].path, again.layers[0].path);
+    let root = &first.layers[0].path;
+    assert!(fs::read_to_string(root.join("etc/passwd")).unwrap().starts_with("root:x:0:0:"));
+    for absent in ["etc/shadow", "etc/machine-id", "etc/ssh", "etc/hostname", "etc/ssl/private"] {
+        assert!(root.join(absent).symlink_metadata().is_err(), "{absent}");
+    }
+    assert_eq!(first.host_mounts[0].target, "/usr");
+    bench.assert_whole();
+}
+
+#[test]
+fn a_missing_image_says_what_there_is() {
+    let bench = Bench::new();
+    bench.import(&bench.source(&layers()[0])).unwrap();
+    let error = bench.store.get("debian:12").unwrap_err();
+    insta::assert_snapshot!(message(&error), @"failed to find the image `debian:12`: the store has no such image; it has `host`, `test/image:v1`");
+    assert!(error.remedy_text().unwrap().contains("image import"));
+    assert!(bench.store.find("Debian").is_err());
+    assert_eq!(bench.store.list().unwrap()[0].reference, name("test/image:v1"));
+}
+
+/// PAX names, ids, times and attributes; of the attributes only `user.*` may come through.
+#[test]
+fn extended_headers_are_obeyed() {
+    let long = format!("{}/file", "long".repeat(40));
+    let rootfs = Archive::new()
+        .pax(&[
+            ("path", long.as_bytes()),
+            ("size", b"7"),
+            ("uid", b"123456"),
+            ("mtime", b"1700000000.5"),
+            ("SCHILY.xattr.user.mark", b"kept"),
+            ("SCHILY.xattr.user.overlay.opaque", b"y"),
+            ("SCHILY.xattr.user.overlay.redirect", b"/etc"),
+            ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+            ("SCHILY.xattr.security.capability", b"\x01\0\0\x02"),
+        ])
+        .with(tar::EntryType::Regular, b"short", b"content", |header| header.set_size(0))
+        .file("after", b"")
+        .end();
+    let bench = Bench::new();
+    let image = bench.import(&bench.source(&rootfs)).unwrap();
+    let root = &image.layers[0].path;
+    let directory = "long".repeat(40);
+    insta::assert_snapshot!(listing(root).replace(&directory, "LONG"), @r#"
+    after 644 0:0 ""
+    LONG/ 755 0:0
+    LONG/file 644 123456:0 "content"
+    "#);
+    let file = root.join(&long);
+    assert_eq!(attribute(&file, c"user.mark").as_deref(), Some(&b"kept"[..]));
+    for dropped in [
+        c"user.overlay.opaque",
+        c"user.overlay.redirect",
+        c"trusted.overlay.opaque",
+        c"security.capability",
+    ] {
+        assert_eq!(attribute(&file, dropped), None, "{dropped:?}");
+    }
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(since.as_millis(), 1_700_000_000_500);
+}

@@ -1,0 +1,13 @@
+//! Unpacking a layer into a directory that overlayfs takes as a lower.
+//!
+//! Everything goes through descriptors below the layer's root; nothing of the archive is ever
+//! followed. Whiteouts become character devices 0:0 and opaque directories `user.overlay.opaque`,
+//! which is what a mount with `userxattr` understands.
+
+mod apply;
+mod lower;
+mod tree;
+
+pub(crate) use apply::{Extracted, extract};
+pub(crate) use lower::settle;
+pub(crate) use tree::Tree;
