@@ -441,10 +441,14 @@ fn the_supervisor_moves_into_a_leaf_and_back() {
     let hierarchy = scene.hierarchy.clone().in_delegated(&own, number);
     for _ in 0..2 {
         let instance = hierarchy.prepare("inner").unwrap();
-        assert_eq!(file::processes(&own).unwrap(), []);
+        assert_eq!(file::processes(&own).unwrap(), Vec::<i32>::new());
         assert_eq!(file::processes(&own.join("cofferdam-supervisor")).unwrap(), [number]);
         hierarchy.leave().unwrap();
-        assert_eq!(file::processes(&own).unwrap(), [], "left although an instance is there");
+        assert_eq!(
+            file::processes(&own).unwrap(),
+            Vec::<i32>::new(),
+            "left although an instance is there"
+        );
         let group = instance.create("c", &Limits::default(), &GroupOptions::default()).unwrap();
         assert!(group.directories.v2().unwrap().join("memory.max").exists());
         assert_eq!(hierarchy.instances().unwrap(), ["inner"]);
