@@ -27,17 +27,21 @@ pub struct Error {
 }
 
 impl Error {
+    /// A failure with a fault that is known only at run time.
+    pub(crate) fn new(
+        doing: String,
+        fault: Fault,
+        source: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        Self { doing, fault, remedy: None, source: Some(source) }
+    }
+
     /// A failure of the host while `doing` (a phrase that completes "failed to …").
     pub fn system(
         doing: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self {
-            doing: doing.into(),
-            fault: Fault::System,
-            remedy: None,
-            source: Some(source.into()),
-        }
+        Self::new(doing.into(), Fault::System, source.into())
     }
 
     /// A failure that the job, image or pipeline caused while `doing` ("failed to …").
@@ -45,12 +49,7 @@ impl Error {
         doing: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self {
-            doing: doing.into(),
-            fault: Fault::Pipeline,
-            remedy: None,
-            source: Some(source.into()),
-        }
+        Self::new(doing.into(), Fault::Pipeline, source.into())
     }
 
     /// Adds what the user can do about it: one sentence in the imperative.

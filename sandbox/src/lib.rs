@@ -5,12 +5,28 @@
 //! is trusted.
 
 pub mod cgroup;
+mod channel;
+mod container;
+mod devices;
 pub mod error;
+pub mod export;
+mod id_range;
 pub mod image;
+mod init;
+mod journal;
 pub mod limits;
+mod lower;
 mod removal;
+mod sandbox;
+mod scratch;
 pub mod seccomp;
+pub mod spawner;
 mod sys;
 
+pub use container::{
+    Container, ContainerSpec, End, Exit, Mount, Process, Program, ProgramFile, Streams,
+};
 pub use error::{Error, Fault, Result};
+pub use init::WORKSPACE;
 pub use limits::Limits;
+pub use sandbox::Sandbox;

@@ -7,4 +7,16 @@
 pub(crate) mod beneath;
 pub(crate) mod bpf;
 pub(crate) mod cgroup;
+pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod readiness;
 pub(crate) mod seccomp;
+pub(crate) mod terminal;
+
+use std::io;
+
+/// Turns a raw system call's result into a value or the kernel's errno.
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,11 @@
+//! One throwaway container: from a description to its end.
+
+mod exit;
+mod prepare;
+mod process;
+mod spec;
+
+pub use exit::{End, Exit};
+pub(crate) use prepare::prepare;
+pub use process::{Container, Process};
+pub use spec::{ContainerSpec, Mount, Program, ProgramFile, Streams};

@@ -1,0 +1,323 @@
+//! A standing container, the programs in it, and its end.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::sys::{signal::Signal, statvfs::fstatvfs};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::{
+    ContainerSpec, Program, Streams,
+    exit::{End, Exit},
+    prepare::Prepared,
+};
+use crate::{
+    cgroup::{self, Usage},
+    channel::{self, Channel},
+    error::{Doing as _, Error, Result},
+    init::message::{Failure, Reply, Request},
+    sandbox::Shared,
+    sys,
+};
+
+/// How long the end of a killed container is waited for before that is reported.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A container that stands. Dropping it kills what runs in it.
+#[derive(Debug)]
+pub struct Container {
+    #[expect(dead_code, reason = "what the container needs outlives it")]
+    shared: Arc<Shared>,
+    prepared: Prepared,
+    pump: JoinHandle<()>,
+    waiting: Arc<Mutex<Waiting>>,
+    next: AtomicU64,
+}
+
+type Started = std::result::Result<Option<OwnedFd>, Failure>;
+
+/// Who waits for what from the init.
+#[derive(Debug, Default)]
+struct Waiting {
+    started: HashMap<u64, oneshot::Sender<Started>>,
+    exited: HashMap<u64, oneshot::Sender<Exit>>,
+    /// Set when the init has ended: nothing will come any more.
+    ended: bool,
+}
+
+/// A program that was started in a container.
+#[derive(Debug)]
+pub struct Process {
+    id: u64,
+    exit: oneshot::Receiver<Exit>,
+    /// The master side of its terminal, where it was given one.
+    pub terminal: Option<OwnedFd>,
+}
+
+impl Process {
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When the whole container has ended, by [`Container::kill`], by the kernel for memory, or
+    /// by a system fault.
+    pub async fn wait(&mut self) -> Result<Exit> {
+        (&mut self.exit)
+            .await
+            .map_err(|_| Error::system("wait for a program", "its container was ended as a whole"))
+    }
+}
+
+impl Container {
+    pub(crate) fn new(shared: Arc<Shared>, prepared: Prepared) -> Result<Self> {
+        prepared.channel.set_nonblocking().system(|| "watch the container's init")?;
+        let receiving = prepared
+            .channel
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(|copy| sys::readiness::watch(Channel::from(copy)))
+            .system(|| "watch the container's init")?;
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let pump = tokio::spawn(receive_replies(receiving, Arc::clone(&waiting)));
+        Ok(Self { shared, prepared, pump, waiting, next: AtomicU64::new(0) })
+    }
+
+    /// Its description.
+    pub fn spec(&self) -> &ContainerSpec {
+        &self.prepared.spec
+    }
+
+    /// Starts a program; `group` is its own control group where its use shall be told apart.
+    ///
+    /// # Errors
+    /// With [`crate::Fault::Pipeline`] when the program cannot be run as described: the kernel's
+    /// error is the source then.
+    pub async fn start(
+        &self,
+        program: Program,
+        streams: Streams,
+        group: Option<&cgroup::Group>,
+    ) -> Result<Process> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (started, start) = oneshot::channel();
+        let (exited, exit) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.ended {
+                return Err(Error::system("start a program", "its container has ended"));
+            }
+            waiting.started.insert(id, started);
+            waiting.exited.insert(id, exited);
+        }
+        let size = self.request_start(id, program, streams, group)?;
+        let terminal = start
+            .await
+            .map_err(|_| Error::system("start a program", "its container has ended"))?
+            .map_err(Failure::into_error)?;
+        if let (Some(terminal), Some((rows, columns))) = (&terminal, size) {
+            sys::terminal::set_window_size(terminal, rows, columns)
+                .system(|| "set the size of the terminal")?;
+        }
+        Ok(Process { id, exit, terminal })
+    }
+
+    /// Sends the request; returns the size of the terminal, where one is wanted.
+    fn request_start(
+        &self,
+        id: u64,
+        program: Program,
+        streams: Streams,
+        group: Option<&cgroup::Group>,
+    ) -> Result<Option<(u16, u16)>> {
+        let body = postcard::to_allocvec(&program.into_message())
+            .system(|| "describe a program to the init")?;
+        let body = channel::memory_file(&body).pipeline(|| "describe a program to the init")?;
+        let join = match group {
+            Some(group) => {
+                let entrance = group.entrance()?;
+                entrance.tasks.into_iter().chain(entrance.procs).collect()
+            }
+            None => Vec::new(),
+        };
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![body.as_fd()];
+        let terminal = match &streams {
+            Streams::Plain { stdin, stdout, stderr } => {
+                descriptors.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
+                None
+            }
+            Streams::Terminal { rows, columns } => Some((*rows, *columns)),
+        };
+        descriptors.extend(join.iter().map(OwnedFd::as_fd));
+        let request = Request::Start { id, join: join.len(), terminal: terminal.is_some() };
+        self.prepared.channel.send(&request, &descriptors).system(|| "talk to the init")?;
+        Ok(terminal)
+    }
+
+    /// Sends `signal` to a program and its process group.
+    ///
+    /// # Errors
+    /// When the init cannot be reached any more.
+    pub fn signal(&self, process: &Process, signal: Signal) -> Result<()> {
+        let request = Request::Signal { id: process.id, signal: signal as i32 };
+        self.prepared.channel.send(&request, &[]).system(|| "send a signal through the init")
+    }
+
+    /// Sets the size of a program's terminal.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn resize(&self, process: &Process, rows: u16, columns: u16) -> Result<()> {
+        let terminal = process
+            .terminal
+            .as_ref()
+            .ok_or_else(|| Error::system("set the size of a terminal", "there is none"))?;
+        sys::terminal::set_window_size(terminal, rows, columns)
+            .system(|| "set the size of the terminal")
+    }
+
+    /// A control group of its own for a program, within the container's.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn step_group(&self, name: &str) -> Result<cgroup::Group> {
+        self.group()?.step(name)
+    }
+
+    fn group(&self) -> Result<&cgroup::Group> {
+        self.prepared
+            .group
+            .0
+            .as_ref()
+            .ok_or_else(|| Error::system("use the control group", "it was removed"))
+    }
+
+    /// What the container has used so far.
+    ///
+    /// # Errors
+    /// When the control groups cannot be read.
+    pub fn usage(&self) -> Result<Usage> {
+        self.group()?.usage()
+    }
+
+    /// Kills everything in the container at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(&self) -> Result<()> {
+        match sys::process::pidfd_send_signal(&self.prepared.init.0.pidfd, libc::SIGKILL) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other.system(|| "kill the container"),
+        }
+    }
+
+    /// The container's root directory, to be read after its end; links in it are not to be
+    /// trusted.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.prepared.root.as_fd()
+    }
+
+    /// The container's `/workspace`, to be read after its end.
+    pub fn workspace(&self) -> BorrowedFd<'_> {
+        self.prepared.workspace.as_fd()
+    }
+
+    /// Kills what still runs and waits until every process of the container is gone. Its files
+    /// can be read until it is dropped.
+    ///
+    /// # Errors
+    /// When its processes do not end.
+    pub async fn stop(&self) -> Result<End> {
+        self.kill()?;
+        let pidfd = self
+            .prepared
+            .init
+            .0
+            .pidfd
+            .try_clone()
+            .and_then(sys::readiness::watch)
+            .system(|| "wait for the container's end")?;
+        let ended = tokio::time::timeout(PATIENCE, pidfd.readable()).await;
+        let ready = ended.system(|| "wait for the container's end: a process cannot be killed")?;
+        ready.system(|| "wait for the container's end")?.retain_ready();
+        let disk = fstatvfs(&self.prepared.scratch).system(|| "read the scratch's use")?;
+        let block = disk.fragment_size();
+        Ok(End {
+            usage: self.usage()?,
+            disk_bytes: disk.blocks().saturating_sub(disk.blocks_free()).saturating_mul(block),
+            disk_inodes: disk.files().saturating_sub(disk.files_free()),
+        })
+    }
+
+    /// As [`Self::stop`], and removes everything of the container.
+    ///
+    /// # Errors
+    /// When something cannot be removed; the end of the run tries again.
+    pub async fn end(mut self) -> Result<End> {
+        let end = self.stop().await?;
+        if let Some(group) = self.prepared.group.0.take() {
+            tokio::task::spawn_blocking(move || group.remove())
+                .await
+                .system(|| "remove the container's control group")??;
+        }
+        Ok(end)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+/// Passes the init's replies to those who wait for them, until it ends.
+async fn receive_replies(receiver: AsyncFd<Channel>, waiting: Arc<Mutex<Waiting>>) {
+    loop {
+        let received =
+            receiver.async_io(Interest::READABLE, |receiver| receiver.receive::<Reply>()).await;
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match received {
+            Ok(Some((reply, descriptors))) => waiting.pass(reply, descriptors),
+            // Whether it closed its end or sent nonsense: it is of no more use, and dropping the
+            // senders tells everyone who waits.
+            Ok(None) | Err(_) => {
+                *waiting = Waiting { ended: true, ..Waiting::default() };
+                return;
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// A receiver that has gone away does not want the news.
+    fn pass(&mut self, reply: Reply, mut descriptors: Vec<OwnedFd>) {
+        match reply {
+            Reply::Started { id } => {
+                if let Some(started) = self.started.remove(&id) {
+                    started.send(Ok(descriptors.pop())).ok();
+                }
+            }
+            Reply::StartFailed { id, failure } => {
+                self.exited.remove(&id);
+                if let Some(started) = self.started.remove(&id) {
+                    started.send(Err(failure)).ok();
+                }
+            }
+            Reply::Exited { id, status, user_us, system_us, max_rss } => {
+                if let Some(exited) = self.exited.remove(&id) {
+                    exited.send(Exit::new(status, user_us, system_us, max_rss)).ok();
+                }
+            }
+            Reply::Ready | Reply::SetupFailed(_) => {}
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a container and a program in it shall be.
+
+use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use crate::{Limits, image::Image, init::message};
+
+/// Description of a container.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// The image to start from.
+    pub image: Arc<Image>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Host name inside.
+    pub hostname: String,
+    /// A directory to show at `/workspace`; the container's changes to it are thrown away.
+    pub workspace: Option<PathBuf>,
+    /// Host directories or files to show as well.
+    pub mounts: Vec<Mount>,
+}
+
+impl ContainerSpec {
+    /// A container of `image` with the default limits, no workspace and no mounts.
+    pub fn new(image: Arc<Image>) -> Self {
+        Self {
+            image,
+            limits: Limits::default(),
+            hostname: "sandbox".to_owned(),
+            workspace: None,
+            mounts: Vec::new(),
+        }
+    }
+}
+
+/// A part of the host that the operator shows to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: String,
+    /// Whether it cannot be changed from inside.
+    pub read_only: bool,
+}
+
+/// A program to run in a container.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// The program, looked up in `PATH` of `env`, and its arguments.
+    pub argv: Vec<String>,
+    /// Its whole environment; `HOME` is added from the user's entry where it is missing.
+    pub env: Vec<(String, String)>,
+    /// Working directory, made where it is missing; empty means `/`.
+    pub workdir: String,
+    /// `user[:group]` by name or number; empty means root of the container.
+    pub user: String,
+    /// Files that are written first, owned by that user.
+    pub files: Vec<ProgramFile>,
+}
+
+/// A small file for a program.
+#[derive(Clone)]
+pub struct ProgramFile {
+    /// Absolute path inside; must not exist yet.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for ProgramFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The content may be a secret.
+        f.debug_struct("ProgramFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// A program with arguments, in `/`, as root, with an empty environment.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn into_message(self) -> message::Program {
+        let files = self.files.into_iter().map(|file| message::ProgramFile {
+            path: file.path,
+            mode: file.mode,
+            content: file.content,
+        });
+        let workdir = if self.workdir.is_empty() { "/".to_owned() } else { self.workdir };
+        message::Program {
+            argv: self.argv,
+            env: self.env,
+            workdir,
+            user: self.user,
+            files: files.collect(),
+        }
+    }
+}
+
+/// Where a program reads and writes.
+#[derive(Debug)]
+pub enum Streams {
+    /// Three descriptors, which only the program will hold.
+    Plain {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A pseudo-terminal of the container's own; see [`super::Process::terminal`].
+    Terminal {
+        /// Rows of characters.
+        rows: u16,
+        /// Columns of characters.
+        columns: u16,
+    },
+}
+
+impl Streams {
+    /// No input, and output that goes nowhere.
+    ///
+    /// # Errors
+    /// When the host's `/dev/null` cannot be opened.
+    pub fn null() -> io::Result<Self> {
+        let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        Ok(Self::Plain { stdin: null()?, stdout: null()?, stderr: null()? })
+    }
+
+    /// No input, and output to these.
+    ///
+    /// # Errors
+    /// When the host's `/dev/null` cannot be opened.
+    pub fn output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
+        Ok(Self::Plain { stdin: File::open("/dev/null")?.into(), stdout, stderr })
+    }
+}

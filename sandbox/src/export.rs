@@ -1,0 +1,318 @@
+//! Takes files out of a container that has ended: artifacts, results, outputs of steps.
+//!
+//! The tree belongs to the job and may hold anything: links that lead out, devices, pipes that
+//! block, ten thousand levels. Nothing but regular files, directories and links that stay inside
+//! comes out; every name is opened beneath the tree without following a link, and number, size and
+//! depth are bounded.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    dir::{Dir, Type},
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
+    sys::stat::{Mode, SFlag, fstat},
+};
+
+use crate::error::{Doing as _, Error, Result};
+
+/// Levels of directories that are looked into.
+const DEPTH_MAX: usize = 64;
+/// Entries of a tree that are looked at.
+const ENTRIES_MAX: usize = 2_000_000;
+
+/// How much may come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportLimits {
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Number of files and links.
+    pub files: usize,
+}
+
+impl Default for ExportLimits {
+    /// 1 GiB in 100 000 files.
+    fn default() -> Self {
+        Self { bytes: 1 << 30, files: 100_000 }
+    }
+}
+
+/// A file that came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Path relative to the directory that was looked through.
+    pub path: PathBuf,
+    /// Bytes; 0 for a link.
+    pub bytes: u64,
+}
+
+/// Opens `path` beneath `root`, following no link; absolute paths count from `root`.
+fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let resolve = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
+}
+
+/// Opens a regular file beneath `root`; `None` when there is none.
+fn open_file(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<(File, u64)>> {
+    let file = match open_beneath(root, path, OFlag::O_RDONLY) {
+        Ok(file) => file,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let status = fstat(&file)?;
+    if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return Ok(None);
+    }
+    Ok(Some((File::from(file), u64::try_from(status.st_size).unwrap_or(0))))
+}
+
+/// Reads a regular file beneath `root`, at most `limit` bytes of it; `None` when there is none.
+///
+/// # Errors
+/// When the file cannot be read, or is larger.
+pub fn read_file(root: BorrowedFd<'_>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let doing = || format!("read `{}` of the container", path.display());
+    let Some((file, _)) = open_file(root, path).pipeline(doing)? else { return Ok(None) };
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).pipeline(doing)?;
+    if content.len() as u64 > limit {
+        return Err(Error::pipeline(doing(), format!("it is larger than {limit} bytes")));
+    }
+    Ok(Some(content))
+}
+
+/// Copies what `select` wants of the directory `base` beneath `root` into `target` on the host,
+/// which is made where it is missing. The files belong to the caller.
+///
+/// # Errors
+/// With [`crate::Fault::Pipeline`] when the limits are exceeded, with [`crate::Fault::System`]
+/// when `target` cannot be written.
+pub fn export(
+    root: BorrowedFd<'_>,
+    base: &Path,
+    select: &dyn Fn(&Path) -> bool,
+    target: &Path,
+    limits: ExportLimits,
+) -> Result<Vec<Exported>> {
+    let base = match open_beneath(root, base, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Ok(base) => base,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::pipeline(
+                format!("open `{}` of the container", base.display()),
+                error,
+            ));
+        }
+    };
+    let mut exported = Vec::new();
+    let mut left = limits.bytes;
+    for (path, kind) in selected(base.as_fd(), select)? {
+        if exported.len() >= limits.files {
+            return Err(Error::pipeline(
+                format!("take `{}` out of the container", path.display()),
+                format!("more than {} files are selected", limits.files),
+            )
+            .remedy("select fewer, or pack them into one file in the job"));
+        }
+        let destination = target.join(&path);
+        let parent = destination.parent().unwrap_or(target);
+        fs::create_dir_all(parent).system(|| format!("make `{}`", parent.display()))?;
+        let bytes = if kind == Type::Symlink {
+            copy_link(base.as_fd(), &path, &destination)?
+        } else {
+            copy_file(base.as_fd(), &path, &destination, left, limits.bytes)?
+        };
+        if let Some(bytes) = bytes {
+            left = left.saturating_sub(bytes);
+            exported.push(Exported { path, bytes });
+        }
+    }
+    Ok(exported)
+}
+
+/// Walks the tree without recursion and returns the files and links that are wanted, in order of
+/// their names.
+fn selected(base: BorrowedFd<'_>, select: &dyn Fn(&Path) -> bool) -> Result<Vec<(PathBuf, Type)>> {
+    let mut found = Vec::new();
+    let mut seen = 0;
+    let mut directories = vec![(PathBuf::new(), 0)];
+    while let Some((directory, depth)) = directories.pop() {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        // What cannot be opened is not selected: a directory that forbids reading, for one.
+        let Ok(opened) = open_beneath(base, &directory, flags) else { continue };
+        let mut opened = Dir::from_fd(opened).pipeline(|| "list a directory of the container")?;
+        for entry in opened.iter() {
+            let entry = entry.pipeline(|| "list a directory of the container")?;
+            seen += 1;
+            if seen > ENTRIES_MAX {
+                return Err(Error::pipeline(
+                    "look for artifacts",
+                    format!("there are more than {ENTRIES_MAX} entries to look through"),
+                )
+                .remedy("put what shall come out into a directory of its own"));
+            }
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            let path = directory.join(name);
+            match entry.file_type() {
+                Some(Type::Directory) if depth < DEPTH_MAX => directories.push((path, depth + 1)),
+                Some(kind @ (Type::File | Type::Symlink)) if select(&path) => {
+                    found.push((path, kind));
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort_by(|left, right| left.0.cmp(&right.0));
+    Ok(found)
+}
+
+fn copy_file(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    destination: &Path,
+    left: u64,
+    limit: u64,
+) -> Result<Option<u64>> {
+    let doing = || format!("take `{}` out of the container", path.display());
+    let Some((source, size)) = open_file(base, path).pipeline(doing)? else { return Ok(None) };
+    if size > left {
+        return Err(Error::pipeline(doing(), format!("the files exceed {limit} bytes together"))
+            .remedy("select fewer, or raise the limit"));
+    }
+    let executable = source.metadata().pipeline(doing)?.permissions().mode() & 0o111 != 0;
+    let write = || -> io::Result<u64> {
+        remove_existing(destination)?;
+        let mut file = File::options().write(true).create_new(true).open(destination)?;
+        let copied = io::copy(&mut source.take(left), &mut file)?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        file.set_permissions(Permissions::from_mode(mode))?;
+        Ok(copied)
+    };
+    write().system(|| format!("write `{}`", destination.display())).map(Some)
+}
+
+/// Copies a link that leads to something inside the exported tree; others do not come out.
+fn copy_link(base: BorrowedFd<'_>, path: &Path, destination: &Path) -> Result<Option<u64>> {
+    let doing = || format!("take the link `{}` out of the container", path.display());
+    let parent = path.parent().unwrap_or_else(|| Path::new(""));
+    let name = path.file_name().unwrap_or_default();
+    let directory =
+        open_beneath(base, parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY).pipeline(doing)?;
+    let Ok(link) = readlinkat(&directory, name) else { return Ok(None) };
+    if !stays_inside(parent, Path::new(&link)) {
+        return Ok(None);
+    }
+    remove_existing(destination)
+        .and_then(|()| std::os::unix::fs::symlink(&link, destination))
+        .system(|| format!("write `{}`", destination.display()))?;
+    Ok(Some(0))
+}
+
+fn stays_inside(parent: &Path, link: &Path) -> bool {
+    let mut depth = parent.components().count();
+    for component in link.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn remove_existing(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path();
+        fs::create_dir_all(path.join("dist/deep")).unwrap();
+        fs::write(path.join("dist/app"), "program").unwrap();
+        fs::set_permissions(path.join("dist/app"), Permissions::from_mode(0o4777)).unwrap();
+        fs::write(path.join("dist/deep/note"), "text").unwrap();
+        symlink("deep/note", path.join("dist/inside")).unwrap();
+        symlink("/etc/passwd", path.join("dist/absolute")).unwrap();
+        symlink("../../etc/passwd", path.join("dist/climbing")).unwrap();
+        symlink("/", path.join("dist/directory")).unwrap();
+        nix::unistd::mkfifo(&path.join("dist/pipe"), Mode::from_bits_truncate(0o644)).unwrap();
+        tree
+    }
+
+    fn run(tree: &Path, limits: ExportLimits) -> (tempfile::TempDir, Result<Vec<Exported>>) {
+        let target = tempfile::tempdir().unwrap();
+        let root = File::open(tree).unwrap();
+        let result = export(root.as_fd(), Path::new("/dist"), &|_| true, target.path(), limits);
+        (target, result)
+    }
+
+    #[test]
+    fn only_harmless_files_come_out() {
+        let tree = tree();
+        let (target, result) = run(tree.path(), ExportLimits::default());
+        let paths: Vec<_> = result.unwrap().into_iter().map(|it| (it.path, it.bytes)).collect();
+        let expected =
+            [("app", 7), ("deep/note", 4), ("inside", 0)].map(|(path, bytes)| (path.into(), bytes));
+        assert_eq!(paths, expected);
+        let mode = fs::metadata(target.path().join("app")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "no set-user-id bit comes out");
+        assert_eq!(fs::read_to_string(target.path().join("inside")).unwrap(), "text");
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let tree = tree();
+        for limits in [ExportLimits { bytes: 8, files: 10 }, ExportLimits { bytes: 1000, files: 2 }]
+        {
+            let (_target, result) = run(tree.path(), limits);
+            assert_eq!(result.unwrap_err().fault(), crate::Fault::Pipeline, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_beneath_its_root_only() {
+        let tree = tree();
+        let root = File::open(tree.path()).unwrap();
+        let read = |path: &str| read_file(root.as_fd(), Path::new(path), 10);
+        assert_eq!(read("/dist/deep/note").unwrap().as_deref(), Some(&b"text"[..]));
+        for missing in [
+            "/none",
+            "dist/pipe",
+            "dist/absolute",
+            "dist/directory/etc/passwd",
+            "dist",
+            "../etc/passwd",
+        ] {
+            assert!(matches!(read(missing), Ok(None)), "{missing}");
+        }
+        assert!(read_file(root.as_fd(), Path::new("dist/app"), 3).is_err());
+    }
+}

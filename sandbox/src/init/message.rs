@@ -1,0 +1,143 @@
+//! What runner and init say to each other.
+//!
+//! Wire types of their own: both sides are the same binary, so there is no version to agree on.
+//! Whatever comes *from* an init is not trusted further than its own job.
+
+use serde::{Deserialize, Serialize};
+
+/// The first message: everything the init needs to build the container.
+///
+/// Its descriptors come in this order: `join` control group files, the scratch mount, the device
+/// mount (absent when `bind_devices`), `layers` lower mounts from the lowest up, the workspace
+/// mount where `workspace`, one mount per entry of `binds`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Host name inside.
+    pub(crate) hostname: String,
+    /// Control group files to write `0` to.
+    pub(crate) join: usize,
+    /// Lower layers.
+    pub(crate) layers: usize,
+    /// Whether a project is shown at `/workspace`; otherwise that is an empty directory.
+    pub(crate) workspace: bool,
+    /// Mounts to place, in order.
+    pub(crate) binds: Vec<Bind>,
+    /// Content of `/etc/hosts`.
+    pub(crate) hosts: String,
+    /// Content of `/etc/resolv.conf`.
+    pub(crate) resolv_conf: String,
+    /// Bytes of `/dev/shm`.
+    pub(crate) shm: u64,
+    /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
+    pub(crate) cgroup_mount: bool,
+    /// Open files per process.
+    pub(crate) nofile: u64,
+    /// Inodes of the host's namespaces, none of which may be the container's.
+    pub(crate) host_namespaces: Vec<u64>,
+    /// Host paths that must not show in the container's mount table.
+    pub(crate) hidden_paths: Vec<String>,
+}
+
+/// Where to place a prepared mount.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bind {
+    /// Absolute path inside, made where it is missing.
+    pub(crate) target: String,
+    /// Whether the mount is a directory; otherwise a file.
+    pub(crate) directory: bool,
+}
+
+/// From the runner, once the container is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a process. Descriptors: a memory file with a [`Program`], then standard input,
+    /// output and error (none of these with `terminal`), then `join` control group files.
+    Start {
+        /// Names the process in later messages.
+        id: u64,
+        /// Control group files to write `0` to.
+        join: usize,
+        /// Give it a pseudo-terminal, whose other side comes back with [`Reply::Started`].
+        terminal: bool,
+    },
+    /// Send a signal to a process and its process group.
+    Signal {
+        /// Which process.
+        id: u64,
+        /// Signal number.
+        signal: i32,
+    },
+}
+
+/// What to run. The init never reads this: only the process that becomes the program does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// Program and arguments; the program is looked up in `PATH` of `env`.
+    pub(crate) argv: Vec<String>,
+    /// Environment; nothing else is in it but `HOME`, when that is not given.
+    pub(crate) env: Vec<(String, String)>,
+    /// Working directory, made where it is missing.
+    pub(crate) workdir: String,
+    /// `user[:group]`, by name or number, as in an OCI image's config; empty means root.
+    pub(crate) user: String,
+    /// Files to write first, owned by that user.
+    pub(crate) files: Vec<ProgramFile>,
+}
+
+/// A small file for a program, such as a script or a secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProgramFile {
+    /// Absolute path inside.
+    pub(crate) path: String,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Content.
+    pub(crate) content: Vec<u8>,
+}
+
+/// From the init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The container stands and was verified. Descriptors: its root directory, its workspace.
+    Ready,
+    /// Setting up failed; the init has ended.
+    SetupFailed(Failure),
+    /// The process runs. With a terminal, its master side comes along.
+    Started {
+        /// Which request.
+        id: u64,
+    },
+    /// The process could not be started.
+    StartFailed {
+        /// Which request.
+        id: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// The process has ended.
+    Exited {
+        /// Which request.
+        id: u64,
+        /// Wait status.
+        status: i32,
+        /// Microseconds of user time.
+        user_us: u64,
+        /// Microseconds of system time.
+        system_us: u64,
+        /// Largest resident set in bytes.
+        max_rss: u64,
+    },
+}
+
+/// A failure inside the container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// What was being done ("failed to …").
+    pub(crate) doing: String,
+    /// The kernel's error number; 0 when it was not the kernel.
+    pub(crate) errno: i32,
+    /// The cause in words.
+    pub(crate) cause: String,
+    /// Whether the image or the job is to blame, and not the host.
+    pub(crate) pipeline: bool,
+}

@@ -1,0 +1,135 @@
+//! The init: process 1 of a container.
+//!
+//! It starts as a copy of the spawner in fresh namespaces, builds the root file system, enters
+//! it, gives up what it may not keep, checks that all of this came true, and then starts and
+//! reaps processes until its channel to the runner closes. It has one thread, holds no secret,
+//! cannot be traced, and shares nothing with the runner but that channel.
+
+pub(crate) mod message;
+
+mod privilege;
+mod procfs;
+mod program;
+mod rootfs;
+mod serve;
+mod tree;
+mod user;
+mod verify;
+
+pub use rootfs::WORKSPACE;
+pub(crate) use verify::NAMESPACES;
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use nix::sys::signal::{SigHandler, SigSet, Signal};
+
+use crate::{
+    channel::Channel,
+    error::{Doing as _, Error, Fault, Result},
+    sys,
+};
+use message::{Failure, Reply, Setup};
+
+/// The number that the channel is moved to; everything above is closed.
+const CHANNEL: i32 = 3;
+
+/// Runs the init in the process that was just cloned; ends with the process.
+pub(crate) fn run(channel: Channel) -> ! {
+    let status = match isolate_descriptors(channel) {
+        Ok(channel) => match receive_and_build(&channel) {
+            Ok(()) => match serve::serve(&channel) {
+                Ok(()) => 0,
+                Err(_) => 1,
+            },
+            Err(error) => {
+                // When the runner is gone, nobody is left to tell.
+                drop(channel.send(&Reply::SetupFailed(Failure::from_error(&error)), &[]));
+                1
+            }
+        },
+        Err(_) => 1,
+    };
+    sys::process::exit_now(status)
+}
+
+/// Leaves nothing open but the channel, and `/dev/null` as standard input, output and error.
+fn isolate_descriptors(channel: Channel) -> io::Result<Channel> {
+    let channel: OwnedFd = channel.into();
+    if channel.as_raw_fd() != CHANNEL {
+        sys::process::duplicate_to(&channel, CHANNEL)?;
+    }
+    // The numbers above belong to objects of the spawner's copy that nobody will use again.
+    std::mem::forget(channel);
+    sys::process::close_from(CHANNEL.cast_unsigned() + 1)?;
+    Ok(Channel::from(sys::process::take_descriptor(CHANNEL)))
+}
+
+fn receive_and_build(channel: &Channel) -> Result<()> {
+    reset_signals().system(|| "reset the init's signals")?;
+    sys::process::set_name(c"init")
+        .and_then(|()| sys::process::erase_start_strings(b"init"))
+        .system(|| "hide the runner's command line")?;
+    let (setup, descriptors) = channel
+        .receive::<Setup>()
+        .system(|| "receive the container's description")?
+        .ok_or_else(|| Error::system("receive the container's description", "runner ended"))?;
+    let built = rootfs::build(&setup, descriptors)?;
+    privilege::drop_all(&setup)?;
+    verify::verify(&setup)?;
+    channel
+        .send(&Reply::Ready, &[built.root.as_fd(), built.workspace.as_fd()])
+        .system(|| "report that the container is ready")
+}
+
+/// The spawner ignores signals that the programs in a container must not.
+fn reset_signals() -> io::Result<()> {
+    for signal in Signal::iterator() {
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+            sys::process::set_handler(signal, SigHandler::SigDfl)?;
+        }
+    }
+    SigSet::empty().thread_set_mask()?;
+    Ok(())
+}
+
+impl Failure {
+    /// Flattens an error into what can be sent.
+    fn from_error(error: &Error) -> Self {
+        let mut cause = String::new();
+        let mut errno = 0;
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            if !cause.is_empty() {
+                cause.push_str(": ");
+            }
+            cause.push_str(&error.to_string());
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                errno = error.raw_os_error().unwrap_or(0);
+            }
+            if let Some(error) = error.downcast_ref::<nix::errno::Errno>() {
+                errno = *error as i32;
+            }
+            source = error.source();
+        }
+        Self {
+            doing: error.doing().to_owned(),
+            errno,
+            cause,
+            pipeline: error.fault() == Fault::Pipeline,
+        }
+    }
+
+    /// The error again, on the runner's side.
+    pub(crate) fn into_error(self) -> Error {
+        let fault = if self.pipeline { Fault::Pipeline } else { Fault::System };
+        let cause: Box<dyn std::error::Error + Send + Sync> = if self.errno == 0 {
+            self.cause.into()
+        } else {
+            Box::new(io::Error::from_raw_os_error(self.errno))
+        };
+        Error::new(self.doing, fault, cause)
+    }
+}

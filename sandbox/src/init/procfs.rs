@@ -1,0 +1,160 @@
+//! `/proc` and `/sys` of a container, and what is hidden or read-only in them.
+//!
+//! Everything is reached through the descriptors of the file systems mounted here, never through
+//! a path that an image could have prepared (SECURITY: masked and read-only files).
+
+use std::{
+    ffi::CString,
+    fs::File,
+    io::{self, Write as _},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, openat},
+    sys::stat::{Mode, SFlag, fstatat},
+};
+
+use super::tree;
+use crate::{
+    error::{Doing as _, Result},
+    sys::mount::{Attributes, Configuration, Tree, move_mount, move_mount_at, open_tree, restrict},
+};
+
+/// Of `/proc`: shown empty. They tell of the host or of other jobs.
+const MASKED_PROC: [&str; 20] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "pagetypeinfo",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "softirqs",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+];
+
+/// Of `/proc`: readable, as programs expect, but not to be written.
+const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// Of `/sys`: shown empty.
+const MASKED_SYS: [&str; 6] = [
+    "devices/virtual/powercap",
+    "firmware",
+    "fs/bpf",
+    "kernel/debug",
+    "kernel/security",
+    "kernel/tracing",
+];
+
+const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::NOEXEC);
+
+/// Mounts the container's `/proc`, and returns what is still to be written there.
+pub(super) fn mount_proc(root: BorrowedFd<'_>) -> Result<KernelParameters> {
+    let proc = Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
+        "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
+    })?;
+    attach(root, "proc", &proc).system(|| "place `/proc`")?;
+    let parameters = KernelParameters::open(proc.as_fd())?;
+    for name in MASKED_PROC {
+        mask(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
+    }
+    for name in READ_ONLY_PROC {
+        let path = CString::new(name).system(|| "name a file of `/proc`")?;
+        match open_tree(&proc, &path, Tree::Copy) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+            Ok(copy) => restrict(&copy, Attributes::RDONLY)
+                .and_then(|()| move_mount_at(copy, c"", &proc, &path)),
+        }
+        .system(|| format!("make `/proc/{name}` read-only"))?;
+    }
+    Ok(parameters)
+}
+
+/// Mounts `/sys`, read-only, and with `cgroup` the container's own v2 tree inside it.
+pub(super) fn mount_sys(root: BorrowedFd<'_>, cgroup: bool) -> Result<()> {
+    let read_only = PLAIN.and(Attributes::RDONLY);
+    let sys = Configuration::open(c"sysfs")
+        .and_then(|sys| sys.mount(read_only))
+        .system(|| "mount `/sys`")?;
+    attach(root, "sys", &sys).system(|| "place `/sys`")?;
+    for name in MASKED_SYS {
+        mask(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
+    }
+    if cgroup {
+        Configuration::open(c"cgroup2")
+            .and_then(|tree| tree.mount(read_only))
+            .and_then(|tree| move_mount_at(tree, c"", &sys, c"fs/cgroup"))
+            .system(|| "mount `/sys/fs/cgroup`")?;
+    }
+    Ok(())
+}
+
+fn attach(root: BorrowedFd<'_>, name: &str, mount: &OwnedFd) -> io::Result<()> {
+    move_mount(mount, tree::own_directory(root, name, 0o555)?)
+}
+
+/// Covers a file or directory with an empty one, where it exists.
+fn mask(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let status = match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let is_directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    let source = if is_directory { c"empty.d" } else { c"empty" };
+    if !is_directory && !tree::exists(AT_FDCWD, "empty") {
+        std::fs::write("empty", b"")?;
+    }
+    let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
+    restrict(&copy, PLAIN.and(Attributes::RDONLY))?;
+    move_mount_at(copy, c"", directory, &CString::new(name)?)
+}
+
+/// Kernel parameters of the container's own namespaces: opened while `/proc/sys` can be written,
+/// set when nothing is mounted any more, because one of them forbids mounts.
+#[derive(Debug)]
+pub(super) struct KernelParameters(Vec<(String, File, &'static [u8])>);
+
+impl KernelParameters {
+    fn open(proc: BorrowedFd<'_>) -> Result<Self> {
+        // Namespaces inside namespaces are where kernel bugs are found, and no build needs them.
+        let namespaces = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"]
+            .map(|kind| (format!("sys/user/max_{kind}_namespaces"), &b"0"[..]));
+        // `ping` works without CAP_NET_RAW for every id that the container has.
+        let ping = ("sys/net/ipv4/ping_group_range".to_owned(), &b"0 65535"[..]);
+        let mut parameters = Vec::new();
+        for (path, value) in namespaces.into_iter().chain([ping]) {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+            match openat(proc, path.as_str(), flags, Mode::empty()) {
+                // A kernel without that kind of namespace, or without IPv4.
+                Err(Errno::ENOENT) => {}
+                other => {
+                    let file = other.system(|| format!("open `/proc/{path}`"))?;
+                    parameters.push((path, File::from(file), value));
+                }
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// Writes them all.
+    pub(super) fn set(self) -> Result<()> {
+        for (path, mut file, value) in self.0 {
+            file.write_all(value).system(|| format!("write `/proc/{path}`"))?;
+        }
+        Ok(())
+    }
+}

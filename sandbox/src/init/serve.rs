@@ -1,0 +1,152 @@
+//! The init's loop: start programs, pass signals on, reap, report.
+//!
+//! It waits for its channel and for SIGCHLD at once, and ends when the channel closes: the kernel
+//! then kills everything in the process namespace, which is the teardown.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read as _},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, killpg},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::{Pid, pipe2},
+};
+
+use super::{
+    message::{Failure, Reply, Request},
+    program::{self, Streams},
+};
+use crate::{channel::Channel, sys};
+
+/// Serves until the runner closes the channel.
+pub(super) fn serve(channel: &Channel) -> io::Result<()> {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mut running: HashMap<Pid, u64> = HashMap::new();
+    loop {
+        let mut ready = [
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other?,
+        };
+        let [from_runner, from_children] = ready.map(|it| it.any().unwrap_or(true));
+        if from_children {
+            while signals.read_signal()?.is_some() {}
+            report_ended(channel, &mut running)?;
+        }
+        if from_runner {
+            let Some((request, descriptors)) = channel.receive::<Request>()? else {
+                return Ok(());
+            };
+            handle(channel, request, descriptors, &mut running)?;
+        }
+    }
+}
+
+/// Reaps everything that has ended, orphans included, and reports the programs among it.
+fn report_ended(channel: &Channel, running: &mut HashMap<Pid, u64>) -> io::Result<()> {
+    while let Some(ended) = sys::process::reap()? {
+        if let Some(id) = running.remove(&ended.pid) {
+            let reply = Reply::Exited {
+                id,
+                status: ended.status,
+                user_us: ended.user_us,
+                system_us: ended.system_us,
+                max_rss: ended.max_rss,
+            };
+            channel.send(&reply, &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn handle(
+    channel: &Channel,
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+    running: &mut HashMap<Pid, u64>,
+) -> io::Result<()> {
+    match request {
+        Request::Start { id, join, terminal } => match start(descriptors, join, terminal) {
+            Ok((pid, master)) => {
+                running.insert(pid, id);
+                let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+                channel.send(&Reply::Started { id }, &master)
+            }
+            Err(failure) => channel.send(&Reply::StartFailed { id, failure }, &[]),
+        },
+        Request::Signal { id, signal } => {
+            let target = running.iter().find(|(_, running)| **running == id).map(|(pid, _)| *pid);
+            if let (Some(pid), Ok(signal)) = (target, Signal::try_from(signal)) {
+                // The program may have ended meanwhile; its exit is on its way then.
+                killpg(pid, signal).ok();
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Forks a child that becomes the program; waits until it has, or says why not.
+fn start(
+    descriptors: Vec<OwnedFd>,
+    join: usize,
+    terminal: bool,
+) -> Result<(Pid, Option<OwnedFd>), Failure> {
+    let fail = |doing: &str| {
+        let doing = doing.to_owned();
+        move |error: io::Error| Failure {
+            doing,
+            errno: error.raw_os_error().unwrap_or(0),
+            cause: error.to_string(),
+            pipeline: false,
+        }
+    };
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
+    let program = next().map_err(fail("take the program"))?;
+    let (streams, master) = if terminal {
+        let (master, slave) = program::open_terminal().map_err(fail("open a terminal"))?;
+        (Streams::Terminal(slave), Some(master))
+    } else {
+        let mut stream = || next().map_err(fail("take the streams"));
+        (Streams::Plain([stream()?, stream()?, stream()?]), None)
+    };
+    let groups: Vec<OwnedFd> = descriptors.take(join).collect();
+    let (report, report_in_child) =
+        pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| fail("make a pipe")(error.into()))?;
+    let Some(pid) = sys::process::fork().map_err(fail("fork"))? else {
+        drop(report);
+        unblock_signals();
+        program::become_program(program, streams, groups, report_in_child);
+    };
+    drop((program, streams, groups, report_in_child));
+    let mut bytes = Vec::new();
+    File::from(report)
+        .take(64 * 1024)
+        .read_to_end(&mut bytes)
+        .map_err(fail("wait for the program to start"))?;
+    if bytes.is_empty() {
+        return Ok((pid, master));
+    }
+    // The child that failed is reaped with everything else.
+    Err(postcard::from_bytes(&bytes).unwrap_or_else(|error| {
+        fail("read why the program did not start")(io::Error::other(error))
+    }))
+}
+
+fn unblock_signals() {
+    // Cannot fail with a valid set (sigprocmask(2)).
+    SigSet::empty().thread_set_mask().ok();
+}

@@ -1,0 +1,64 @@
+//! Lower layers and bind mounts: trees of the host, shown with the container's ids.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
+    path::Path,
+};
+
+use crate::{
+    error::{Error, Result},
+    sys::mount::{Attributes, Tree, map_ids, open_tree, restrict},
+};
+
+const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV);
+
+/// What to do where a file system cannot show its files with other ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithoutIdMap {
+    /// An error: the job could not work with the files.
+    Refuse,
+    /// Show them as they are; they then belong to nobody inside, and are only readable by all.
+    ShowUnmapped,
+}
+
+/// A detached copy of the mount at `path`, with the ids of `user_namespace`.
+pub(crate) fn tree(
+    path: &Path,
+    user_namespace: impl AsFd,
+    read_only: bool,
+    without: WithoutIdMap,
+) -> Result<OwnedFd> {
+    let attributes = if read_only { PLAIN.and(Attributes::RDONLY) } else { PLAIN };
+    let open = || -> io::Result<OwnedFd> {
+        let source =
+            File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
+        open_tree(source, c"", Tree::Copy)
+    };
+    let copy = open()
+        .map_err(|error| Error::system(format!("open the tree `{}`", path.display()), error))?;
+    match map_ids(&copy, user_namespace, attributes) {
+        Ok(()) => Ok(copy),
+        Err(error)
+            if without == WithoutIdMap::ShowUnmapped
+                && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) =>
+        {
+            restrict(&copy, attributes).map_err(|error| {
+                Error::system(format!("restrict the mount of `{}`", path.display()), error)
+            })?;
+            Ok(copy)
+        }
+        Err(error) => Err(Error::system(
+            format!("show `{}` with the container's ids", path.display()),
+            error,
+        )
+        .remedy(
+            "its file system does not support id-mapped mounts (ext4, xfs, btrfs and, since Linux \
+             6.3, tmpfs do): move it, or choose another state directory with `--state`",
+        )),
+    }
+}

@@ -1,0 +1,131 @@
+//! The front door: a sandbox makes containers.
+//!
+//! # Example
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use cofferdam_sandbox::{ContainerSpec, Program, Sandbox, Streams, image::Store, spawner};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spawner = spawner::start()?; // first of all, while there is one thread
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! runtime.block_on(async {
+//!     let state = Path::new("/var/lib/cofferdam");
+//!     let sandbox = Sandbox::open(spawner, state)?;
+//!     let image = Store::open(state)?.find("host")?;
+//!     let container = sandbox.create(ContainerSpec::new(Arc::new(image))).await?;
+//!     let program = Program::new(["/bin/echo", "hello"]);
+//!     let exit = container.start(program, Streams::null()?, None).await?.wait().await?;
+//!     assert_eq!(exit.code(), Some(0));
+//!     container.end().await?;
+//!     sandbox.close().await?;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::unistd::geteuid;
+
+use crate::{
+    cgroup::{self, Hierarchy},
+    container::{Container, ContainerSpec},
+    error::{Doing as _, Error, Result},
+    id_range::IdRanges,
+    init::NAMESPACES,
+    journal::{self, Entry, Journal},
+    spawner::Spawner,
+};
+
+/// Makes containers; one per process is enough.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all containers of a sandbox share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) spawner: Spawner,
+    pub(crate) state: PathBuf,
+    pub(crate) ids: IdRanges,
+    pub(crate) groups: cgroup::Instance,
+    hierarchy: Hierarchy,
+    pub(crate) host_namespaces: Vec<u64>,
+    journal: Journal,
+}
+
+impl Sandbox {
+    /// Opens a sandbox that keeps its state below `state`, which is made where it is missing, and
+    /// undoes what killed runs have left there.
+    ///
+    /// # Errors
+    /// When this user may not make containers, or the host cannot (see `cofferdam doctor`).
+    pub fn open(spawner: Spawner, state: &Path) -> Result<Self> {
+        if !geteuid().is_root() {
+            return Err(Error::system("make containers", "this needs root so far")
+                .remedy("run it with `sudo`"));
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
+            Error::system(format!("make the state directory `{}`", state.display()), error)
+                .remedy("choose another with `--state` or the variable COFFERDAM_STATE")
+        })?;
+        let state = fs::canonicalize(state)
+            .system(|| format!("find the state directory `{}`", state.display()))?;
+        journal::recover(&state)?;
+        let ids = IdRanges::open(Path::new("/run/cofferdam"))?;
+        let journal = Journal::create(&state)?;
+        spawner.watch(journal.directory(), journal.lock(), ids.descriptor())?;
+        let hierarchy = Hierarchy::detect(&[spawner.pid()])?;
+        let directories = hierarchy.instance(journal.id())?.directories();
+        journal.record(&Entry::ControlGroups(directories))?;
+        let groups = hierarchy.prepare(journal.id())?;
+        let host_namespaces = host_namespaces().system(|| "read this process's namespaces")?;
+        let shared = Shared { spawner, state, ids, hierarchy, groups, host_namespaces, journal };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Puts a container up: when this returns, it stands and was verified.
+    ///
+    /// # Errors
+    /// With [`crate::Fault::Pipeline`] when the image or the mounts are to blame, with
+    /// [`crate::Fault::System`] otherwise. Nothing is left behind then.
+    pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
+        let shared = Arc::clone(&self.shared);
+        let prepared =
+            tokio::task::spawn_blocking(move || crate::container::prepare(&shared, spec))
+                .await
+                .system(|| "prepare a container")??;
+        Container::new(Arc::clone(&self.shared), prepared)
+    }
+
+    /// Ends the spawner, and with it what still runs, and removes all that this sandbox made.
+    ///
+    /// # Errors
+    /// When something could not be removed; the next start tries again.
+    pub async fn close(self) -> Result<()> {
+        let shared = Arc::into_inner(self.shared)
+            .ok_or_else(|| Error::system("close the sandbox", "a container is still in use"))?;
+        tokio::task::spawn_blocking(move || {
+            shared.spawner.stop()?;
+            shared.journal.finish()?;
+            shared.hierarchy.leave()
+        })
+        .await
+        .system(|| "close the sandbox")?
+    }
+
+    /// The state directory, as an absolute path without symbolic links.
+    pub fn state(&self) -> &Path {
+        &self.shared.state
+    }
+}
+
+fn host_namespaces() -> io::Result<Vec<u64>> {
+    NAMESPACES.iter().map(|name| Ok(fs::metadata(format!("/proc/self/ns/{name}"))?.ino())).collect()
+}

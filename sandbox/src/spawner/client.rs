@@ -1,0 +1,132 @@
+//! The runner's side of the spawner.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    message::{Reply, Request},
+    wait_for,
+};
+use crate::{
+    channel::Channel,
+    error::{Doing as _, Error, Result},
+};
+
+/// How a container's ids map to the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum IdMap {
+    /// Ids 0 to 65 535 are those from `first` on; needs root.
+    Range {
+        /// The host id that 0 is.
+        first: u32,
+    },
+}
+
+/// A cloned init.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// Its process id on the host.
+    pub(crate) pid: Pid,
+    /// Becomes readable when it and its whole process namespace have ended.
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// A running spawner.
+#[derive(Debug)]
+pub struct Spawner {
+    /// `None` once it was told to end.
+    channel: Mutex<Option<Channel>>,
+    pid: Pid,
+}
+
+impl Spawner {
+    pub(super) fn new(channel: Channel, pid: Pid) -> Self {
+        Self { channel: Mutex::new(Some(channel)), pid }
+    }
+
+    /// Has the spawner undo what `journal` names should this process end without doing so.
+    pub(crate) fn watch(
+        &self,
+        journal: &Path,
+        lock: BorrowedFd<'_>,
+        ids: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let request = Request::Watch { journal: journal.to_owned() };
+        match self.call(&request, &[lock, ids])? {
+            (Reply::Watching, _) => Ok(()),
+            (reply, _) => Err(unexpected(reply)),
+        }
+    }
+
+    /// Clones an init that speaks over `channel`, in `cgroup` where that is a v2 group.
+    pub(crate) fn spawn(
+        &self,
+        channel: Channel,
+        map: IdMap,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Spawned> {
+        let request = Request::Spawn { map, cgroup: cgroup.is_some() };
+        let mut descriptors = vec![channel.as_fd()];
+        descriptors.extend(cgroup);
+        match self.call(&request, &descriptors)? {
+            (Reply::Spawned { pid }, mut descriptors) => {
+                let pidfd = descriptors.pop().ok_or_else(|| {
+                    Error::system("clone a container's init", "the spawner sent no pidfd")
+                })?;
+                Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
+            }
+            (reply, _) => Err(unexpected(reply)),
+        }
+    }
+
+    fn call(
+        &self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>)> {
+        let guard = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = || io::Error::from_raw_os_error(libc::EPIPE);
+        let talk = || {
+            let channel = guard.as_ref().ok_or_else(ended)?;
+            channel.send(request, descriptors)?;
+            channel.receive()?.ok_or_else(ended)
+        };
+        talk().map_err(|error| {
+            Error::system("talk to the spawner, which has ended", error)
+                .remedy("run again; what this run made is removed at the next start")
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Ends the spawner, and waits until it has.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        wait_for(self.pid).system(|| "wait for the spawner's end")
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::warn!(%error, "the spawner");
+        }
+    }
+}
+
+fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Failed { doing, errno } => Error::system(doing, io::Error::from_raw_os_error(errno)),
+        other => Error::system("talk to the spawner", format!("unexpected answer {other:?}")),
+    }
+}

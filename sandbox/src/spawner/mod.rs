@@ -1,0 +1,79 @@
+//! The spawner: a small process that clones the containers' inits and outlives the runner.
+//!
+//! It is forked before the runner starts a thread or reads a secret, so forking from it is cheap
+//! and safe. It is also the safety net: when the runner ends, however it ends, the spawner kills
+//! every container that is left and undoes what the run's journal names. When the spawner ends,
+//! the kernel kills every init.
+
+mod client;
+mod message;
+mod serve;
+
+use std::os::fd::OwnedFd;
+
+use nix::{
+    sys::signal::{SigHandler, Signal},
+    unistd::{Pid, setsid},
+};
+
+pub use client::Spawner;
+pub(crate) use client::{IdMap, Spawned};
+
+use crate::{
+    channel::Channel,
+    error::{Doing as _, Result},
+    sys,
+};
+
+/// Forks the spawner. Call this first of all in `main`, before any thread exists.
+///
+/// # Errors
+/// When the process has more than one thread already, or cannot be copied.
+pub fn start() -> Result<Spawner> {
+    let (ours, theirs) = Channel::pair().system(|| "make the spawner's channel")?;
+    match sys::process::clone(0, None).system(|| "fork the spawner")? {
+        sys::process::Cloned::Parent { pid, .. } => Ok(Spawner::new(ours, pid)),
+        sys::process::Cloned::Child => {
+            drop(ours);
+            run(theirs)
+        }
+    }
+}
+
+fn run(channel: Channel) -> ! {
+    let status = match become_spawner().and_then(|()| serve::serve(channel)) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    sys::process::exit_now(status)
+}
+
+/// Detaches from the caller's terminal, environment, signals and working directory.
+fn become_spawner() -> std::io::Result<()> {
+    sys::process::erase_start_strings(b"cofferdam: spawner")?;
+    sys::process::set_name(c"cofferdam-spawn")?;
+    setsid()?;
+    std::env::set_current_dir("/")?;
+    // The keyboard's signals are for the runner, and ended children need no burial.
+    for signal in
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD]
+    {
+        sys::process::set_handler(signal, SigHandler::SigIgn)?;
+    }
+    let null = OwnedFd::from(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?);
+    for number in 0..3 {
+        sys::process::duplicate_to(&null, number)?;
+    }
+    Ok(())
+}
+
+/// Waits until a child of this process has ended.
+fn wait_for(pid: Pid) -> nix::Result<()> {
+    loop {
+        match nix::sys::wait::waitpid(pid, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The spawner's loop, and what it does when the runner is gone.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::Pid,
+};
+
+use super::{
+    client::IdMap,
+    message::{Reply, Request},
+};
+use crate::{
+    channel::Channel,
+    init, journal,
+    sys::process::{self, Cloned},
+};
+
+/// All namespaces but the control group's, which the init takes once it is in its groups.
+const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS;
+
+/// How long the containers' ends are waited for after the runner's, in milliseconds.
+const PATIENCE_MS: u16 = 10_000;
+
+/// Serves until the runner closes its end, then removes what it left.
+pub(super) fn serve(channel: Channel) -> io::Result<()> {
+    let mut watched: Option<PathBuf> = None;
+    let mut locks: Vec<OwnedFd> = Vec::new();
+    let mut inits: Vec<OwnedFd> = Vec::new();
+    while let Ok(Some((request, descriptors))) = channel.receive::<Request>() {
+        match request {
+            Request::Watch { journal } => {
+                watched = Some(journal);
+                locks = descriptors;
+                channel.send(&Reply::Watching, &[])?;
+            }
+            Request::Spawn { map, cgroup } => {
+                forget_ended(&mut inits)?;
+                match spawn(map, cgroup, descriptors) {
+                    Ok((pid, pidfd)) => {
+                        channel.send(&Reply::Spawned { pid: pid.as_raw() }, &[pidfd.as_fd()])?;
+                        inits.push(pidfd);
+                    }
+                    Err((doing, error)) => {
+                        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                        channel.send(&Reply::Failed { doing: doing.to_owned(), errno }, &[])?;
+                    }
+                }
+            }
+        }
+    }
+    drop(channel);
+    end_all(inits)?;
+    if let Some(journal) = watched {
+        // A run that ended in order has removed its journal itself.
+        if journal.exists() {
+            journal::undo(&journal).map_err(io::Error::other)?;
+        }
+    }
+    drop(locks);
+    Ok(())
+}
+
+fn spawn(
+    map: IdMap,
+    has_cgroup: bool,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Pid, OwnedFd), (&'static str, io::Error)> {
+    let mut descriptors = descriptors.into_iter();
+    let missing = || ("take the init's channel", io::Error::from_raw_os_error(libc::EBADF));
+    let channel = Channel::from(descriptors.next().ok_or_else(missing)?);
+    let cgroup = if has_cgroup { Some(descriptors.next().ok_or_else(missing)?) } else { None };
+    let cloned = process::clone(NAMESPACES, cgroup.as_ref().map(|group| group.as_fd()))
+        .map_err(|error| ("clone a container's init in new namespaces", error))?;
+    match cloned {
+        Cloned::Child => init::run(channel),
+        Cloned::Parent { pid, pidfd } => match write_id_map(pid, map) {
+            Ok(()) => Ok((pid, pidfd)),
+            Err(error) => {
+                // The init waits for its first message; without ids it never gets one.
+                drop(process::pidfd_send_signal(&pidfd, libc::SIGKILL));
+                Err(("map the container's ids", error))
+            }
+        },
+    }
+}
+
+fn write_id_map(pid: Pid, map: IdMap) -> io::Result<()> {
+    let IdMap::Range { first } = map;
+    let line = format!("0 {first} {}\n", crate::id_range::SIZE);
+    for name in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{pid}/{name}");
+        fs::OpenOptions::new().write(true).open(path)?.write_all(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Lets go of the inits that have ended.
+fn forget_ended(inits: &mut Vec<OwnedFd>) -> io::Result<()> {
+    let ended: Vec<bool> = poll_ended(inits, PollTimeout::ZERO)?;
+    let mut ended = ended.into_iter();
+    inits.retain(|_| !ended.next().unwrap_or(false));
+    Ok(())
+}
+
+fn poll_ended(inits: &[OwnedFd], timeout: PollTimeout) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> =
+        inits.iter().map(|init| PollFd::new(init.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut polled, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.iter().map(|init| init.any().unwrap_or(false)).collect())
+}
+
+fn end_all(mut inits: Vec<OwnedFd>) -> io::Result<()> {
+    forget_ended(&mut inits)?;
+    for init in &inits {
+        // One that ended in between is what we want.
+        drop(process::pidfd_send_signal(init, libc::SIGKILL));
+    }
+    for init in inits {
+        poll_ended(&[init], PollTimeout::from(PATIENCE_MS))?;
+    }
+    Ok(())
+}
