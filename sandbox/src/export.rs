@@ -19,7 +19,7 @@ use nix::{
     dir::{Dir, Type},
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
-    sys::stat::{Mode, SFlag, fstat},
+    sys::stat::{SFlag, fstat},
 };
 
 use crate::error::{Doing as _, Error, Result};
@@ -249,6 +249,8 @@ fn remove_existing(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
 
     use super::*;
 

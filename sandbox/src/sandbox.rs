@@ -11,7 +11,7 @@
 //! runtime.block_on(async {
 //!     let state = Path::new("/var/lib/cofferdam");
 //!     let sandbox = Sandbox::open(spawner, state)?;
-//!     let image = Store::open(state)?.find("host")?;
+//!     let image = Store::open(state)?.get("host")?;
 //!     let container = sandbox.create(ContainerSpec::new(Arc::new(image))).await?;
 //!     let program = Program::new(["/bin/echo", "hello"]);
 //!     let exit = container.start(program, Streams::null()?, None).await?.wait().await?;

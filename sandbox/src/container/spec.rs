@@ -7,7 +7,7 @@ use crate::{Limits, image::Image, init::message};
 /// Description of a container.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
-    /// The image to start from.
+    /// The image to start from; its layers stay while this lives.
     pub image: Arc<Image>,
     /// What it may use.
     pub limits: Limits,
