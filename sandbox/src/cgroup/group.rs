@@ -137,8 +137,8 @@ impl Group {
     }
 
     /// Sends SIGKILL to every process of the group and the groups below it, in such a way that
-    /// none can escape by forking. No process can be made in the group afterwards. Does not wait
-    /// for their end. A group that is gone has nothing to kill.
+    /// none can escape by forking. Does not wait for their end. A group that is gone has nothing to
+    /// kill. This is for the end of a group: on v1 no process can be made in it afterwards.
     ///
     /// # Errors
     /// When a file of the group cannot be used.

@@ -111,13 +111,15 @@ impl Hierarchy {
 
     fn candidate(&self, directory: &Path, tree: &Tree) -> Result<Candidate> {
         let controllers = file::read(&directory.join("cgroup.controllers"))?;
-        let processes = file::processes(directory)?;
+        let root = directory == tree.mount && !directory.join("cgroup.type").exists();
+        // The root of a busy host has thousands of processes, and may have them.
+        let processes = if root { Vec::new() } else { file::processes(directory)? };
         Ok(Candidate {
             writable: writable(directory)
                 && writable(&directory.join("cgroup.procs"))
                 && writable(&directory.join("cgroup.subtree_control")),
             delegated: sys::cgroup::is_delegated(directory),
-            root: directory == tree.mount && !directory.join("cgroup.type").exists(),
+            root,
             strangers: processes.iter().any(|process| !self.ours.contains(process)),
             controllers: controllers.split_whitespace().filter_map(Controller::parse).collect(),
         })

@@ -22,16 +22,13 @@ pub(crate) fn install(instructions: &[sock_filter]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _, pipe};
+    use std::io::{Read as _, pipe};
     use std::os::fd::AsRawFd as _;
 
-    use nix::sys::{
-        signal::Signal,
-        wait::{WaitStatus, waitpid},
-    };
+    use nix::sys::wait::{WaitStatus, waitpid};
 
     use super::*;
-    use crate::seccomp::{Arch, ForeignAbi, filter, program};
+    use crate::seccomp::filter;
 
     /// The errno of a call, 0 when it succeeds.
     fn errno_of(number: i64, arguments: [i64; 4]) -> i32 {
@@ -115,55 +112,63 @@ mod tests {
         assert_eq!(install(&[]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 
+    /// The other ways into an x86 kernel.
     #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn x32_kills() {
-        let (_, status) = under(filter().instructions(), &|| {
-            [errno_of(0x4000_0000 | libc::SYS_getppid, [0; 4]); 16]
-        });
-        assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
-    }
+    mod foreign {
+        use std::io::Write as _;
 
-    /// A system call by the 32-bit gate, as a 32-bit program makes it.
-    #[cfg(target_arch = "x86_64")]
-    fn i386(number: u32) -> i32 {
-        let result: i32;
-        // SAFETY: the calls of this test take no argument, or null pointers; the gate clobbers
-        // r8 to r11 and keeps everything else.
-        unsafe {
-            std::arch::asm!(
-                "xchg {saved:r}, rbx", "int 0x80", "xchg {saved:r}, rbx",
-                saved = inout(reg) 0_u64 => _,
-                inout("eax") number => result,
-                in("ecx") 0, in("edx") 0, in("esi") 0, in("edi") 0,
-                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-            );
+        use nix::sys::signal::Signal;
+
+        use super::*;
+        use crate::seccomp::{Arch, ForeignAbi, program};
+
+        #[test]
+        fn x32_kills() {
+            let (_, status) = under(filter().instructions(), &|| {
+                [errno_of(0x4000_0000 | libc::SYS_getppid, [0; 4]); 16]
+            });
+            assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
         }
-        result
-    }
 
-    /// Getpid is 20 there, socketcall 102, mount 21.
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn i386_kills_unless_the_policy_allows_it() {
-        let (_, status) = under(filter().instructions(), &|| [i386(20); 16]);
-        if matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)) {
-            let line = "NOT RUN on this host: i386_kills_unless_the_policy_allows_it: the kernel \
-                        serves no i386 calls\n";
-            io::stderr().write_all(line.as_bytes()).unwrap();
-            return;
+        /// A system call by the 32-bit gate, as a 32-bit program makes it.
+        fn i386(number: u32) -> i32 {
+            let result: i32;
+            // SAFETY: the calls of this test take no argument, or null pointers; the gate clobbers
+            // r8 to r11 and keeps everything else.
+            unsafe {
+                std::arch::asm!(
+                    "xchg {saved:r}, rbx", "int 0x80", "xchg {saved:r}, rbx",
+                    saved = inout(reg) 0_u64 => _,
+                    inout("eax") number => result,
+                    in("ecx") 0, in("edx") 0, in("esi") 0, in("edi") 0,
+                    out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+                );
+            }
+            result
         }
-        assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
 
-        let allowed = program(Arch::X86_64, ForeignAbi::AllowI386);
-        let (results, status) = under(allowed.instructions(), &|| {
-            let mut results = [0; 16];
-            results[0] = i32::from(i386(20) > 0);
-            results[1] = i386(102);
-            results[2] = i386(21);
-            results
-        });
-        assert_eq!(results.get(..3), Some(&[1, -libc::ENOSYS, -libc::EPERM][..]));
-        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+        /// Getpid is 20 there, socketcall 102, mount 21.
+        #[test]
+        fn i386_kills_unless_the_policy_allows_it() {
+            let (_, status) = under(filter().instructions(), &|| [i386(20); 16]);
+            if matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)) {
+                let line = "NOT RUN on this host: i386_kills_unless_the_policy_allows_it: the kernel \
+                            serves no i386 calls\n";
+                io::stderr().write_all(line.as_bytes()).unwrap();
+                return;
+            }
+            assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
+
+            let allowed = program(Arch::X86_64, ForeignAbi::AllowI386);
+            let (results, status) = under(allowed.instructions(), &|| {
+                let mut results = [0; 16];
+                results[0] = i32::from(i386(20) > 0);
+                results[1] = i386(102);
+                results[2] = i386(21);
+                results
+            });
+            assert_eq!(results.get(..3), Some(&[1, -libc::ENOSYS, -libc::EPERM][..]));
+            assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+        }
     }
 }
