@@ -158,7 +158,7 @@ fn write_present(path: &Path, value: &str) -> Result<Write> {
 fn kill_listed(directory: &Path) -> Result<()> {
     let pinned: Vec<_> = processes_below(directory)?
         .into_iter()
-        .filter_map(|process| Some((process, sys::cgroup::pidfd_open(process).ok()?)))
+        .filter_map(|process| Some((process, sys::process::pidfd_open(process).ok()?)))
         .collect();
     if pinned.is_empty() {
         return Ok(());
@@ -166,7 +166,7 @@ fn kill_listed(directory: &Path) -> Result<()> {
     let members: BTreeSet<i32> = processes_below(directory)?.into_iter().collect();
     for (process, descriptor) in pinned {
         if members.contains(&process) {
-            match sys::cgroup::pidfd_kill(&descriptor) {
+            match sys::process::pidfd_send_signal(&descriptor, libc::SIGKILL) {
                 // It has ended by itself.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                 result => result.system(|| format!("kill process {process}"))?,

@@ -75,6 +75,15 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// A descriptor that means this process for as long as it is open, even when the number is reused.
+pub(crate) fn pidfd_open(process: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers.
+    let result = check(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    let raw = libc::c_int::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor, close-on-exec, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
 /// Sends `signal` to the process that `pidfd` refers to.
 pub(crate) fn pidfd_send_signal(pidfd: impl AsFd, signal: libc::c_int) -> io::Result<()> {
     let raw = pidfd.as_fd().as_raw_fd();
