@@ -26,7 +26,7 @@ impl Compression {
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::None => "no",
+            Self::None => "none",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
         }

@@ -370,13 +370,14 @@ impl Files {
         let mut hasher = Hasher::new(digest.algorithm());
         hasher.update(&document);
         let actual = hasher.finish();
-        if document.len() as u64 != size || actual != *digest {
-            let (expected, actual) = match actual == *digest {
-                true => (size.to_string(), document.len().to_string()),
-                false => (digest.to_string(), actual.to_string()),
-            };
-            let what = "its content";
-            return Err(Problem::Mismatch { what, expected, actual }.during(doing()));
+        let mismatch = |what, expected: String, actual: String| {
+            Err(Problem::Mismatch { what, expected, actual }.during(doing()))
+        };
+        if actual != *digest {
+            return mismatch("its digest", digest.to_string(), actual.to_string());
+        }
+        if document.len() as u64 != size {
+            return mismatch("its size", size.to_string(), document.len().to_string());
         }
         Ok(document)
     }

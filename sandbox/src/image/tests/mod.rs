@@ -1,4 +1,6 @@
 //! Images end to end: made here, imported, and looked at in the store.
 
+mod documents;
 mod fixture;
 mod formats;
+mod hostile;
