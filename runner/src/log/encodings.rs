@@ -37,7 +37,7 @@ fn forms_of(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             let encoded = base64_core(value, alignment, alphabet);
             if alignment == 0 {
                 for wrap in BASE64_WRAPS {
-                    forms.extend(encoded.chunks(wrap).map(<[u8]>::to_vec));
+                    forms.extend(wrapped(&encoded, wrap));
                 }
             }
             forms.insert(encoded);
@@ -45,7 +45,7 @@ fn forms_of(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     }
     for upper in [false, true] {
         let encoded = hex(value, upper);
-        forms.extend(encoded.chunks(HEX_WRAP).map(<[u8]>::to_vec));
+        forms.extend(wrapped(&encoded, HEX_WRAP));
         forms.insert(encoded);
         for kept in PERCENT_KEPT {
             forms.insert(percent(value, kept, upper));
@@ -62,6 +62,11 @@ fn forms_of(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         !byte.is_ascii_alphanumeric() && !b"_-./+@%:,=".contains(&byte) && byte.is_ascii()
     }));
     forms.insert(ansi_c(value));
+}
+
+/// The lines of an encoded text, without a last one that is so short that it occurs by chance.
+fn wrapped(encoded: &[u8], width: usize) -> impl Iterator<Item = Vec<u8>> {
+    encoded.chunks(width).filter(|line| line.len() >= 2 * SECRET_MIN).map(<[u8]>::to_vec)
 }
 
 /// The characters of the base64 text (RFC 4648) that are decided by `value` alone when

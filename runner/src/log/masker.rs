@@ -88,10 +88,14 @@ impl Masker {
     fn decide(&mut self, text: &[u8], searched: usize, output: &mut Vec<u8>) -> usize {
         let hidden = &mut self.hidden;
         self.needles.search(text, searched, &mut self.progress, |start, end| {
-            let mut start = start;
-            // A longer needle that ends later may begin before ones that were found earlier.
-            while let Some((before, _)) = hidden.pop_if(|(_, before_end)| *before_end >= start) {
-                start = start.min(before);
+            let (mut start, mut end) = (start, end);
+            // A longer needle may begin before ones that were found earlier, and bytes that are
+            // looked at twice give up what is in them twice.
+            while let Some((before_start, before_end)) =
+                hidden.pop_if(|(_, before_end)| *before_end >= start)
+            {
+                start = start.min(before_start);
+                end = end.max(before_end);
             }
             hidden.push((start, end));
         });

@@ -2,7 +2,7 @@
 //!
 //! Two parts work together. A table of shifts over three-byte blocks (Wu and Manber, "A fast
 //! algorithm for multi-pattern searching", 1994) leaps over text in which no needle can begin;
-//! from the first place where one can, an Aho-Corasick automaton looks at every byte, until no
+//! from the first place where one does, an Aho-Corasick automaton looks at every byte, until no
 //! needle is under way any more. The table makes ordinary output cheap; the automaton keeps the
 //! cost linear however hostile the output is.
 
@@ -26,8 +26,16 @@ const TOTAL_MAX: usize = 2 * SECRET_MAX;
 
 const BLOCK: usize = 3;
 const TABLE_BITS: u32 = 15;
+/// Blocks that may stand in the table: an eighth of its slots.
+const TABLE_FILL: usize = 1 << (TABLE_BITS - 3);
 /// The longest window in which the table looks for the beginning of a needle: shifts fit a byte.
-const WINDOW_MAX: usize = 128;
+const WINDOW_MAX: usize = 64;
+/// The first bytes by which a place that the table could not exclude is looked at closely.
+const CLOSE: usize = 8;
+/// How often the automaton is asked whether it could stop, in bytes.
+const STRIDE: usize = 64;
+/// It stops where fewer bytes than this are under way; they are looked at again.
+const SHALLOW: usize = 16;
 
 /// How far back a chunk's end is searched for the exact beginning of a needle; the bound that is
 /// known anyway does beyond that, so that a job that writes byte by byte cannot make the search
@@ -49,6 +57,9 @@ pub(crate) enum NeedlesError {
     /// The automaton could not be built.
     #[error("failed to prepare the masking of secrets")]
     Automaton(#[from] aho_corasick::BuildError),
+    /// The automaton lacks one of the two kinds of search.
+    #[error("failed to prepare the masking of secrets")]
+    Search(#[from] aho_corasick::MatchError),
 }
 
 /// What to hide, ready for searching. One per job, shared by the maskers of its streams.
@@ -59,6 +70,7 @@ pub(crate) struct Needles {
 struct Search {
     automaton: NFA,
     start: StateID,
+    start_anchored: StateID,
     shifts: Vec<u8>,
     window: usize,
 }
@@ -89,11 +101,13 @@ impl Needles {
             .match_kind(MatchKind::Standard)
             .prefilter(false)
             .build(patterns.iter())?;
-        // The start state of a standard automaton exists in both kinds of search.
-        let Ok(start) = automaton.start_state(Anchored::No) else { return Ok(Self::none()) };
-        let window = automaton.min_pattern_len().min(WINDOW_MAX);
+        let start = automaton.start_state(Anchored::No)?;
+        let start_anchored = automaton.start_state(Anchored::Yes)?;
+        // A longer window leaps further and fills the table more.
+        let window = (BLOCK + 1 + TABLE_FILL / patterns.len()).min(WINDOW_MAX);
+        let window = automaton.min_pattern_len().min(window);
         let shifts = shift_table(patterns.iter().map(Vec::as_slice), window);
-        Ok(Self { search: Some(Search { automaton, start, shifts, window }) })
+        Ok(Self { search: Some(Search { automaton, start, start_anchored, shifts, window }) })
     }
 
     /// Whether there is nothing to hide.
@@ -149,12 +163,12 @@ impl Needles {
         while let Some(byte) = text.get(position) {
             state = search.automaton.next_state(Anchored::No, state, *byte);
             position += 1;
+            since += 1;
             if search.automaton.is_start(state) {
                 since = 0;
                 position = search.leap(text, position);
                 continue;
             }
-            since += 1;
             if search.automaton.is_match(state) {
                 let longest = (0..search.automaton.match_len(state))
                     .map(|index| search.automaton.match_pattern(state, index))
@@ -162,6 +176,16 @@ impl Needles {
                     .max()
                     .unwrap_or_default();
                 found(position.saturating_sub(longest), position);
+            }
+            // In text where nearly every byte could begin a needle, such as base64, the automaton
+            // is never back at its start although nothing that matters is under way.
+            if since.is_multiple_of(STRIDE) {
+                let seen = text.get(..position).unwrap_or_default();
+                let depth = search.depth(seen, state, since.min(SHALLOW));
+                if depth < SHALLOW {
+                    (state, since) = (search.start, 0);
+                    position = search.leap(text, position - depth);
+                }
             }
         }
         progress.under_way =
@@ -213,23 +237,40 @@ impl Search {
         enough
     }
 
-    /// The first place at or after `position` where a needle may begin: one that cannot be
-    /// excluded by the table, or the last ones, whose window reaches beyond the text.
-    fn leap(&self, text: &[u8], mut position: usize) -> usize {
-        while let Some(&[first, second, third]) =
-            text.get(position + self.window - BLOCK..position + self.window)
-        {
-            let shift = self.shifts.get(slot(first, second, third)).copied().unwrap_or_default();
-            if shift == 0 {
-                return position;
+    /// The first place at or after `position` where a needle may begin: one where its first bytes
+    /// stand, or one of the last, whose window reaches beyond the text.
+    fn leap(&self, text: &[u8], position: usize) -> usize {
+        let furthest = self.window - BLOCK + 1;
+        let mut end = position + self.window;
+        while let Some(block) = text.get(end - BLOCK..end).and_then(<[u8]>::first_chunk) {
+            let shift = usize::from(self.shifts.get(slot(*block)).copied().unwrap_or_default());
+            // The usual case adds a constant, so that the processor, having guessed it, need not
+            // wait for the table before it reads on: that doubles the speed.
+            if shift == furthest {
+                end += furthest;
+            } else if shift > 0 {
+                end += shift;
+            } else if self.begins(text, end - self.window) {
+                break;
+            } else {
+                end += 1;
             }
-            position += usize::from(shift);
         }
-        position
+        end - self.window
+    }
+
+    /// Whether the [`CLOSE`] bytes at `position` begin a needle.
+    fn begins(&self, text: &[u8], position: usize) -> bool {
+        let close = text.get(position..position + self.window.min(CLOSE)).unwrap_or_default();
+        let mut state = self.start_anchored;
+        close.iter().all(|byte| {
+            state = self.automaton.next_state(Anchored::Yes, state, *byte);
+            !self.automaton.is_dead(state)
+        })
     }
 }
 
-fn slot(first: u8, second: u8, third: u8) -> usize {
+fn slot([first, second, third]: [u8; BLOCK]) -> usize {
     let block = u32::from_le_bytes([first, second, third, 0]);
     // Fibonacci hashing: the high bits of a product with 2^32 divided by the golden ratio.
     let hash = block.wrapping_mul(0x9E37_79B9) >> (32 - TABLE_BITS);
@@ -243,8 +284,8 @@ fn shift_table<'a>(patterns: impl Iterator<Item = &'a [u8]>, window: usize) -> V
     for pattern in patterns {
         let Some(prefix) = pattern.get(..window) else { continue };
         for (offset, block) in prefix.windows(BLOCK).enumerate() {
-            let &[first, second, third] = block else { continue };
-            if let Some(shift) = shifts.get_mut(slot(first, second, third)) {
+            let Some(block) = block.first_chunk() else { continue };
+            if let Some(shift) = shifts.get_mut(slot(*block)) {
                 *shift = (*shift).min(distance(window - BLOCK - offset));
             }
         }

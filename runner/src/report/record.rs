@@ -1,0 +1,412 @@
+//! The record of a run, `run.json`: what ran, how it ended, what it used.
+//!
+//! These are wire types of their own: the plan's and the sandbox's types can change without the
+//! file changing. [`SCHEMA`] moves when a reader of the old form would be misled; new fields may
+//! come without that, and readers ignore those that they do not know. Times are RFC 3339 in UTC,
+//! durations in milliseconds, sizes in bytes, paths relative to the run's directory. Text must be
+//! masked before it comes here.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::junit::Totals;
+
+/// The version of this form.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// The name of the record in the run's directory.
+pub(crate) const FILE_NAME: &str = "run.json";
+
+/// How a run, a job or a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Conclusion {
+    /// Everything did what it should.
+    Passed,
+    /// The job's own doing.
+    Failed,
+    /// The time was up.
+    TimedOut,
+    /// Ended on request.
+    Cancelled,
+    /// Not run, as the pipeline wants it.
+    Skipped,
+    /// The host's doing.
+    SystemFault,
+}
+
+impl Conclusion {
+    /// Whether something went wrong.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::SystemFault)
+    }
+
+    /// As it is told to people.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::SystemFault => "system fault",
+        }
+    }
+
+    /// One character that says the same to those who see no colour.
+    pub(crate) fn symbol(self) -> char {
+        match self {
+            Self::Passed => '✓',
+            Self::Failed | Self::TimedOut => '✗',
+            Self::Cancelled => '■',
+            Self::Skipped => '○',
+            Self::SystemFault => '!',
+        }
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    /// [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// The version of Cofferdam that wrote it.
+    pub(crate) cofferdam: String,
+    /// The run's id.
+    pub(crate) id: String,
+    /// What was run.
+    pub(crate) pipeline: PipelineRecord,
+    /// When the run began.
+    pub(crate) started: Timestamp,
+    /// When it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<Timestamp>,
+    /// How it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conclusion: Option<Conclusion>,
+    /// The jobs, in the order of the plan.
+    pub(crate) jobs: Vec<JobRecord>,
+    /// What the audit after the run found left over; empty when all is well.
+    pub(crate) residue: Vec<String>,
+}
+
+/// The pipeline file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PipelineRecord {
+    /// The pipeline's name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The file's path as it was given.
+    pub(crate) file: String,
+    /// `sha256:` and the digest of the file's bytes.
+    pub(crate) digest: String,
+}
+
+/// A job of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobRecord {
+    /// The job's id in the pipeline.
+    pub(crate) id: String,
+    /// The name for people, unique in the run.
+    pub(crate) name: String,
+    /// The values of a matrix job.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) matrix: BTreeMap<String, serde_json::Value>,
+    /// What its container started from; absent if it never got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<ImageRecord>,
+    /// How it ended.
+    pub(crate) conclusion: Conclusion,
+    /// Why it did not pass: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+    /// It failed, and the pipeline allows that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) failure_allowed: bool,
+    /// It passed on a retry.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) flaky: bool,
+    /// The limits that applied.
+    pub(crate) limits: LimitsRecord,
+    /// Every try, the last one decides; empty if it was not run.
+    pub(crate) attempts: Vec<AttemptRecord>,
+    /// What came out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) artifacts: Vec<ArtifactRecord>,
+    /// The project's own test results, where the job declares some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tests: Option<Totals>,
+}
+
+/// An image and what it was at that time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    /// As the pipeline names it.
+    pub(crate) reference: String,
+    /// The digest of its manifest; absent for the host image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
+}
+
+/// One try of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttemptRecord {
+    /// How it ended.
+    pub(crate) conclusion: Conclusion,
+    /// Why it did not pass: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+    /// When its container was asked for.
+    pub(crate) started: Timestamp,
+    /// When its container was gone.
+    pub(crate) ended: Timestamp,
+    /// What all its steps used.
+    pub(crate) usage: UsageRecord,
+    /// The steps.
+    pub(crate) steps: Vec<StepRecord>,
+}
+
+/// One step of a try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepRecord {
+    /// The step's name for people.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) conclusion: Conclusion,
+    /// Why it did not pass: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+    /// The exit status of the command, if it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
+    /// The signal that ended the command, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    /// When it was started; absent if it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<Timestamp>,
+    /// When it ended; absent if it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<Timestamp>,
+    /// What it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<UsageRecord>,
+    /// Its output; absent if it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<LogRecord>,
+}
+
+/// Where a step's output is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogRecord {
+    /// The log's path in the run's directory.
+    pub(crate) path: PathBuf,
+    /// Bytes that the step wrote.
+    pub(crate) bytes: u64,
+    /// Bytes of these that the log limit dropped.
+    pub(crate) dropped: u64,
+}
+
+/// The limits of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LimitsRecord {
+    /// Processor time per wall time.
+    pub(crate) cpus: f64,
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+    /// Processes and threads at once.
+    pub(crate) pids: u64,
+    /// Bytes on disk.
+    pub(crate) disk: u64,
+    /// Files and directories.
+    pub(crate) inodes: u64,
+    /// Open files per process.
+    pub(crate) nofile: u64,
+    /// Bytes of log.
+    pub(crate) logs: u64,
+    /// Wall time.
+    pub(crate) timeout_ms: u64,
+}
+
+/// What a step or a try used. Absent means that this host cannot measure it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageRecord {
+    /// Wall time.
+    pub(crate) wall_ms: u64,
+    /// Processor time of all processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_ms: Option<u64>,
+    /// The highest use of memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_peak: Option<u64>,
+    /// The highest number of processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pids_peak: Option<u64>,
+    /// Bytes read from block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io_read: Option<u64>,
+    /// Bytes written to block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io_written: Option<u64>,
+    /// Bytes in everything writable at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) disk: Option<u64>,
+}
+
+/// A file that a job handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArtifactRecord {
+    /// Its path in the run's directory.
+    pub(crate) path: PathBuf,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// `sha256:` and the digest of its bytes.
+    pub(crate) digest: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A record that could not be written or read; names the file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// The file system failed.
+    #[error("failed to {doing} `{}`", path.display())]
+    File {
+        /// "write" or "read".
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is no record.
+    #[error("`{}` is not the record of a run", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The file is of another version.
+    #[error(
+        "`{}` has schema {schema}, this cofferdam reads {SCHEMA}; read it with the version that \
+         wrote it", path.display()
+    )]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The version that it has.
+        schema: u32,
+    },
+}
+
+impl RunRecord {
+    /// Writes `run.json` into `directory`: whole, or not at all.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), RecordError> {
+        let path = directory.join(FILE_NAME);
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|source| RecordError::Form { path: path.clone(), source })?;
+        text.push(b'\n');
+        write_whole(&path, &text)
+    }
+
+    /// Reads the record in `directory`.
+    pub(crate) fn read(directory: &Path) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let path = directory.join(FILE_NAME);
+        let text = std::fs::read(&path).map_err(|source| RecordError::File {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let form = |source| RecordError::Form { path: path.clone(), source };
+        let Version { schema } = serde_json::from_slice(&text).map_err(form)?;
+        if schema != SCHEMA {
+            return Err(RecordError::Schema { path, schema });
+        }
+        serde_json::from_slice(&text).map_err(form)
+    }
+}
+
+/// Puts `content` at `path` so that a reader sees the old file or the new one, also after a
+/// crash.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), RecordError> {
+    let write = || {
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .prefix(".writing-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| RecordError::File { doing: "write", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+pub(super) mod samples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_written_whole_and_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut run = samples::run();
+        run.write(directory.path()).unwrap();
+        run.residue.push("cgroup /cofferdam/x".into());
+        run.write(directory.path()).unwrap();
+        assert_eq!(RunRecord::read(directory.path()).unwrap(), run);
+        let names: Vec<_> =
+            directory.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [FILE_NAME]);
+    }
+
+    #[test]
+    fn the_form_of_the_record() {
+        let mut run = samples::run();
+        run.jobs.truncate(1);
+        insta::assert_json_snapshot!(run);
+    }
+
+    #[test]
+    fn other_records_are_refused_and_unknown_fields_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let check = |text: &str, expected: &str| {
+            std::fs::write(&path, text).unwrap();
+            let error = RunRecord::read(directory.path()).unwrap_err().to_string();
+            assert_eq!(error.replace(&path.display().to_string(), "run.json"), expected);
+        };
+        check(
+            r#"{"schema": 2, "jobs": 5}"#,
+            "`run.json` has schema 2, this cofferdam reads 1; read it with the version that \
+             wrote it",
+        );
+        check("{}", "`run.json` is not the record of a run");
+        check(r#"{"schema": 1}"#, "`run.json` is not the record of a run");
+        std::fs::remove_file(&path).unwrap();
+        let error = RunRecord::read(directory.path()).unwrap_err().to_string();
+        assert_eq!(error, format!("failed to read `{}`", path.display()));
+
+        let mut value = serde_json::to_value(samples::run()).unwrap();
+        value["colour"] = "blue".into();
+        std::fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(RunRecord::read(directory.path()).unwrap(), samples::run());
+    }
+}
