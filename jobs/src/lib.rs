@@ -14,13 +14,17 @@
 mod decode;
 pub mod diagnostic;
 pub mod expr;
+mod graph;
 pub mod model;
 mod parse;
+pub mod plan;
 pub mod source;
+pub mod state;
 mod suggest;
 mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use model::Pipeline;
 pub use parse::{Parsed, parse};
+pub use plan::{Inputs, Plan, plan};
 pub use source::{FileId, Sources, Span, Spanned};

@@ -68,14 +68,17 @@ impl Condition {
         &self.expr
     }
 
-    /// Whether it holds, given what `scope` says about values and about what ran before.
+    /// Whether the outcome of what ran before is part of the question.
+    pub fn asks_status(&self) -> bool {
+        self.asks_status
+    }
+
+    /// Whether the expression as written holds; that `success()` has to hold as well where
+    /// [`Condition::asks_status`] is false is for the caller, who can say why it does not.
     ///
     /// # Errors
     /// The expression has no value.
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, EvaluationError> {
-        if !self.asks_status && !scope.status().success() {
-            return Ok(false);
-        }
         Ok(evaluate(&self.expr, scope)?.is_true())
     }
 }

@@ -34,6 +34,8 @@ pub trait Scope {
 pub struct Status {
     /// Something before failed and was not allowed to.
     pub failed: bool,
+    /// Something before was skipped or stopped, so that it is not known whether it would pass.
+    pub incomplete: bool,
     /// The run is being cancelled.
     pub cancelled: bool,
 }
@@ -41,7 +43,7 @@ pub struct Status {
 impl Status {
     /// Whether all went well so far.
     pub fn success(self) -> bool {
-        !self.failed && !self.cancelled
+        !self.failed && !self.incomplete && !self.cancelled
     }
 }
 

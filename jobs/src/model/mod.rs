@@ -13,6 +13,7 @@ mod pipeline;
 pub mod quantity;
 mod service;
 mod step;
+pub(crate) mod visit;
 
 pub use files::{Artifacts, Cache, Results, When};
 pub use image::{DockerBuild, ImageConfig, ImageDefinition, ImageSource};

@@ -1,0 +1,327 @@
+//! From a checked pipeline to a plan.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    Group, GroupNeed, Inputs, Plan, PlannedFrom, PlannedJob,
+    expand::{Combination, expand},
+    inputs::context,
+};
+use crate::{
+    diagnostic::{Code, Diagnostic, Report, Severity, quoted},
+    expr::{Context, EvaluationError, Scope, Status, Template, Value},
+    graph::Graph,
+    model::{Job, Network, Pipeline},
+    suggest::suggestion,
+};
+
+/// The most jobs that one pipeline makes.
+const MAX_JOBS: usize = 10_000;
+/// Wall time of a job where the pipeline does not say.
+const TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long a job is taken to run that was never seen before.
+const EXPECTED: Duration = Duration::from_secs(60);
+/// The longest name that people see, in characters.
+const MAX_NAME: usize = 120;
+
+/// Expands a pipeline for what the caller chose.
+///
+/// # Errors
+/// All that is wrong with the choice, or with what the pipeline becomes by it.
+pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic>> {
+    let mut report = Report::new();
+    let mut plan = Plan {
+        name: pipeline.name.as_ref().map(|name| name.value.clone()),
+        env: pipeline.env.clone(),
+        secrets: pipeline.secrets.iter().map(|name| name.value.clone()).collect(),
+        params: inputs.params(pipeline, &mut report),
+        run: context(&inputs.run),
+        git: context(&inputs.git),
+        images: pipeline.images.clone(),
+        groups: Vec::new(),
+        jobs: Vec::new(),
+    };
+    let indexes: HashMap<&str, usize> =
+        pipeline.jobs.iter().enumerate().map(|(index, job)| (job.id.as_str(), index)).collect();
+    let graph = Graph::new(pipeline.jobs.iter().map(|job| needs(job, &indexes)).collect());
+    match graph.order() {
+        Ok(order) => {
+            let selection = Selection::new(pipeline, inputs, &graph, &mut report);
+            groups(pipeline, inputs, &selection, &order, &mut plan, &mut report);
+            weights(&mut plan, inputs);
+        }
+        Err(circle) => report.push(needs_cycle(pipeline, &circle)),
+    }
+    if report.errors() > 0 {
+        let mut faults = report.finish();
+        faults.retain(|fault| fault.severity == Severity::Error);
+        return Err(faults);
+    }
+    Ok(plan)
+}
+
+/// The indexes of the jobs that a job needs, `from` included.
+pub(crate) fn needs(job: &Job, indexes: &HashMap<&str, usize>) -> Vec<usize> {
+    let needs = job.needs.iter().map(|need| &need.job);
+    let from = job.from.iter().map(|from| &from.job);
+    needs.chain(from).filter_map(|id| indexes.get(id.as_str()).copied()).collect()
+}
+
+/// Jobs need each other in a circle.
+pub(crate) fn needs_cycle(pipeline: &Pipeline, circle: &[usize]) -> Diagnostic {
+    const SHOWN: usize = 8;
+    let jobs: Vec<&Job> = circle.iter().filter_map(|index| pipeline.jobs.get(*index)).collect();
+    let mut names: Vec<String> = jobs.iter().take(SHOWN).map(|job| quoted(&job.id)).collect();
+    names.push(if jobs.len() > SHOWN {
+        format!("… {} more", jobs.len() - SHOWN)
+    } else {
+        names.first().cloned().unwrap_or_default()
+    });
+    let message = match jobs.as_slice() {
+        [job] => format!("the job {} needs itself", quoted(&job.id)),
+        _ => format!("jobs need each other in a circle: {}", names.join(" needs ")),
+    };
+    let mut diagnostic = Diagnostic::error(Code::NeedsCycle, message);
+    for (job, next) in jobs.iter().zip(jobs.iter().cycle().skip(1)).take(SHOWN) {
+        let need = job.needs.iter().map(|need| &need.job).find(|need| need.value == next.id.value);
+        let from = job.from.as_ref().map(|from| &from.job);
+        if let Some(need) = need.or(from) {
+            diagnostic =
+                diagnostic.at(need.span, format!("{} is needed here", quoted(&need.value)));
+        }
+    }
+    diagnostic.help("remove one of these needs")
+}
+
+/// Which jobs of the file, and which single jobs of their matrices, are to run.
+struct Selection {
+    groups: Vec<bool>,
+    /// For a group that was chosen only in part: the names that were.
+    single: HashMap<usize, Vec<String>>,
+}
+
+impl Selection {
+    fn new(pipeline: &Pipeline, inputs: &Inputs, graph: &Graph, report: &mut Report) -> Self {
+        if inputs.jobs.is_empty() {
+            return Self { groups: vec![true; pipeline.jobs.len()], single: HashMap::new() };
+        }
+        let mut whole = Vec::new();
+        let mut single: HashMap<usize, Vec<String>> = HashMap::new();
+        for wanted in &inputs.jobs {
+            let id = |job: &Job| job.id.value == *wanted;
+            let part = |job: &Job| {
+                wanted
+                    .strip_prefix(job.id.as_str())
+                    .is_some_and(|rest| rest.starts_with(" (") || rest.starts_with('~'))
+            };
+            if let Some(index) = pipeline.jobs.iter().position(id) {
+                whole.push(index);
+            } else if let Some(index) = pipeline.jobs.iter().position(part) {
+                single.entry(index).or_default().push(wanted.clone());
+            } else {
+                let known = pipeline.jobs.iter().map(|job| job.id.as_str());
+                let message = format!("the pipeline has no job {}", quoted(wanted));
+                report.push(
+                    Diagnostic::error(Code::UnknownJobSelected, message)
+                        .maybe_help(suggestion(wanted, known)),
+                );
+            }
+        }
+        let groups = graph.closure(whole.iter().chain(single.keys()).copied());
+        let needed = graph.closure(whole);
+        // What another chosen job needs runs whole, also when only a part of it was chosen.
+        single.retain(|index, _| needed.get(*index) != Some(&true));
+        Self { groups, single }
+    }
+
+    fn takes(&self, index: usize, job: &PlannedJob) -> bool {
+        self.single
+            .get(&index)
+            .is_none_or(|names| names.contains(&job.name) || names.contains(&job.id))
+    }
+}
+
+fn groups(
+    pipeline: &Pipeline,
+    inputs: &Inputs,
+    selection: &Selection,
+    order: &[usize],
+    plan: &mut Plan,
+    report: &mut Report,
+) {
+    let mut placed: HashMap<&str, usize> = HashMap::new();
+    for index in order {
+        let Some(job) = pipeline.jobs.get(*index) else { continue };
+        if selection.groups.get(*index) != Some(&true) {
+            continue;
+        }
+        let source = Arc::new(job.clone());
+        let group = plan.groups.len();
+        let start = plan.jobs.len();
+        let mut jobs = expand_job(pipeline, plan, &source, group, &placed, report);
+        jobs.retain(|job| selection.takes(*index, job));
+        if jobs.is_empty() && report.errors() == 0 {
+            let wanted = inputs.jobs.join("`, `");
+            let message = format!("no job of {} is called `{wanted}`", quoted(&job.id));
+            report.push(Diagnostic::error(Code::UnknownJobSelected, message).at(job.id.span, ""));
+        }
+        plan.jobs.append(&mut jobs);
+        if plan.jobs.len() > MAX_JOBS {
+            let message = format!("the pipeline expands to more than {MAX_JOBS} jobs");
+            report
+                .push(Diagnostic::error(Code::TooManyJobs, message).at(job.id.span, "passed here"));
+            return;
+        }
+        let mut needs: Vec<GroupNeed> = Vec::new();
+        let from = job.from.iter().map(|from| (from.job.as_str(), false));
+        for (id, artifacts) in
+            job.needs.iter().map(|need| (need.job.as_str(), need.artifacts)).chain(from)
+        {
+            let Some(group) = placed.get(id).copied() else { continue };
+            match needs.iter_mut().find(|need| need.group == group) {
+                Some(need) => need.artifacts |= artifacts,
+                None => needs.push(GroupNeed { group, artifacts }),
+            }
+        }
+        let jobs = start..plan.jobs.len();
+        let id = job.id.value.clone();
+        plan.groups.push(Group { id, source, needs, jobs, weight: Duration::ZERO });
+        placed.insert(job.id.as_str(), group);
+    }
+}
+
+fn expand_job(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    source: &Arc<Job>,
+    group: usize,
+    placed: &HashMap<&str, usize>,
+    report: &mut Report,
+) -> Vec<PlannedJob> {
+    let copies = source.parallel.as_ref().map(|copies| copies.value);
+    let combinations = match (&source.matrix, copies) {
+        (Some(matrix), _) => expand(matrix, report),
+        (None, copies) => vec![Combination::new(); copies.unwrap_or(1) as usize],
+    };
+    let many = source.matrix.is_some() || copies.is_some();
+    let total = u32::try_from(combinations.len()).unwrap_or(u32::MAX);
+    let defaults = &pipeline.defaults;
+    let from = source.from.as_ref().and_then(|from| {
+        let job = plan.group(*placed.get(from.job.as_str())?)?.jobs.start;
+        Some(PlannedFrom { job, step: from.step.as_ref().map(|step| step.value.clone()) })
+    });
+    let limits = source.limits.or(&defaults.limits);
+    let network = source.network.clone().or_else(|| defaults.network.clone());
+    let workspace = source.workspace.as_ref().or(defaults.workspace.as_ref());
+    let timeout = source.timeout.as_ref().or(defaults.timeout.as_ref());
+    let shell = source.shell.as_ref().or(defaults.shell.as_ref());
+    let mut jobs = Vec::with_capacity(combinations.len());
+    for (combination, index) in combinations.into_iter().zip(1_u32..) {
+        let suffix: Vec<String> = match &source.matrix {
+            Some(_) => combination.iter().map(|(_, value)| value.to_string()).collect(),
+            None => vec![index.to_string()],
+        };
+        let scope = PlanScope { plan, matrix: Value::map(combination) };
+        let mut render = |template: Option<&Template>| {
+            let template = template?;
+            match template.render(&scope) {
+                Ok(value) => value.to_text(),
+                Err(error) => {
+                    report.push(EvaluationError::diagnostic(&error));
+                    None
+                }
+            }
+        };
+        let mut name = render(source.name.as_ref()).unwrap_or_else(|| source.id.value.clone());
+        if many && !source.name.as_ref().is_some_and(names_matrix) {
+            name = format!("{name} ({})", suffix.join(", "));
+        }
+        let image = match from {
+            Some(_) => None,
+            None => render(source.image.as_ref().or(defaults.image.as_ref())),
+        };
+        let user = render(source.user.as_ref().or(defaults.user.as_ref()));
+        let workdir = render(source.workdir.as_ref().or(defaults.workdir.as_ref()));
+        let id = source.id.value.as_str();
+        jobs.push(PlannedJob {
+            id: if many { format!("{id}~{index}") } else { id.to_owned() },
+            name: shortened(&name),
+            group,
+            source: Arc::clone(source),
+            matrix: scope.matrix,
+            index,
+            total,
+            image,
+            from: from.clone(),
+            limits: limits.clone(),
+            network: network.clone().unwrap_or(Network::None),
+            workspace: workspace.map(|workspace| workspace.value).unwrap_or_default(),
+            user,
+            workdir,
+            shell: shell.map(|shell| shell.value.clone()),
+            timeout: timeout.map_or(TIMEOUT, |timeout| timeout.value),
+        });
+    }
+    jobs
+}
+
+/// Whether a name tells the jobs of a matrix apart by itself.
+fn names_matrix(name: &Template) -> bool {
+    let mut found = false;
+    for expr in name.expressions() {
+        expr.walk(&mut |each| found |= matches!(each.path(), Some((Context::Matrix, _))));
+    }
+    found
+}
+
+/// One line of bounded length, because it is shown in tables.
+fn shortened(name: &str) -> String {
+    let line = name.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = line.take(MAX_NAME + 1).collect();
+    if short.chars().count() > MAX_NAME {
+        short.pop();
+        short.push('…');
+    }
+    short
+}
+
+/// What is known before anything runs.
+struct PlanScope<'p> {
+    plan: &'p Plan,
+    matrix: Value,
+}
+
+impl Scope for PlanScope<'_> {
+    fn context(&self, context: Context) -> Cow<'_, Value> {
+        match context {
+            Context::Params => Cow::Borrowed(&self.plan.params),
+            Context::Run => Cow::Borrowed(&self.plan.run),
+            Context::Git => Cow::Borrowed(&self.plan.git),
+            Context::Matrix => Cow::Borrowed(&self.matrix),
+            _ => Cow::Owned(Value::NULL),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status::default()
+    }
+
+    fn hash(&self, _globs: &[String]) -> Result<String, String> {
+        Err("the files are known only when the job starts".to_owned())
+    }
+}
+
+/// Sets the critical path of every group, from the last to the first.
+fn weights(plan: &mut Plan, inputs: &Inputs) {
+    let mut after = vec![Duration::ZERO; plan.groups.len()];
+    for index in (0..plan.groups.len()).rev() {
+        let Some(group) = plan.groups.get_mut(index) else { continue };
+        let own = inputs.expected.get(&group.id).copied().unwrap_or(EXPECTED);
+        group.weight = own.saturating_add(after.get(index).copied().unwrap_or_default());
+        for need in &group.needs {
+            if let Some(longest) = after.get_mut(need.group) {
+                *longest = (*longest).max(group.weight);
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What will run: every job of every matrix, in order, with its defaults filled in.
+//!
+//! A plan depends on the pipeline and on what the caller chose, on nothing else: the same inputs
+//! give the same plan. What only a run can know (`needs`, `steps`, secrets) stays in templates,
+//! which [`crate::state`] renders when the time has come.
+
+mod build;
+mod expand;
+mod feature;
+mod hashes;
+mod inputs;
+mod types;
+
+pub use build::plan;
+pub use feature::Feature;
+pub use inputs::Inputs;
+pub use types::{Group, GroupNeed, Plan, PlannedFrom, PlannedJob};

@@ -1,0 +1,131 @@
+//! What the runner tells the run.
+
+use super::Timer;
+
+/// Something that happened. `job` is an index into [`crate::plan::Plan::jobs`].
+///
+/// An event that does not fit the state of its job, such as a timer that fired while it was being
+/// disarmed, changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The container is up.
+    JobStarted {
+        /// Which job.
+        job: usize,
+    },
+    /// The container could not be put up, and nothing is left of it.
+    JobStartFailed {
+        /// Which job.
+        job: usize,
+        /// Whose doing it is.
+        fault: Fault,
+        /// One sentence for the user.
+        message: String,
+    },
+    /// A background step is up, or will not be (`Err`, one sentence); it still runs.
+    StepReady {
+        /// Which job.
+        job: usize,
+        /// Which step.
+        step: StepRef,
+        /// Whether it is up.
+        ready: Result<(), String>,
+    },
+    /// A step's processes are gone.
+    StepEnded {
+        /// Which job.
+        job: usize,
+        /// Which step.
+        step: StepRef,
+        /// How.
+        end: StepEnd,
+    },
+    /// The time of a timer is over.
+    TimerFired(Timer),
+    /// Files are collected and the container is gone.
+    JobFinished {
+        /// Which job.
+        job: usize,
+        /// What went wrong on the way, such as an artifact that is missing.
+        fault: Option<(Fault, String)>,
+    },
+    /// The user wants the run to end in order: steps are stopped, cleanup steps run.
+    CancelRequested,
+    /// The user wants the run to end now: steps are killed, nothing starts any more.
+    KillRequested,
+}
+
+/// Whose doing a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The pipeline's: it fails everywhere.
+    Pipeline,
+    /// The system's: it may work elsewhere or later.
+    System,
+}
+
+/// A step of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepRef {
+    /// In which list.
+    pub part: Part,
+    /// Index into that list.
+    pub index: usize,
+}
+
+/// The lists of steps that a job has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// `steps`
+    Steps,
+    /// `cleanup`
+    Cleanup,
+}
+
+/// How a step ended, and what it said through its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepEnd {
+    /// How.
+    pub end: End,
+    /// One sentence with numbers that says why, where there is more to say than `end` does.
+    pub message: Option<String>,
+    /// Names and values from `COFFERDAM_OUTPUT`.
+    pub outputs: Vec<(String, String)>,
+    /// Names and values from `COFFERDAM_ENV`.
+    pub env: Vec<(String, String)>,
+}
+
+impl StepEnd {
+    /// An end without outputs.
+    pub fn new(end: End) -> Self {
+        Self { end, message: None, outputs: Vec::new(), env: Vec::new() }
+    }
+}
+
+/// How the processes of a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// With an exit code.
+    Exit(i32),
+    /// By a signal that no limit explains.
+    Signal(i32),
+    /// By a limit.
+    Limit(Limit),
+    /// They could not be started for a reason that is the pipeline's: no such program.
+    NotStarted,
+    /// By a fault of the system.
+    System,
+}
+
+/// The limits that end a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Bytes of memory.
+    Memory,
+    /// Processes.
+    Pids,
+    /// Bytes or files on disk.
+    Disk,
+    /// A denied system call or capability.
+    Policy,
+}

@@ -1,0 +1,58 @@
+//! The life of a run: events in, actions out, no clock and no I/O.
+//!
+//! The runner performs each [`Action`] and answers with the [`Event`]s that follow from it:
+//!
+//! | action | is answered by |
+//! |---|---|
+//! | [`Action::StartJob`] | [`Event::JobStarted`], or [`Event::JobStartFailed`] when nothing is left of it |
+//! | [`Action::StartStep`] | [`Event::StepEnded`]; a background step with `ready` first by [`Event::StepReady`] |
+//! | [`Action::StopStep`] | nothing of its own: the step's [`Event::StepEnded`] comes sooner |
+//! | [`Action::ArmTimer`] | [`Event::TimerFired`], unless [`Action::DisarmTimer`] comes first |
+//! | [`Action::FinishJob`] | [`Event::JobFinished`] when the container is gone |
+//! | [`Action::JobEnded`], [`Action::RunEnded`] | nothing |
+//!
+//! Life of a job:
+//!
+//! | phase | leaves it when | to |
+//! |---|---|---|
+//! | blocked | all it needs has ended | ready, or ended (skipped) by its `if` |
+//! | ready | there is room: run, matrix, processors, memory, disk | starting |
+//! | starting | the container is up | steps |
+//! | steps | the last step ended, the time is up, or it is cancelled, and no step is left running | cleanup |
+//! | cleanup | the last cleanup step ended, or its own time is up | finishing |
+//! | finishing | files are collected and the container is gone | ended, or backoff by `retry` |
+//! | backoff | the timer fires | ready |
+//!
+//! What holds, and is tested by random walks: a job ends once, in one conclusion; nothing of it
+//! starts before all it needs has ended; after a cancel nothing starts but cleanup steps, and after
+//! a kill nothing at all; when every action is answered, the run ends.
+//!
+//! Decided on purpose:
+//! - `fail-fast` is off unless the pipeline says otherwise: every result is worth having.
+//! - A cancelled run starts no further job, also none with `if: always()`.
+//! - `allow-failure` covers failures and timeouts of the job, never faults of the system.
+//! - A job whose time is up runs no further step, also none with `if: always()`; cleanup steps
+//!   have [`CLEANUP_TIMEOUT`] of their own.
+//! - A job that waits for room does not hold up smaller ones behind it.
+
+mod action;
+mod conclusion;
+mod event;
+mod job;
+mod resolve;
+mod run;
+mod schedule;
+mod scope;
+mod settings;
+mod steps;
+
+pub use action::{
+    Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedStep,
+    SecretFile, StartJob, Stop, StopReason, Timer,
+};
+pub use conclusion::{Attempt, Cause, Conclusion, Reason};
+pub use event::{End, Event, Fault, Limit, Part, StepEnd, StepRef};
+pub use job::{JobView, Phase, StepRecord, WaitingFor};
+pub use run::Run;
+pub use settings::{Capacity, Settings};
+pub use steps::CLEANUP_TIMEOUT;

@@ -1,0 +1,264 @@
+//! Templates to text, when their time has come.
+
+use super::{
+    Cause, Collect, CollectArtifacts, Conclusion, EnvVar, Phase, ResolvedCache, ResolvedCommand,
+    ResolvedStep, SecretFile, StepRef,
+    run::Run,
+    scope::{RunScope, set},
+};
+use crate::{
+    expr::{EvaluationError, Part, Scope, Status, Template, Value},
+    model::{Cache, Command, SecretForm, SecretUse, Step, When},
+};
+
+/// A secret shorter than this is no sign of itself within another text.
+const SHORTEST_SECRET: usize = 4;
+
+/// Why a template has no text that can be used.
+#[derive(Debug)]
+pub(super) struct Unresolved {
+    pub(super) cause: Cause,
+    pub(super) message: String,
+}
+
+impl From<EvaluationError> for Unresolved {
+    fn from(error: EvaluationError) -> Self {
+        Self { cause: Cause::Expression, message: error.to_string() }
+    }
+}
+
+/// What people call a step that has no name: its id, or how its script begins.
+pub(super) fn label(step: &Step, index: usize) -> String {
+    const MAX: usize = 60;
+    if let Some(name) = step.name.as_ref().and_then(Template::as_literal) {
+        return name.to_owned();
+    }
+    if let Some(id) = &step.id {
+        return id.value.clone();
+    }
+    let template = match &step.command {
+        Command::Run(script) => Some(script),
+        Command::Exec(words) => words.first(),
+    };
+    let text: String = template
+        .into_iter()
+        .flat_map(Template::parts)
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Expr(_) => "…",
+        })
+        .collect();
+    match text.trim().lines().next().filter(|line| !line.is_empty()) {
+        Some(line) if line.chars().count() <= MAX => line.to_owned(),
+        Some(line) => line.chars().take(MAX).chain(['…']).collect(),
+        None => format!("step {}", index + 1),
+    }
+}
+
+impl Run {
+    /// How things stand for a step of a job.
+    pub(super) fn step_status(&self, job: usize) -> Status {
+        let Some(state) = self.jobs.get(job) else { return Status::default() };
+        let verdict = state.verdict.as_ref().map(|(conclusion, _)| *conclusion);
+        Status {
+            failed: verdict.is_some_and(|conclusion| conclusion != Conclusion::Cancelled),
+            incomplete: false,
+            cancelled: state.cancelled,
+        }
+    }
+
+    pub(super) fn scope(&self, job: usize, status: Status) -> RunScope<'_> {
+        let env = self.jobs.get(job).map(|state| state.env.clone()).unwrap_or_default();
+        RunScope { run: self, job, env, status }
+    }
+
+    /// The environment of a job before its first step.
+    pub(super) fn job_env(&self, job: usize) -> Result<Vec<(String, Value)>, Unresolved> {
+        let mut scope = self.scope(job, Status::default());
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };
+        scope.env = Vec::new();
+        for (name, value) in self.secret_values(&planned.source.secrets, SecretForm::Env) {
+            set(&mut scope.env, &name, Value::secret(value));
+        }
+        for (name, template) in self.plan.env.iter().chain(&planned.source.env) {
+            let value = template.render(&scope)?;
+            set(&mut scope.env, &name.value, value);
+        }
+        Ok(scope.env)
+    }
+
+    /// The declared secrets among `uses` that the caller gave, in one form.
+    fn secret_values(&self, uses: &[SecretUse], form: SecretForm) -> Vec<(String, String)> {
+        uses.iter()
+            .filter(|secret| secret.form == form && self.plan.secrets.contains(&secret.name.value))
+            .filter_map(|secret| {
+                let value = self.settings.secrets.get(&secret.name.value)?;
+                Some((secret.name.value.clone(), value.clone()))
+            })
+            .collect()
+    }
+
+    pub(super) fn secret_files(&self, uses: &[SecretUse]) -> Vec<SecretFile> {
+        let files = self.secret_values(uses, SecretForm::File);
+        files.into_iter().map(|(name, value)| SecretFile { name, value }).collect()
+    }
+
+    /// A text that came out of a job, marked when a secret is in it.
+    pub(super) fn outside_text(&self, text: String) -> Value {
+        let secret = self
+            .settings
+            .secrets
+            .values()
+            .any(|secret| secret.len() >= SHORTEST_SECRET && text.contains(secret.as_str()));
+        Value::text(text).tainted(secret)
+    }
+
+    pub(super) fn resolve_step(&self, job: usize, at: StepRef) -> Result<ResolvedStep, Unresolved> {
+        let missing =
+            || Unresolved { cause: Cause::System, message: "the step is gone".to_owned() };
+        let planned = self.plan.jobs.get(job).ok_or_else(missing)?;
+        let source = &planned.source;
+        let steps = match at.part {
+            super::Part::Steps => &source.steps,
+            super::Part::Cleanup => &source.cleanup,
+        };
+        let step = steps.get(at.index).ok_or_else(missing)?;
+        let mut scope = self.scope(job, self.step_status(job));
+        for (name, value) in self.secret_values(&step.secrets, SecretForm::Env) {
+            set(&mut scope.env, &name, Value::secret(value));
+        }
+        // Variables of one step do not see each other: they would in one order only.
+        let mut own = Vec::with_capacity(step.env.len());
+        for (name, template) in &step.env {
+            own.push((name, template.render(&scope)?));
+        }
+        for (name, value) in own {
+            set(&mut scope.env, &name.value, value);
+        }
+        let shell = step.shell.as_ref().map(|shell| shell.value.as_str());
+        let shell = shell.or(planned.shell.as_deref()).unwrap_or("sh");
+        let command = match &step.command {
+            Command::Run(script) => {
+                ResolvedCommand::Script { shell: shell_words(shell), text: open(script, &scope)? }
+            }
+            Command::Exec(words) => ResolvedCommand::Exec(
+                words.iter().map(|word| open(word, &scope)).collect::<Result<_, _>>()?,
+            ),
+        };
+        let optional = |template: Option<&Template>| {
+            template.map(|template| open(template, &scope)).transpose()
+        };
+        let name = match step.name.as_ref() {
+            Some(name) => name.render(&scope)?.to_string(),
+            None => label(step, at.index),
+        };
+        Ok(ResolvedStep {
+            id: step.id.as_ref().map(|id| id.value.clone()),
+            name,
+            command,
+            workdir: optional(step.workdir.as_ref().or(source.workdir.as_ref()))?
+                .or_else(|| planned.workdir.clone()),
+            user: optional(step.user.as_ref())?,
+            image: optional(step.image.as_ref())?,
+            background: at.part == super::Part::Steps
+                && step.background.as_ref().is_some_and(|b| b.value),
+            ready: step.ready.clone(),
+            secret_files: self.secret_files(&step.secrets),
+            env: scope
+                .env
+                .iter()
+                .map(|(name, value)| EnvVar {
+                    name: name.clone(),
+                    value: value.to_text().unwrap_or_default(),
+                    secret: value.secret,
+                })
+                .collect(),
+        })
+    }
+
+    /// The outputs of a job whose steps have ended.
+    pub(super) fn job_outputs(&self, job: usize) -> Result<Vec<(String, Value)>, Unresolved> {
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };
+        let scope = self.scope(job, self.step_status(job));
+        let mut outputs = Vec::new();
+        for (name, template) in &planned.source.outputs {
+            outputs.push((name.value.clone(), template.render(&scope)?));
+        }
+        Ok(outputs)
+    }
+
+    pub(super) fn caches(&self, job: usize) -> Result<Vec<ResolvedCache>, Unresolved> {
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };
+        let scope = self.scope(job, Status::default());
+        planned.source.cache.iter().map(|cache| resolve_cache(cache, &scope)).collect()
+    }
+
+    /// What is to be collected from a job whose steps have ended.
+    pub(super) fn collect(&self, job: usize) -> Result<Collect, Unresolved> {
+        let (Some(planned), Some(state)) = (self.plan.jobs.get(job), self.jobs.get(job)) else {
+            return Ok(Collect::default());
+        };
+        debug_assert_eq!(state.phase, Phase::Finishing);
+        let source = &planned.source;
+        let passed = state.verdict.is_none();
+        let scope = self.scope(job, self.step_status(job));
+        let mut collect = Collect::default();
+        for artifacts in &source.artifacts {
+            let wanted = match artifacts.when {
+                When::Success => passed,
+                When::Failure => !passed,
+                When::Always => true,
+            };
+            if wanted {
+                let paths = artifacts
+                    .paths
+                    .iter()
+                    .map(|path| open(path, &scope))
+                    .collect::<Result<_, _>>()?;
+                // What a job that failed did not come to make is not missing.
+                let optional = artifacts.optional || !passed;
+                collect.artifacts.push(CollectArtifacts { paths, optional });
+            }
+        }
+        if let Some(results) = &source.results {
+            collect.junit = results.junit.iter().map(|glob| glob.value.clone()).collect();
+        }
+        if passed {
+            collect.caches = self.caches(job)?;
+        }
+        Ok(collect)
+    }
+}
+
+/// Text that is written where others can read it: a command line, a path, a name.
+fn open(template: &Template, scope: &dyn Scope) -> Result<String, Unresolved> {
+    let value = template.render(scope)?;
+    if value.holds_secret() {
+        return Err(Unresolved {
+            cause: Cause::Expression,
+            message: "a secret would be readable in it; hand it over through `env`".to_owned(),
+        });
+    }
+    Ok(value.to_text().unwrap_or_default())
+}
+
+fn resolve_cache(cache: &Cache, scope: &dyn Scope) -> Result<ResolvedCache, Unresolved> {
+    let all = |templates: &[Template]| {
+        templates.iter().map(|template| open(template, scope)).collect::<Result<_, _>>()
+    };
+    Ok(ResolvedCache {
+        key: open(&cache.key, scope)?,
+        restore: all(&cache.restore)?,
+        paths: all(&cache.paths)?,
+    })
+}
+
+/// The shells that everyone knows stop at the first command that fails.
+fn shell_words(shell: &str) -> Vec<String> {
+    let words: &[&str] = match shell {
+        "sh" => &["sh", "-e"],
+        "bash" => &["bash", "-eo", "pipefail"],
+        other => return other.split_whitespace().map(str::to_owned).collect(),
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

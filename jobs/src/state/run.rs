@@ -1,0 +1,329 @@
+//! The run: takes events, keeps all jobs, gives actions.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Action, Attempt, Cause, Conclusion, Event, Fault, Phase, Reason, Settings, Stop, StopReason,
+    Timer,
+    job::{JobState, JobView, allows, retries},
+    schedule::GroupState,
+    settings::{Demand, exceeds},
+};
+use crate::{diagnostic::Diagnostic, plan::Plan};
+
+/// The longest wait before another try.
+const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// A run of a plan.
+#[derive(Debug)]
+pub struct Run {
+    pub(super) plan: Arc<Plan>,
+    pub(super) settings: Settings,
+    pub(super) jobs: Vec<JobState>,
+    pub(super) groups: Vec<GroupState>,
+    pub(super) demands: Vec<Demand>,
+    /// Jobs that wait for room, the longest way to the end first.
+    pub(super) ready: BTreeSet<(Reverse<Duration>, usize)>,
+    /// What the jobs that hold a place take together, and how many they are.
+    pub(super) used: Demand,
+    pub(super) places: u32,
+    /// Groups that have ended and whose dependents do not know.
+    pub(super) settled: VecDeque<usize>,
+    pub(super) actions: Vec<Action>,
+    pub(super) cancelled: bool,
+    pub(super) killed: bool,
+    open: usize,
+    conclusion: Option<Conclusion>,
+}
+
+impl Run {
+    /// A run that has not begun.
+    ///
+    /// # Errors
+    /// A job asks for more than the capacity as a whole, so that it would wait for ever.
+    pub fn new(plan: Arc<Plan>, settings: Settings) -> Result<Self, Vec<Diagnostic>> {
+        let demands: Vec<Demand> =
+            plan.jobs.iter().map(|job| Demand::of(job, &settings.limits)).collect();
+        let nothing = Demand::default();
+        let too_large: Vec<Diagnostic> = plan
+            .jobs
+            .iter()
+            .zip(&demands)
+            .filter_map(|(job, demand)| {
+                demand.lacks(&nothing, &settings.capacity).map(|what| exceeds(job, what))
+            })
+            .collect();
+        if !too_large.is_empty() {
+            return Err(too_large);
+        }
+        let jobs: Vec<JobState> = plan.jobs.iter().map(JobState::new).collect();
+        let groups = GroupState::all(&plan);
+        Ok(Self {
+            open: jobs.len(),
+            jobs,
+            groups,
+            demands,
+            ready: BTreeSet::new(),
+            used: Demand::default(),
+            places: 0,
+            settled: VecDeque::new(),
+            actions: Vec::new(),
+            cancelled: false,
+            killed: false,
+            conclusion: None,
+            plan,
+            settings,
+        })
+    }
+
+    /// The first actions.
+    pub fn start(&mut self) -> Vec<Action> {
+        for group in 0..self.groups.len() {
+            if self.groups.get(group).is_some_and(|group| group.blocked_by == 0) {
+                self.release(group);
+            }
+        }
+        self.settle()
+    }
+
+    /// Takes in what happened and says what is to be done about it, in this order.
+    pub fn handle(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::JobStarted { job } => self.job_started(job),
+            Event::JobStartFailed { job, fault, message } => {
+                if self.phase(job) == Some(Phase::Starting) {
+                    let (conclusion, cause) = blame(fault, Cause::NotStarted);
+                    self.verdict(job, conclusion, Reason::Fault { cause, message });
+                    self.end_attempt(job);
+                }
+            }
+            Event::StepReady { job, step, ready } => self.step_ready(job, step, ready),
+            Event::StepEnded { job, step, end } => self.step_ended(job, step, end),
+            Event::TimerFired(timer) => self.timer_fired(timer),
+            Event::JobFinished { job, fault } => {
+                if self.phase(job) == Some(Phase::Finishing) {
+                    if let Some((fault, message)) = fault {
+                        let (conclusion, cause) = blame(fault, Cause::Files);
+                        self.verdict(job, conclusion, Reason::Fault { cause, message });
+                    }
+                    self.end_attempt(job);
+                }
+            }
+            Event::CancelRequested => self.cancel(),
+            Event::KillRequested => self.kill(),
+        }
+        self.settle()
+    }
+
+    /// All jobs, in the order of the plan.
+    pub fn jobs(&self) -> impl Iterator<Item = JobView<'_>> {
+        (0..self.jobs.len()).filter_map(|index| self.job(index))
+    }
+
+    /// One job.
+    pub fn job(&self, index: usize) -> Option<JobView<'_>> {
+        let state = self.jobs.get(index)?;
+        Some(JobView {
+            index,
+            planned: self.plan.jobs.get(index)?,
+            phase: state.phase,
+            waiting: self.waiting_for(index),
+            attempt: state.attempt,
+            attempts: &state.attempts,
+            conclusion: state.ended.as_ref().map(|(conclusion, _)| *conclusion),
+            reason: state.ended.as_ref().map(|(_, reason)| reason),
+            allowed: state.allowed,
+            steps: &state.steps,
+            cleanup: &state.cleanup,
+            outputs: &state.outputs,
+        })
+    }
+
+    /// The plan that is run.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// How the run ended, once it has.
+    pub fn conclusion(&self) -> Option<Conclusion> {
+        self.conclusion
+    }
+
+    pub(super) fn phase(&self, job: usize) -> Option<Phase> {
+        self.jobs.get(job).map(|state| state.phase)
+    }
+
+    pub(super) fn verdict(&mut self, job: usize, conclusion: Conclusion, reason: Reason) {
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.blame(conclusion, reason);
+        }
+    }
+
+    pub(super) fn arm(&mut self, job: usize, timer: Timer, after: Duration) {
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.armed.insert(timer);
+            self.actions.push(Action::ArmTimer { timer, after });
+        }
+    }
+
+    pub(super) fn disarm(&mut self, job: usize, timer: Timer) {
+        if self.jobs.get_mut(job).is_some_and(|state| state.armed.remove(&timer)) {
+            self.actions.push(Action::DisarmTimer(timer));
+        }
+    }
+
+    /// Whether a timer that fired was still wanted.
+    pub(super) fn fired(&mut self, job: usize, timer: Timer) -> bool {
+        self.jobs.get_mut(job).is_some_and(|state| state.armed.remove(&timer))
+    }
+
+    /// The container of a try is gone, or never was: try again, or end the job.
+    pub(super) fn end_attempt(&mut self, job: usize) {
+        self.leave_place(job);
+        let (Some(state), Some(planned)) = (self.jobs.get_mut(job), self.plan.jobs.get(job)) else {
+            return;
+        };
+        let number = state.attempt;
+        let (conclusion, reason) =
+            state.verdict.take().unwrap_or((Conclusion::Passed, Reason::Done));
+        state.attempts.push(Attempt { number, conclusion, reason: reason.clone() });
+        let again = match &planned.source.retry {
+            Some(retry) => {
+                number <= retry.max
+                    && !state.cancelled
+                    && !self.cancelled
+                    && reason.cause() != Some(Cause::Expression)
+                    && retries(&retry.on, conclusion, &reason)
+            }
+            None => false,
+        };
+        if !again {
+            self.end_job(job, conclusion, reason);
+            return;
+        }
+        let first = planned.source.retry.as_ref().map_or(Duration::ZERO, |retry| retry.backoff);
+        let factor = 2_u32.saturating_pow(number.saturating_sub(1));
+        state.phase = Phase::Backoff;
+        let after = first.saturating_mul(factor).min(MAX_BACKOFF);
+        self.arm(job, Timer::Retry { job, attempt: number }, after);
+    }
+
+    /// Ends a job for good. It holds no place and has no container.
+    pub(super) fn end_job(&mut self, job: usize, conclusion: Conclusion, reason: Reason) {
+        let (Some(state), Some(planned)) = (self.jobs.get_mut(job), self.plan.jobs.get(job)) else {
+            return;
+        };
+        if state.phase == Phase::Ended {
+            return;
+        }
+        state.phase = Phase::Ended;
+        state.allowed = allows(&planned.source.allow_failure, conclusion, &reason);
+        let failed = !state.allowed
+            && matches!(conclusion, Conclusion::Failed | Conclusion::TimedOut | Conclusion::System);
+        state.ended = Some((conclusion, reason));
+        let timers = std::mem::take(&mut state.armed);
+        self.actions.extend(timers.into_iter().map(Action::DisarmTimer));
+        self.open = self.open.saturating_sub(1);
+        self.actions.push(Action::JobEnded { job, conclusion });
+        if failed && planned.source.fail_fast.as_ref().is_some_and(|fail_fast| fail_fast.value) {
+            let siblings = self.plan.group(planned.group).map(|group| group.jobs.clone());
+            let reason = Reason::FailFast { name: planned.name.clone() };
+            for sibling in siblings.into_iter().flatten() {
+                self.cancel_job(sibling, &reason);
+            }
+        }
+        self.job_left_group(job);
+    }
+
+    fn cancel(&mut self) {
+        if self.cancelled {
+            return;
+        }
+        self.cancelled = true;
+        for job in 0..self.jobs.len() {
+            self.cancel_job(job, &Reason::RunCancelled);
+        }
+    }
+
+    fn kill(&mut self) {
+        if self.killed {
+            return;
+        }
+        // Before the cancel, so that it begins no cleanup.
+        self.killed = true;
+        self.cancel();
+        for job in 0..self.jobs.len() {
+            if matches!(self.phase(job), Some(Phase::Steps | Phase::Cleanup)) {
+                self.verdict(job, Conclusion::Cancelled, Reason::RunCancelled);
+                if let Some(state) = self.jobs.get_mut(job) {
+                    state.cancelled = true;
+                    state.halted = true;
+                }
+                self.stop_running(job, Stop::Now, StopReason::Cancelled);
+                self.advance(job);
+            }
+        }
+    }
+
+    /// Stops a job, in order, wherever it is; one that is already at its end goes on to it.
+    fn cancel_job(&mut self, job: usize, reason: &Reason) {
+        let Some(state) = self.jobs.get_mut(job) else { return };
+        match state.phase {
+            Phase::Blocked | Phase::Ready | Phase::Backoff => {
+                self.leave_queue(job);
+                self.end_job(job, Conclusion::Cancelled, reason.clone());
+            }
+            Phase::Starting | Phase::Steps => {
+                state.cancelled = true;
+                state.halted = true;
+                state.blame(Conclusion::Cancelled, reason.clone());
+                if state.phase == Phase::Steps {
+                    self.stop_running(job, Stop::Gently, StopReason::Cancelled);
+                    self.advance(job);
+                }
+            }
+            Phase::Cleanup | Phase::Finishing | Phase::Ended => {}
+        }
+    }
+
+    /// Follows what has ended to what it released, starts what there is room for, and ends the run
+    /// when nothing is left.
+    fn settle(&mut self) -> Vec<Action> {
+        self.settle_groups();
+        self.start_ready();
+        if self.open == 0 && self.conclusion.is_none() {
+            let conclusion = self.run_conclusion();
+            self.conclusion = Some(conclusion);
+            self.actions.push(Action::RunEnded { conclusion });
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn run_conclusion(&self) -> Conclusion {
+        let any = |wanted: Conclusion| {
+            self.jobs.iter().any(|job| {
+                !job.allowed
+                    && job.ended.as_ref().is_some_and(|(conclusion, _)| *conclusion == wanted)
+            })
+        };
+        if self.cancelled && any(Conclusion::Cancelled) {
+            return Conclusion::Cancelled;
+        }
+        [Conclusion::System, Conclusion::Failed, Conclusion::TimedOut]
+            .into_iter()
+            .find(|conclusion| any(*conclusion))
+            .unwrap_or(Conclusion::Passed)
+    }
+}
+
+fn blame(fault: Fault, cause: Cause) -> (Conclusion, Cause) {
+    match fault {
+        Fault::Pipeline => (Conclusion::Failed, cause),
+        Fault::System => (Conclusion::System, Cause::System),
+    }
+}

@@ -1,0 +1,322 @@
+//! Which job starts when: what it needs, its `if`, and the room there is.
+
+use std::cmp::Reverse;
+
+use super::{
+    Action, Cause, Conclusion, Phase, Reason, StartJob, WaitingFor, resolve::Unresolved, run::Run,
+};
+use crate::{expr::Status, plan::Plan};
+
+/// What is known of a job of the file, as opposed to those it expands to.
+#[derive(Debug, Default)]
+pub(super) struct GroupState {
+    /// How many of the groups it needs have not ended.
+    pub(super) blocked_by: usize,
+    /// How many of its jobs have not ended.
+    open: usize,
+    /// How many of its jobs hold a place.
+    active: u32,
+    dependents: Vec<usize>,
+    /// How it ended as a whole.
+    pub(super) result: Option<Conclusion>,
+    /// One of its jobs failed and was not allowed to.
+    failed: bool,
+    /// It failed, or did not run because something before it failed.
+    failed_above: bool,
+    /// It did not run, or not to its end.
+    incomplete: bool,
+}
+
+impl GroupState {
+    pub(super) fn all(plan: &Plan) -> Vec<Self> {
+        let mut groups: Vec<Self> = plan
+            .groups
+            .iter()
+            .map(|group| Self {
+                blocked_by: group.needs.len(),
+                open: group.jobs.len(),
+                ..Self::default()
+            })
+            .collect();
+        for (index, group) in plan.groups.iter().enumerate() {
+            for need in &group.needs {
+                if let Some(needed) = groups.get_mut(need.group) {
+                    needed.dependents.push(index);
+                }
+            }
+        }
+        groups
+    }
+}
+
+impl Run {
+    /// All that the jobs of a group need has ended: they are skipped, or wait for room.
+    pub(super) fn release(&mut self, group: usize) {
+        let Some(jobs) = self.plan.group(group).map(|group| group.jobs.clone()) else { return };
+        for job in jobs {
+            if self.phase(job) != Some(Phase::Blocked) {
+                continue;
+            }
+            match self.wanted(group, job) {
+                Ok(None) => self.queue(job),
+                Ok(Some(reason)) => self.end_job(job, Conclusion::Skipped, reason),
+                Err(Unresolved { cause, message }) => {
+                    let message = format!("`if`: {message}");
+                    self.end_job(job, Conclusion::Failed, Reason::Fault { cause, message });
+                }
+            }
+        }
+    }
+
+    /// Why a job does not run, if it does not.
+    fn wanted(&self, group: usize, job: usize) -> Result<Option<Reason>, Unresolved> {
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Some(Reason::JobEnded)) };
+        let condition = planned.source.condition.as_ref();
+        let status = self.needs_status(group);
+        if !condition.is_some_and(|condition| condition.asks_status()) && !status.success() {
+            return Ok(Some(self.blocking_need(group)));
+        }
+        let Some(condition) = condition else { return Ok(None) };
+        let mut scope = self.scope(job, status);
+        scope.env = Vec::new();
+        Ok(if condition.holds(&scope)? { None } else { Some(Reason::Condition) })
+    }
+
+    fn needs_status(&self, group: usize) -> Status {
+        let mut status = Status { cancelled: self.cancelled, ..Status::default() };
+        for need in self.plan.group(group).into_iter().flat_map(|group| &group.needs) {
+            if let Some(state) = self.groups.get(need.group) {
+                status.failed |= state.failed_above;
+                status.incomplete |= state.incomplete;
+            }
+        }
+        status
+    }
+
+    fn blocking_need(&self, group: usize) -> Reason {
+        for need in self.plan.group(group).into_iter().flat_map(|group| &group.needs) {
+            if let (Some(state), Some(needed)) =
+                (self.groups.get(need.group), self.plan.group(need.group))
+                && (state.failed || state.incomplete)
+                && let Some(conclusion) = state.result
+            {
+                return Reason::Before { name: needed.id.clone(), conclusion };
+            }
+        }
+        Reason::RunCancelled
+    }
+
+    fn queue(&mut self, job: usize) {
+        let weight = self.weight(job);
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.phase = Phase::Ready;
+            self.ready.insert((Reverse(weight), job));
+        }
+    }
+
+    pub(super) fn leave_queue(&mut self, job: usize) {
+        let weight = self.weight(job);
+        self.ready.remove(&(Reverse(weight), job));
+    }
+
+    fn weight(&self, job: usize) -> std::time::Duration {
+        let group = self.plan.jobs.get(job).and_then(|job| self.plan.group(job.group));
+        group.map(|group| group.weight).unwrap_or_default()
+    }
+
+    /// The wait before another try is over.
+    pub(super) fn retry(&mut self, job: usize) {
+        if self.phase(job) == Some(Phase::Backoff) {
+            self.queue(job);
+        }
+    }
+
+    /// Starts what there is room for. A job that cannot be started at all leaves its place again
+    /// and may release others, so this goes on until there is no such job.
+    pub(super) fn start_ready(&mut self) {
+        loop {
+            let mut gave_up = false;
+            for job in self.take_places() {
+                gave_up |= !self.start_job(job);
+            }
+            if !gave_up {
+                return;
+            }
+            self.settle_groups();
+        }
+    }
+
+    /// Moves jobs from the queue to places, as far as there are any.
+    fn take_places(&mut self) -> Vec<usize> {
+        let mut taken = Vec::new();
+        for (_, job) in &self.ready {
+            if self.settings.capacity.jobs.is_some_and(|most| self.places >= most) {
+                break;
+            }
+            if self.room(*job).is_some() {
+                continue;
+            }
+            taken.push(*job);
+            let demand = self.demands.get(*job).copied().unwrap_or_default();
+            self.used.add(&demand);
+            self.places += 1;
+            let group = self.plan.jobs.get(*job).map(|job| job.group);
+            if let Some(group) = group.and_then(|group| self.groups.get_mut(group)) {
+                group.active += 1;
+            }
+        }
+        for job in &taken {
+            self.leave_queue(*job);
+        }
+        taken
+    }
+
+    /// What a job that is ready waits for.
+    fn room(&self, job: usize) -> Option<WaitingFor> {
+        let capacity = &self.settings.capacity;
+        if capacity.jobs.is_some_and(|most| self.places >= most) {
+            return Some(WaitingFor::Place);
+        }
+        let planned = self.plan.jobs.get(job)?;
+        let most = planned.source.max_parallel.as_ref().map(|most| most.value);
+        if most.is_some_and(|most| self.groups.get(planned.group).is_some_and(|g| g.active >= most))
+        {
+            return Some(WaitingFor::MatrixPlace);
+        }
+        self.demands.get(job)?.lacks(&self.used, capacity).map(WaitingFor::Room)
+    }
+
+    /// What a job waits for that has not started.
+    pub(super) fn waiting_for(&self, job: usize) -> Option<WaitingFor> {
+        match self.phase(job)? {
+            Phase::Ready => self.room(job),
+            Phase::Backoff => Some(WaitingFor::Backoff),
+            Phase::Blocked => {
+                let group = self.plan.group(self.plan.jobs.get(job)?.group)?;
+                let open = group.needs.iter().filter(|need| {
+                    self.groups.get(need.group).is_some_and(|needed| needed.result.is_none())
+                });
+                let names = open.filter_map(|need| Some(self.plan.group(need.group)?.id.clone()));
+                Some(WaitingFor::Needs(names.collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Begins a try; false when it ended the job at once.
+    fn start_job(&mut self, job: usize) -> bool {
+        let plan = std::sync::Arc::clone(&self.plan);
+        let (Some(planned), Some(state)) = (plan.jobs.get(job), self.jobs.get_mut(job)) else {
+            return true;
+        };
+        state.phase = Phase::Starting;
+        state.attempt += 1;
+        state.reset(planned);
+        let attempt = state.attempt;
+        let caches = self.job_env(job).and_then(|env| {
+            if let Some(state) = self.jobs.get_mut(job) {
+                state.env = env;
+            }
+            self.caches(job)
+        });
+        let caches = match caches {
+            Ok(caches) => caches,
+            Err(Unresolved { cause, message }) => {
+                self.verdict(job, Conclusion::Failed, Reason::Fault { cause, message });
+                self.end_attempt(job);
+                return false;
+            }
+        };
+        let secret_files = self.secret_files(&planned.source.secrets);
+        let needs = plan.group(planned.group).into_iter().flat_map(|group| &group.needs);
+        let artifacts_of = needs
+            .filter(|need| need.artifacts)
+            .filter_map(|need| plan.group(need.group))
+            .flat_map(|group| group.jobs.clone())
+            .collect();
+        self.actions.push(Action::StartJob(StartJob {
+            job,
+            attempt,
+            caches,
+            secret_files,
+            artifacts_of,
+        }));
+        true
+    }
+
+    /// A job gives back what it took of the capacity.
+    pub(super) fn leave_place(&mut self, job: usize) {
+        let demand = self.demands.get(job).copied().unwrap_or_default();
+        self.used.subtract(&demand);
+        self.places = self.places.saturating_sub(1);
+        if let Some(group) = self.plan.jobs.get(job).and_then(|job| self.groups.get_mut(job.group))
+        {
+            group.active = group.active.saturating_sub(1);
+        }
+    }
+
+    /// A job of a group has ended for good.
+    pub(super) fn job_left_group(&mut self, job: usize) {
+        let Some(index) = self.plan.jobs.get(job).map(|job| job.group) else { return };
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.open = group.open.saturating_sub(1);
+        if group.open == 0 {
+            self.settled.push_back(index);
+        }
+    }
+
+    pub(super) fn settle_groups(&mut self) {
+        while let Some(index) = self.settled.pop_front() {
+            self.end_group(index);
+            let dependents = self.groups.get(index).map(|group| group.dependents.clone());
+            for dependent in dependents.into_iter().flatten() {
+                let Some(group) = self.groups.get_mut(dependent) else { continue };
+                group.blocked_by = group.blocked_by.saturating_sub(1);
+                if group.blocked_by == 0 {
+                    self.release(dependent);
+                }
+            }
+        }
+    }
+
+    /// What the jobs of a group come to together: the worst of them.
+    fn end_group(&mut self, index: usize) {
+        const WORST_FIRST: [Conclusion; 4] =
+            [Conclusion::System, Conclusion::Failed, Conclusion::TimedOut, Conclusion::Cancelled];
+        let above = self.needs_status(index).failed;
+        let Some(planned) = self.plan.group(index) else { return };
+        let jobs = self.jobs.get(planned.jobs.clone()).unwrap_or_default();
+        let has = |wanted: Conclusion, allowed: bool| {
+            jobs.iter().any(|job| {
+                job.ended.as_ref().is_some_and(|(conclusion, _)| *conclusion == wanted)
+                    && (allowed || !job.allowed)
+            })
+        };
+        let failed = [Conclusion::System, Conclusion::Failed, Conclusion::TimedOut]
+            .into_iter()
+            .any(|conclusion| has(conclusion, false));
+        let skipped = !has(Conclusion::Passed, true) && has(Conclusion::Skipped, true);
+        let worst = WORST_FIRST.into_iter().find(|conclusion| has(*conclusion, true));
+        let result =
+            worst.unwrap_or(if skipped { Conclusion::Skipped } else { Conclusion::Passed });
+        let incomplete = matches!(result, Conclusion::Skipped | Conclusion::Cancelled);
+        if let Some(group) = self.groups.get_mut(index) {
+            group.result = Some(result);
+            group.failed = failed;
+            group.incomplete = incomplete;
+            group.failed_above = failed || (incomplete && above);
+        }
+    }
+}
+
+impl From<Cause> for Conclusion {
+    /// How something ends that ended for this cause.
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Timeout => Self::TimedOut,
+            Cause::System => Self::System,
+            Cause::Cancel => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The life of a run: events in, actions out.
+//!
+//! Each case is a pipeline and a script of events; the snapshot is the transcript, an event and
+//! below it the actions that it causes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests may panic as tests do"
+)]
+
+use std::{fmt::Write as _, sync::Arc};
+
+use cofferdam_jobs::{
+    Inputs, Sources, parse, plan,
+    plan::Plan,
+    state::{
+        Action, Capacity, Conclusion, End, Event, Fault, Limit, Part, ResolvedCommand, Run,
+        Settings, StepEnd, StepRef, Stop, Timer,
+    },
+};
+
+fn planned(yaml: &str) -> Arc<Plan> {
+    let mut sources = Sources::new();
+    let file = sources.add("a.yml", yaml.as_bytes());
+    let parsed = parse(&sources, file);
+    assert!(!parsed.has_errors(), "{:#?}", parsed.diagnostics);
+    Arc::new(plan(&parsed.pipeline.unwrap(), &Inputs::default()).unwrap())
+}
+
+fn settings() -> Settings {
+    Settings {
+        secrets: [("TOKEN".to_owned(), "s3cr3t-value".to_owned())].into(),
+        ..Settings::default()
+    }
+}
+
+fn index(plan: &Plan, id: &str) -> usize {
+    plan.jobs.iter().position(|job| job.id == id).unwrap_or_else(|| panic!("no job {id}"))
+}
+
+/// `0` is the first step, `c0` the first cleanup step.
+fn step(text: &str) -> StepRef {
+    match text.strip_prefix('c') {
+        Some(index) => StepRef { part: Part::Cleanup, index: index.parse().unwrap() },
+        None => StepRef { part: Part::Steps, index: text.parse().unwrap() },
+    }
+}
+
+/// `up JOB`, `down JOB`, `end JOB STEP CODE [NAME=OUTPUT…]`, `oom JOB STEP`, `broken JOB STEP`,
+/// `ready JOB STEP`, `timeout JOB [STEP]`, `cleanup-timeout JOB`, `retry JOB`, `nostart JOB`,
+/// `lost JOB`, `missing JOB`, `cancel`, `kill`.
+fn event(run: &Run, text: &str) -> Event {
+    let words: Vec<&str> = text.split(' ').collect();
+    let job = words.get(1).map(|id| index(run.plan(), id)).unwrap_or_default();
+    let attempt = run.job(job).unwrap().attempt;
+    let end = |end: End| StepEnd::new(end);
+    let message = || "a sentence".to_owned();
+    match words.as_slice() {
+        ["up", _] => Event::JobStarted { job },
+        ["down", _] => Event::JobFinished { job, fault: None },
+        ["missing", _] => Event::JobFinished { job, fault: Some((Fault::Pipeline, message())) },
+        ["nostart", _] => Event::JobStartFailed { job, fault: Fault::Pipeline, message: message() },
+        ["lost", _] => Event::JobStartFailed { job, fault: Fault::System, message: message() },
+        ["end", _, at, code, outputs @ ..] => {
+            let mut end = end(End::Exit(code.parse().unwrap()));
+            let pair = |output: &&str| {
+                let (name, value) = output.split_once('=').unwrap();
+                (name.to_owned(), value.to_owned())
+            };
+            end.outputs = outputs.iter().map(pair).collect();
+            end.env.clone_from(&end.outputs);
+            Event::StepEnded { job, step: step(at), end }
+        }
+        ["oom", _, at] => {
+            Event::StepEnded { job, step: step(at), end: end(End::Limit(Limit::Memory)) }
+        }
+        ["broken", _, at] => Event::StepEnded { job, step: step(at), end: end(End::System) },
+        ["ready", _, at] => Event::StepReady { job, step: step(at), ready: Ok(()) },
+        ["unready", _, at] => Event::StepReady { job, step: step(at), ready: Err(message()) },
+        ["timeout", _] => Event::TimerFired(Timer::Job { job, attempt }),
+        ["timeout", _, at] => Event::TimerFired(Timer::Step { job, attempt, step: step(at) }),
+        ["cleanup-timeout", _] => Event::TimerFired(Timer::Cleanup { job, attempt }),
+        ["retry", _] => Event::TimerFired(Timer::Retry { job, attempt }),
+        ["cancel"] => Event::CancelRequested,
+        ["kill"] => Event::KillRequested,
+        _ => panic!("no event {text}"),
+    }
+}
+
+fn show(plan: &Plan, action: &Action) -> String {
+    let name = |job: &usize| plan.jobs[*job].id.clone();
+    let at = |step: &StepRef| match step.part {
+        Part::Steps => step.index.to_string(),
+        Part::Cleanup => format!("c{}", step.index),
+    };
+    let timer = |timer: &Timer| match timer {
+        Timer::Job { job, .. } => format!("job {}", name(job)),
+        Timer::Step { job, step, .. } => format!("step {} {}", name(job), at(step)),
+        Timer::Cleanup { job, .. } => format!("cleanup {}", name(job)),
+        Timer::Retry { job, .. } => format!("retry {}", name(job)),
+    };
+    match action {
+        Action::StartJob(start) => {
+            let mut text = format!("start {} attempt {}", name(&start.job), start.attempt);
+            for cache in &start.caches {
+                let _ = write!(text, " cache {}", cache.key);
+            }
+            for job in &start.artifacts_of {
+                let _ = write!(text, " artifacts of {}", name(job));
+            }
+            for file in &start.secret_files {
+                let _ = write!(text, " secret file {}", file.name);
+            }
+            text
+        }
+        Action::StartStep { job, step, resolved } => {
+            let command = match &resolved.command {
+                ResolvedCommand::Script { shell, text } => format!("{}: {text}", shell.join(" ")),
+                ResolvedCommand::Exec(words) => format!("exec {words:?}"),
+            };
+            let env = if resolved.env.is_empty() {
+                String::new()
+            } else {
+                format!(" {:?}", resolved.env)
+            };
+            format!("step {} {} {command}{env}", name(job), at(step))
+        }
+        Action::StopStep { job, step, stop, reason } => {
+            let how = if *stop == Stop::Now { "kill" } else { "stop" };
+            format!("{how} {} {} {reason:?}", name(job), at(step))
+        }
+        Action::ArmTimer { timer: which, after } => format!("arm {} {after:?}", timer(which)),
+        Action::DisarmTimer(which) => format!("disarm {}", timer(which)),
+        Action::FinishJob { job, collect, .. } => {
+            let mut text = format!("finish {}", name(job));
+            for artifacts in &collect.artifacts {
+                let _ = write!(
+                    text,
+                    " artifacts {:?} optional {}",
+                    artifacts.paths, artifacts.optional
+                );
+            }
+            for glob in &collect.junit {
+                let _ = write!(text, " junit {glob}");
+            }
+            for cache in &collect.caches {
+                let _ = write!(text, " cache {}", cache.key);
+            }
+            text
+        }
+        Action::JobEnded { job, conclusion } => format!("ended {} {conclusion}", name(job)),
+        Action::RunEnded { conclusion } => format!("run {conclusion}"),
+    }
+}
+
+/// What a script of events does to a run, and how its jobs stand at the end.
+fn transcript(yaml: &str, settings: Settings, script: &str) -> String {
+    let plan = planned(yaml);
+    let mut run = Run::new(Arc::clone(&plan), settings).unwrap();
+    let mut out = String::from("> begin\n");
+    let mut write = |title: Option<&str>, actions: &[Action]| {
+        if let Some(title) = title {
+            let _ = writeln!(out, "> {title}");
+        }
+        for action in actions {
+            let _ = writeln!(out, "  {}", show(&plan, action));
+        }
+    };
+    write(None, &run.start());
+    for line in script.split(';').map(str::trim).filter(|line| !line.is_empty()) {
+        let event = event(&run, line);
+        let actions = run.handle(event);
+        write(Some(line), &actions);
+    }
+    for job in run.jobs() {
+        let _ = write!(out, "{}: ", job.planned.id);
+        match (job.conclusion, job.reason) {
+            (Some(conclusion), Some(reason)) => {
+                let _ = write!(out, "{conclusion}, {reason}");
+            }
+            _ => {
+                let _ = write!(out, "{:?} {:?}", job.phase, job.waiting);
+            }
+        }
+        if job.allowed {
+            out.push_str(", allowed");
+        }
+        if job.is_flaky() {
+            out.push_str(", flaky");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+macro_rules! check {
+    ($($name:ident: $yaml:expr, $script:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(transcript($yaml, settings(), $script));
+        }
+    )*};
+}
+
+check! {
+    one_job_from_start_to_end:
+        "jobs: { a: { steps: [{ run: one }, { exec: [two, 'x y'], timeout: 5s }], artifacts: { paths: [out] }, results: { junit: ['*.xml'] } } }",
+        "up a; end a 0 0; end a 1 0; down a";
+    a_failed_step_skips_the_rest_and_what_needs_it:
+        "jobs: { a: { steps: [{ run: one }, { run: two }, { run: three, if: failure() }], artifacts: [{ paths: [x] }, { paths: [core], when: failure }] }, b: { needs: a, steps: [{ run: x }] }, c: { needs: b, steps: [{ run: x }] }, d: { needs: c, if: failure(), steps: [{ run: x }] }, e: { needs: a, if: success(), steps: [{ run: x }] } }",
+        "up a; end a 0 3; end a 2 0; down a; up d; end d 0 0; down d";
+    an_allowed_failure_is_none:
+        "jobs: { a: { allow-failure: [3], steps: [{ run: one }] }, b: { needs: a, steps: [{ run: 'echo ${{ needs.a.result }}' }] } }",
+        "up a; end a 0 3; down a; up b; end b 0 0; down b";
+    another_code_is_not_allowed:
+        "jobs: { a: { allow-failure: [3], steps: [{ run: one }] } }",
+        "up a; end a 0 4; down a";
+    outputs_reach_later_steps_and_jobs:
+        "jobs: { a: { steps: [{ id: v, run: one }, { run: two, env: { N: '${{ steps.v.outputs.n }}' } }], outputs: { n: 'v${{ steps.v.outputs.n }}' } }, b: { needs: a, steps: [{ run: x, env: { N: '${{ needs.a.outputs.n }}' } }] } }",
+        "up a; end a 0 0 n=7; end a 1 0; down a; up b; end b 0 0; down b";
+    env_layers_and_secrets:
+        "env: { A: top, B: top }\nsecrets: [TOKEN, OTHER]\njobs: { a: { secrets: [TOKEN, { name: OTHER, as: file }], env: { B: 'job-${{ env.A }}', C: 'x${{ secrets.TOKEN }}' }, steps: [{ run: one, env: { A: step } }, { run: two }] } }",
+        "up a; end a 0 0 LATE=s3cr3t-value!; end a 1 0; down a";
+    a_secret_never_becomes_part_of_a_command:
+        "secrets: [TOKEN]\njobs: { a: { env: { T: '${{ secrets.TOKEN }}' }, steps: [{ run: 'echo ${{ env.T }}' }] } }",
+        "up a; down a";
+    a_step_that_takes_too_long:
+        "jobs: { a: { steps: [{ run: one, timeout: 5s }, { run: two }], cleanup: [{ run: clean }] } }",
+        "up a; timeout a 0; end a 0 143; end a c0 0; down a";
+    a_job_that_takes_too_long:
+        "jobs: { a: { timeout: 1m, steps: [{ run: one }, { run: two, if: always() }], cleanup: [{ run: clean }, { run: more }] } }",
+        "up a; timeout a; end a 0 0; end a c0 1; end a c1 0; down a";
+    cleanup_has_its_own_time:
+        "jobs: { a: { steps: [{ run: one }], cleanup: [{ run: clean }, { run: more }] } }",
+        "up a; end a 0 0; cleanup-timeout a; end a c0 143; down a";
+    a_cancel_runs_cleanup_and_nothing_else:
+        "jobs: { a: { steps: [{ run: one }, { run: two, if: always() }], cleanup: [{ run: clean }] }, b: { needs: a, if: always(), steps: [{ run: x }] }, c: { steps: [{ run: x }] } }",
+        "up a; cancel; up c; end a 0 143; end a c0 0; down a; down c";
+    a_second_cancel_kills:
+        "jobs: { a: { steps: [{ run: one }], cleanup: [{ run: clean }], artifacts: { paths: [x], when: always } }, b: { steps: [{ run: x }], cleanup: [{ run: clean }] } }",
+        "up a; up b; cancel; end b 0 143; kill; end a 0 137; end b c0 137; down a; down b";
+    fail_fast_cancels_the_rest_of_the_matrix:
+        "jobs: { m: { matrix: { n: [1, 2, 3] }, max-parallel: 2, fail-fast: true, steps: [{ run: 'run ${{ matrix.n }}' }] }, other: { steps: [{ run: x }] } }",
+        "up m~1; up m~2; up other; end m~1 0 1; down m~1; end m~2 0 143; down m~2; end other 0 0; down other";
+    retry_by_cause_keeps_every_try:
+        "jobs: { a: { retry: { max: 2, on: [memory, 'exit:7'], backoff: 10s }, steps: [{ run: one }] } }",
+        "up a; oom a 0; down a; retry a; up a; end a 0 7; down a; retry a; up a; end a 0 0; down a";
+    retry_ends_with_its_count_and_its_causes:
+        "jobs: { a: { retry: { max: 1, on: system }, steps: [{ run: one }] }, b: { retry: { max: 3, on: system }, steps: [{ run: one }] } }",
+        "lost a; retry a; up a; broken a 0; down a; up b; end b 0 1; down b";
+    a_cancel_ends_the_wait_for_another_try:
+        "jobs: { a: { retry: { max: 1 }, steps: [{ run: one }] } }",
+        "up a; end a 0 1; down a; cancel; retry a";
+    a_job_that_cannot_start:
+        "jobs: { a: { steps: [{ run: one }] }, b: { needs: a, steps: [{ run: x }] } }",
+        "nostart a";
+    files_that_are_missing_fail_the_job:
+        "jobs: { a: { steps: [{ run: one }], artifacts: { paths: [x] } } }",
+        "up a; end a 0 0; missing a";
+    continue_on_error_shows_the_outcome:
+        "jobs: { a: { steps: [{ id: s, run: one, continue-on-error: true }, { run: two, if: \"steps.s.outcome == 'failed' && steps.s.conclusion == 'passed'\" }] } }",
+        "up a; end a 0 5; end a 1 0; down a";
+    background_steps_stay_up_until_the_last_step_ended:
+        "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: other, background: true }, { run: test }] } }",
+        "up a; ready a 0; end a 2 0; end a 0 143; end a 1 143; down a";
+    a_background_step_that_does_not_get_ready:
+        "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: test }] } }",
+        "up a; unready a 0; end a 0 143; down a";
+    a_background_step_that_ends_early_fails_its_job:
+        "jobs: { a: { steps: [{ run: server, background: true }, { run: test }, { run: more }] } }",
+        "up a; end a 0 1; end a 1 0; down a";
+    conditions_of_jobs:
+        "params: { deploy: { default: 'no' } }\njobs: { a: { if: \"params.deploy == 'yes'\", steps: [{ run: x }] }, b: { if: '${{ true }}', steps: [{ run: x }] }, c: { if: \"contains(fromJSON('['), 1)\", steps: [{ run: x }] }, d: { needs: a, if: always(), steps: [{ run: 'was ${{ needs.a.result }}' }] } }",
+        "up b; end b 0 0; down b; up d; end d 0 0; down d";
+    the_longest_way_to_the_end_starts_first:
+        "jobs: { short: { steps: [{ run: x }] }, long: { steps: [{ run: x }] }, after: { needs: long, steps: [{ run: x }] } }",
+        "";
+    events_that_do_not_fit_change_nothing:
+        "jobs: { a: { steps: [{ run: one }] } }",
+        "down a; end a 0 0; timeout a; up a; up a; ready a 0; end a 0 0; end a 0 1; timeout a; down a; down a; cancel; kill";
+}
+
+#[test]
+fn jobs_wait_for_room_and_say_for_what() {
+    let yaml = "jobs: { big: { limits: { cpus: 3, memory: 1GiB }, steps: [{ run: x }] }, \
+                next: { limits: { cpus: 2 }, steps: [{ run: x }] }, \
+                small: { limits: { cpus: 1 }, steps: [{ run: x }] } }";
+    let capacity = Capacity { millicpus: Some(4000), memory: Some(1 << 30), ..Capacity::default() };
+    let settings = Settings { capacity, ..Settings::default() };
+    insta::assert_snapshot!(transcript(yaml, settings.clone(), "up big; end big 0 0"));
+    insta::assert_snapshot!(transcript(yaml, settings, "up big; end big 0 0; down big; up next"));
+    let places = Settings {
+        capacity: Capacity { jobs: Some(1), ..Capacity::default() },
+        ..Settings::default()
+    };
+    insta::assert_snapshot!(transcript(yaml, places, "nostart big"));
+}
+
+#[test]
+fn what_could_never_start_is_refused() {
+    let yaml = "jobs: { big: { limits: { memory: 4GiB }, steps: [{ run: x }] } }";
+    let capacity = Capacity { memory: Some(1 << 30), ..Capacity::default() };
+    let refused = Run::new(planned(yaml), Settings { capacity, ..Settings::default() });
+    let faults = refused.map(|_| ()).unwrap_err();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].message.contains("asks for more memory"), "{:?}", faults[0]);
+}
+
+#[test]
+fn a_chain_of_jobs_that_fail_at_once_needs_no_stack() {
+    let mut yaml = String::from(
+        "jobs:\n  j0: { env: { X: \"${{ fromJSON('[') }}\" }, steps: [{ run: x }] }\n",
+    );
+    for job in 1..5000 {
+        let _ = writeln!(
+            yaml,
+            "  j{job}: {{ needs: j{}, if: always(), env: {{ X: \"${{{{ fromJSON('[') }}}}\" }}, steps: [{{ run: x }}] }}",
+            job - 1
+        );
+    }
+    let mut run = Run::new(planned(&yaml), Settings::default()).unwrap();
+    let actions = run.start();
+    assert_eq!(actions.last(), Some(&Action::RunEnded { conclusion: Conclusion::Failed }));
+    assert_eq!(actions.len(), 5001);
+}
