@@ -237,6 +237,18 @@ impl Hierarchy {
         Limit::ALL.iter().map(|limit| report::find(self, *limit)).collect()
     }
 
+    /// A host that looks as told.
+    #[cfg(test)]
+    pub(super) fn imagined(
+        bases: Directories,
+        unified: &str,
+        swaps: bool,
+        privileged: bool,
+    ) -> Self {
+        let unified = unified.split_whitespace().filter_map(Controller::parse).collect();
+        Self { bases, unified, leaf: None, ours: Vec::new(), swaps, privileged }
+    }
+
     /// As if the caller were process `own`, alone in a group that was delegated to it.
     #[cfg(test)]
     pub(super) fn in_delegated(mut self, directory: &Path, own: i32) -> Self {

@@ -237,6 +237,146 @@ fn membership(hierarchy: &Hierarchy, limit: Limit) -> Enforcement {
             reason: "cgroup2 is not mounted where this process can make groups".to_owned(),
             remedy: "mount cgroup2 on `/sys/fs/cgroup/unified`".to_owned(),
         },
-        _ => Enforcement::Enforced("no new process in the group, then a signal to each".to_owned()),
+        _ => match by_controller(hierarchy, Limit::Pids) {
+            Enforcement::Enforced(by) => Enforcement::Enforced(format!(
+                "forbidding new processes and then signalling each, by {by}"
+            )),
+            other => other,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::controller::{Controllers, Directories},
+        *,
+    };
+
+    const NOWHERE: &str = "/nowhere/cofferdam";
+
+    fn set(names: &str) -> Controllers {
+        names.split_whitespace().filter_map(Controller::parse).collect()
+    }
+
+    fn check(hierarchy: &Hierarchy, limit: Limit, expected: &str) {
+        let text = match find(hierarchy, limit).enforcement {
+            Enforcement::Enforced(by) => format!("by {by}"),
+            Enforcement::Unneeded(why) => format!("unneeded: {why}"),
+            Enforcement::Missing { reason, remedy } => format!("{reason}: {remedy}"),
+        };
+        assert_eq!(text, expected, "{limit}");
+        let refused = require(hierarchy, limit).is_err();
+        assert_eq!(refused, !expected.starts_with("by ") && !expected.starts_with("unneeded"));
+    }
+
+    #[test]
+    fn no_hierarchy_at_all() {
+        let hierarchy = Hierarchy::imagined(Directories::default(), "", true, true);
+        check(
+            &hierarchy,
+            Limit::Memory,
+            "no mounted control group hierarchy has the `memory` controller: boot with \
+             `cgroup_enable=memory`, or mount cgroup2 on `/sys/fs/cgroup`",
+        );
+        let pids = "no mounted control group hierarchy has the `pids` controller: mount cgroup2 \
+                    on `/sys/fs/cgroup`, or use a kernel with `pids` control groups";
+        check(&hierarchy, Limit::Pids, pids);
+        check(&hierarchy, Limit::Kill, pids);
+        check(
+            &hierarchy,
+            Limit::Freeze,
+            "cgroup2 is not mounted where this process can make groups: mount cgroup2 on \
+             `/sys/fs/cgroup/unified`",
+        );
+    }
+
+    #[test]
+    fn a_user_without_delegation() {
+        let all = "cpu cpuset io memory pids";
+        let hierarchy = Hierarchy::imagined(Directories::default(), all, false, false);
+        check(
+            &hierarchy,
+            Limit::Memory,
+            "the `memory` controller is not delegated to this process: start with `systemd-run \
+             --user --scope -p Delegate=yes -- cofferdam …`, or as root",
+        );
+        check(
+            &hierarchy,
+            Limit::Io,
+            "the `io` controller is not delegated to this process: have root add `Delegate=cpu \
+             cpuset io memory pids` for `user@.service` (`systemctl edit user@.service`) and log \
+             in again; systemd does not delegate `io` by itself",
+        );
+        check(&hierarchy, Limit::Swap, "unneeded: this host uses no swap space");
+        check(
+            &hierarchy,
+            Limit::Devices,
+            "unneeded: without root no device node can be made, and those of the host keep their \
+             modes",
+        );
+    }
+
+    #[test]
+    fn a_delegated_user() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().to_owned();
+        std::fs::write(base.join("cgroup.kill"), "").unwrap();
+        let path = base.display().to_string();
+        let bases = Directories { v1: Vec::new(), v2: Some((set("cpu memory pids"), base)) };
+        let hierarchy = Hierarchy::imagined(bases, "cpu io memory pids", true, false);
+        let by = |name| format!("by the `{name}` controller below `{path}`");
+        check(&hierarchy, Limit::Memory, &by("memory"));
+        check(&hierarchy, Limit::Swap, &by("memory"));
+        check(&hierarchy, Limit::Cpu, &by("cpu"));
+        check(&hierarchy, Limit::Kill, &format!("by `cgroup.kill` below `{path}`"));
+        assert!(require(&hierarchy, Limit::Io).is_err());
+        assert!(require(&hierarchy, Limit::CpuSet).is_err());
+    }
+
+    #[test]
+    fn v1_for_root_and_for_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().display().to_string();
+        let tree = |names, path: &str| (set(names), path.into());
+        let bases = Directories {
+            v1: vec![
+                tree("cpu cpuacct", &path),
+                tree("memory", &path),
+                tree("blkio", &path),
+                tree("devices", NOWHERE),
+                tree("pids", &path),
+            ],
+            v2: None,
+        };
+        let hierarchy = Hierarchy::imagined(bases, "", true, true);
+        check(&hierarchy, Limit::Cpu, &format!("by the v1 `cpu` controller below `{path}`"));
+        check(
+            &hierarchy,
+            Limit::Kill,
+            &format!(
+                "by forbidding new processes and then signalling each, by the v1 `pids` \
+                 controller below `{path}`"
+            ),
+        );
+        check(
+            &hierarchy,
+            Limit::Swap,
+            "the kernel does not account swap space to groups: boot with `swapaccount=1`, or \
+             turn swap off with `swapoff -a`",
+        );
+        check(
+            &hierarchy,
+            Limit::Io,
+            "the v1 `blkio` controller does not see writes that go through the page cache: boot \
+             with `systemd.unified_cgroup_hierarchy=1`, or leave out the io limit",
+        );
+        check(
+            &hierarchy,
+            Limit::Devices,
+            "groups cannot be made in `/nowhere/cofferdam`: run as root; on a v1 or hybrid host \
+             control groups cannot be delegated to a user, so for rootless use boot with \
+             `systemd.unified_cgroup_hierarchy=1`",
+        );
     }
 }

@@ -3,6 +3,10 @@
 use std::{fmt, io};
 
 use libc::sock_filter;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+};
 
 use crate::sys;
 
@@ -62,19 +66,30 @@ pub fn filter() -> Program {
 }
 
 impl Program {
+    #[cfg(test)]
+    pub(crate) fn of(instructions: &'static [sock_filter]) -> Self {
+        Self { instructions }
+    }
+
     /// The instructions, as the kernel takes them.
     pub fn instructions(&self) -> &'static [sock_filter] {
         self.instructions
     }
 
     /// Puts the filter in force for all threads of the calling process and what they start; there
-    /// is no way back. Allocates nothing.
+    /// is no way back. Then tries a call that the policy denies. Allocates nothing.
     ///
     /// # Errors
     /// `EACCES` unless `PR_SET_NO_NEW_PRIVS` was set before, `EINVAL` on a kernel without seccomp
-    /// filters, `ESRCH` when another thread runs under a filter that this one cannot follow.
+    /// filters, `ESRCH` when another thread runs under a filter that this one cannot follow;
+    /// [`io::ErrorKind::Other`] when the denied call went through all the same.
     pub fn install(&self) -> io::Result<()> {
-        sys::seccomp::install(self.instructions)
+        sys::seccomp::install(self.instructions)?;
+        // Without a flag this is a call that changes nothing and always succeeds.
+        match unshare(CloneFlags::empty()) {
+            Err(Errno::EPERM) => Ok(()),
+            _ => Err(io::ErrorKind::Other.into()),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ mod tests {
     use nix::sys::wait::{WaitStatus, waitpid};
 
     use super::*;
-    use crate::seccomp::filter;
+    use crate::seccomp::{Program, filter};
 
     /// The errno of a call, 0 when it succeeds.
     fn errno_of(number: i64, arguments: [i64; 4]) -> i32 {
@@ -39,13 +39,13 @@ mod tests {
     }
 
     /// Runs `calls` in a child under `program`; its errnos, and how it ended.
-    fn under(program: &[sock_filter], calls: &dyn Fn() -> [i32; 16]) -> (Vec<i32>, WaitStatus) {
+    fn under(program: Program, calls: &dyn Fn() -> [i32; 16]) -> (Vec<i32>, WaitStatus) {
         let (mut reader, writer) = pipe().unwrap();
         // SAFETY: the child makes system calls only, allocates nothing, and ends in `_exit`.
         let child = unsafe { nix::unistd::fork() }.unwrap();
         let nix::unistd::ForkResult::Parent { child } = child else {
             let mut failed = nix::sys::prctl::set_no_new_privs().is_err();
-            failed |= install(program).is_err();
+            failed |= program.install().is_err();
             let errnos = calls();
             let size = size_of_val(&errnos);
             // SAFETY: the buffer is alive and `size` bytes long.
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_kernel_agrees_with_the_interpreter() {
-        let (errnos, status) = under(filter().instructions(), &|| {
+        let (errnos, status) = under(filter(), &|| {
             [
                 errno_of(libc::SYS_getppid, [0; 4]),
                 errno_of(libc::SYS_unshare, [i64::from(libc::CLONE_NEWUSER), 0, 0, 0]),
@@ -106,6 +106,14 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_allows_what_it_should_not_is_noticed() {
+        static ALLOW_ALL: [sock_filter; 1] =
+            [sock_filter { code: 6, jt: 0, jf: 0, k: 0x7fff_0000 }];
+        let (_, status) = under(Program::of(&ALLOW_ALL), &|| [0; 16]);
+        assert!(matches!(status, WaitStatus::Exited(_, 1)), "{status:?}");
+    }
+
+    #[test]
     fn refuses_a_program_of_impossible_length() {
         let too_long = vec![sock_filter { code: 6, jt: 0, jf: 0, k: 0 }; 65536];
         assert_eq!(install(&too_long).unwrap_err().raw_os_error(), Some(libc::EINVAL));
@@ -124,9 +132,8 @@ mod tests {
 
         #[test]
         fn x32_kills() {
-            let (_, status) = under(filter().instructions(), &|| {
-                [errno_of(0x4000_0000 | libc::SYS_getppid, [0; 4]); 16]
-            });
+            let (_, status) =
+                under(filter(), &|| [errno_of(0x4000_0000 | libc::SYS_getppid, [0; 4]); 16]);
             assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
         }
 
@@ -150,7 +157,7 @@ mod tests {
         /// Getpid is 20 there, socketcall 102, mount 21.
         #[test]
         fn i386_kills_unless_the_policy_allows_it() {
-            let (_, status) = under(filter().instructions(), &|| [i386(20); 16]);
+            let (_, status) = under(filter(), &|| [i386(20); 16]);
             if matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)) {
                 let line = "NOT RUN on this host: i386_kills_unless_the_policy_allows_it: the kernel \
                             serves no i386 calls\n";
@@ -160,7 +167,7 @@ mod tests {
             assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{status:?}");
 
             let allowed = program(Arch::X86_64, ForeignAbi::AllowI386);
-            let (results, status) = under(allowed.instructions(), &|| {
+            let (results, status) = under(allowed, &|| {
                 let mut results = [0; 16];
                 results[0] = i32::from(i386(20) > 0);
                 results[1] = i386(102);
