@@ -1,8 +1,47 @@
 //! The `cofferdam` binary: command line in, pipeline runs in throwaway containers, results out.
 
+mod cli;
+mod command;
+mod exec;
+#[expect(dead_code, reason = "the executor wires it")]
+mod exit;
 #[cfg_attr(not(test), expect(dead_code, reason = "the executor wires it"))]
 mod log;
+mod problem;
 #[cfg_attr(not(test), expect(dead_code, reason = "the executor wires it"))]
 mod report;
+mod state;
+#[expect(dead_code, reason = "the executor wires it")]
+mod supervise;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cofferdam_sandbox::spawner;
+
+use cli::Cli;
+use problem::Problem;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // First of all, while there is one thread and no secret was read.
+    let spawner = if cli.command.starts_containers() {
+        match spawner::start() {
+            Ok(spawner) => Some(spawner),
+            Err(error) => return end(Err(Problem::from(error))),
+        }
+    } else {
+        None
+    };
+    end(command::run(cli, spawner))
+}
+
+fn end(result: Result<u8, Problem>) -> ExitCode {
+    match result {
+        Ok(status) => status.into(),
+        Err(problem) => {
+            problem.print();
+            problem.exit().into()
+        }
+    }
+}

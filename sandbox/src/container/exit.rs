@@ -49,7 +49,7 @@ impl Exit {
     }
 }
 
-/// What a container has used, at its end.
+/// What a container has used, so far or at its end.
 #[derive(Clone, Debug, Default)]
 pub struct End {
     /// As the control groups counted.

@@ -7,6 +7,10 @@ use std::{
     fs::{self, File},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Prepared {
     pub(super) channel: Channel,
     pub(super) init: Init,
-    pub(super) group: Group,
+    pub(super) group: Arc<Group>,
     /// The writable file system, for its use at the end.
     pub(super) scratch: OwnedFd,
     pub(super) root: OwnedFd,
@@ -56,12 +60,22 @@ impl Drop for Init {
 
 /// A control group that is removed when dropped.
 #[derive(Debug)]
-pub(super) struct Group(pub(super) Option<cgroup::Group>);
+pub(super) struct Group {
+    pub(super) group: cgroup::Group,
+    removed: AtomicBool,
+}
+
+impl Group {
+    /// Removes it now, with all groups below; nothing may run in it any more.
+    pub(super) fn remove(&self) -> Result<()> {
+        if self.removed.swap(true, Ordering::Relaxed) { Ok(()) } else { self.group.remove() }
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0.take()
-            && let Err(error) = group.kill().and_then(|()| group.remove())
+        if !self.removed.load(Ordering::Relaxed)
+            && let Err(error) = self.group.kill().and_then(|()| self.group.remove())
         {
             tracing::warn!(%error, "a control group is left for the end of the run");
         }
@@ -74,7 +88,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let name = format!("{:x}", ids.first());
     let group = shared.groups.create(&name, &spec.limits, &GroupOptions::default())?;
     let entrance = group.entrance()?;
-    let group = Group(Some(group));
+    let group = Arc::new(Group { group, removed: AtomicBool::new(false) });
     let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
     let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
     let init =

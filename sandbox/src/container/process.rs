@@ -23,7 +23,7 @@ use super::{
     prepare::Prepared,
 };
 use crate::{
-    cgroup::{self, Usage},
+    cgroup,
     channel::{self, Channel},
     error::{Doing as _, Error, Result},
     init::message::{Failure, Reply, Request},
@@ -190,23 +190,21 @@ impl Container {
     /// # Errors
     /// When it cannot be made.
     pub fn step_group(&self, name: &str) -> Result<cgroup::Group> {
-        self.group()?.step(name)
-    }
-
-    fn group(&self) -> Result<&cgroup::Group> {
-        self.prepared
-            .group
-            .0
-            .as_ref()
-            .ok_or_else(|| Error::system("use the control group", "it was removed"))
+        self.prepared.group.group.step(name)
     }
 
     /// What the container has used so far.
     ///
     /// # Errors
-    /// When the control groups cannot be read.
-    pub fn usage(&self) -> Result<Usage> {
-        self.group()?.usage()
+    /// When the control groups or the scratch file system cannot be read.
+    pub fn used(&self) -> Result<End> {
+        let disk = fstatvfs(&self.prepared.scratch).system(|| "read the scratch's use")?;
+        let block = disk.fragment_size();
+        Ok(End {
+            usage: self.prepared.group.group.usage()?,
+            disk_bytes: disk.blocks().saturating_sub(disk.blocks_free()).saturating_mul(block),
+            disk_inodes: disk.files().saturating_sub(disk.files_free()),
+        })
     }
 
     /// Kills everything in the container at once.
@@ -249,26 +247,19 @@ impl Container {
         let ended = tokio::time::timeout(PATIENCE, pidfd.readable()).await;
         let ready = ended.system(|| "wait for the container's end: a process cannot be killed")?;
         ready.system(|| "wait for the container's end")?.retain_ready();
-        let disk = fstatvfs(&self.prepared.scratch).system(|| "read the scratch's use")?;
-        let block = disk.fragment_size();
-        Ok(End {
-            usage: self.usage()?,
-            disk_bytes: disk.blocks().saturating_sub(disk.blocks_free()).saturating_mul(block),
-            disk_inodes: disk.files().saturating_sub(disk.files_free()),
-        })
+        self.used()
     }
 
-    /// As [`Self::stop`], and removes everything of the container.
+    /// As [`Self::stop`], and removes the control groups. What is left goes when this is dropped.
     ///
     /// # Errors
     /// When something cannot be removed; the end of the run tries again.
-    pub async fn end(mut self) -> Result<End> {
+    pub async fn end(&self) -> Result<End> {
         let end = self.stop().await?;
-        if let Some(group) = self.prepared.group.0.take() {
-            tokio::task::spawn_blocking(move || group.remove())
-                .await
-                .system(|| "remove the container's control group")??;
-        }
+        let group = Arc::clone(&self.prepared.group);
+        tokio::task::spawn_blocking(move || group.remove())
+            .await
+            .system(|| "remove the container's control group")??;
         Ok(end)
     }
 }

@@ -1,0 +1,47 @@
+//! `cofferdam image`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Arguments of `image`.
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Take an image from a file or directory
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import {
+        /// An OCI image layout (directory or tar), a `docker save` archive, or the tar of a root
+        /// file system
+        path: PathBuf,
+        /// What it shall be called, such as debian:12
+        name: String,
+        /// Print the image as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the images that are here
+    Ls {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget images; their layers go with the last image that has them
+    Rm {
+        /// Names
+        #[arg(required = true)]
+        name: Vec<String>,
+    },
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  skopeo copy docker://debian:12 oci:debian && cofferdam image import debian debian:12
+  docker save debian:12 -o debian.tar && cofferdam image import debian.tar debian:12
+  mmdebstrap --variant=minbase bookworm root.tar && cofferdam image import root.tar debian:12";

@@ -1,0 +1,91 @@
+//! The command line.
+
+mod exec;
+mod image;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use exec::{Exec, LimitArguments, MountArgument};
+pub(crate) use image::{Image, ImageCommand};
+pub(crate) use run::Run;
+
+/// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Where images and runs are kept [default: /var/lib/cofferdam for root, the user's data
+    /// directory otherwise]
+    #[arg(long, global = true, env = "COFFERDAM_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cofferdam run                              run ./cofferdam.yml
+  cofferdam run ci.yml --job test            run one job and what it needs
+  cofferdam exec host -- make test           one command in one throwaway container
+  cofferdam image import debian.tar debian:12
+  cofferdam doctor                           what can this host enforce?
+
+Exit status: 0 passed, 1 failed, 2 usage, 65 faults in the pipeline, 66 missing input,
+70 the host failed, 124 timed out, 130 cancelled.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline
+    Run(Box<Run>),
+    /// Run one command in one throwaway container
+    Exec(Box<Exec>),
+    /// Find the faults of a pipeline without running anything
+    Check {
+        /// The pipeline
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Print the faults as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look after images
+    Image(Image),
+    /// Say what this host can enforce, and how to mend what it cannot
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  cofferdam completions bash > /etc/bash_completion.d/cofferdam"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The pipeline that is used when none is named.
+pub(crate) const DEFAULT_FILE: &str = "cofferdam.yml";
+
+impl Command {
+    /// Whether containers are started, so that the spawner is needed.
+    pub(crate) fn starts_containers(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Exec(_) | Self::Doctor { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,57 @@
+//! `cofferdam run`.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::Args;
+
+use super::DEFAULT_FILE;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    /// The pipeline
+    #[arg(default_value = DEFAULT_FILE)]
+    pub(crate) file: PathBuf,
+
+    /// Run only this job and what it needs; can be repeated
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) job: Vec<String>,
+
+    /// Set a parameter of the pipeline
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) param: Vec<String>,
+
+    /// Hand over a secret; NAME alone takes the value from this environment
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) secret: Vec<String>,
+
+    /// Hand over the secrets of a file with lines NAME=VALUE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Vec<PathBuf>,
+
+    /// Jobs at the same time [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_parallel: Option<NonZeroUsize>,
+
+    /// Where the results go [default: a directory of the run's own below .cofferdam/runs]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// The project that jobs see at /workspace [default: the directory of the pipeline]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+
+    /// Print the record of the run as JSON at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cofferdam run
+  cofferdam run ci.yml --job test --param profile=release
+  TOKEN=… cofferdam run --secret TOKEN
+  cofferdam run --max-parallel 8 --out results
+
+In the directory of the results: run.json, junit.xml, logs/, artifacts/.";

@@ -1,0 +1,45 @@
+//! From a parsed command line to the room that does the work.
+
+mod image;
+
+use std::io;
+
+use clap::CommandFactory as _;
+use cofferdam_sandbox::spawner::Spawner;
+
+use crate::{
+    cli::{Cli, Command},
+    exec,
+    exit::Exit,
+    problem::Problem,
+    state,
+};
+
+/// Runs the command; returns the status that this process shall end with.
+pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
+    let state = || state::directory(cli.state.clone());
+    match (cli.command, spawner) {
+        (Command::Exec(arguments), Some(spawner)) => {
+            let state = state()?;
+            block_on(async move { exec::run(*arguments, &state, spawner).await })
+        }
+        (Command::Image(image), _) => image::run(image.command, &state()?),
+        (Command::Completions { shell }, _) => {
+            clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());
+            Ok(Exit::Passed.code())
+        }
+        _ => Err(Problem::new(Exit::Usage, "not here yet")),
+    }
+}
+
+/// One thread is enough: what can block is given to tokio's blocking threads.
+fn block_on<T>(future: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Problem::new(Exit::System, "failed to start the event loop").because(error)
+    })?;
+    let result = runtime.block_on(future);
+    // A thread that reads the keyboard would be waited for otherwise.
+    runtime.shutdown_background();
+    result
+}

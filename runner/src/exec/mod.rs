@@ -1,0 +1,237 @@
+//! `cofferdam exec`: one command in one throwaway container.
+
+mod description;
+mod outcome;
+mod show;
+mod terminal;
+
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
+
+use cofferdam_sandbox::{
+    Container, End, Process, Sandbox, Streams,
+    export::{self, ExportLimits},
+    spawner::Spawner,
+};
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use crate::{
+    cli,
+    exit::Exit,
+    problem::Problem,
+    supervise::{Ended, GRACE, Interrupts, OutputPipes, judge},
+};
+use description::Description;
+use outcome::Outcome;
+use show::Show;
+
+/// How long output is read after the container's last process is gone.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs the command; returns the status that this process shall end with.
+pub(crate) async fn run(
+    arguments: cli::Exec,
+    state: &Path,
+    spawner: Spawner,
+) -> Result<u8, Problem> {
+    let interrupts = Interrupts::new().map_err(|error| {
+        Problem::new(Exit::NotStarted, "failed to watch for signals").because(error)
+    })?;
+    let report = outcome::Target::open(arguments.json.as_deref())?;
+    let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
+    let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
+    let description = Description::new(arguments, state)?;
+    let result = run_in(&sandbox, description, interrupts).await;
+    let closed = sandbox.close().await;
+    let outcome = result?;
+    closed?;
+    if let Some(report) = report {
+        report.write(&outcome)?;
+    }
+    if let Some(sentence) = &outcome.cause {
+        anstream::eprintln!("cofferdam: {sentence}");
+    }
+    Ok(outcome.status)
+}
+
+async fn run_in(
+    sandbox: &Sandbox,
+    description: Description,
+    mut interrupts: Interrupts,
+) -> Result<Outcome, Problem> {
+    let started = Instant::now();
+    let container = sandbox
+        .create(description.container.clone())
+        .await
+        .map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
+    let mut show = Show::new(description.needles.clone(), description.container.limits.logs);
+    let ended = if description.terminal {
+        terminal::run(&container, &description, &mut interrupts).await
+    } else {
+        run_plain(&container, &description, &mut interrupts, &mut show).await
+    };
+    let (ended, end) = match ended {
+        Ok(it) => it,
+        Err(problem) => {
+            container.end().await?;
+            return Err(problem);
+        }
+    };
+    let exported = take_artifacts(&container, &description);
+    container.end().await?;
+    let artifacts = exported?;
+    let limits = &description.container.limits;
+    let verdict = judge(ended, &end, limits, &description.command_line);
+    let outcome = Outcome::new(ended, verdict, end, started.elapsed(), artifacts);
+    Ok(outcome.masked(&description.needles))
+}
+
+/// Runs the command with pipes, and passes on what it says.
+async fn run_plain(
+    container: &Container,
+    description: &Description,
+    interrupts: &mut Interrupts,
+    show: &mut Show,
+) -> Result<(Ended, End), Problem> {
+    let io_problem = |doing: &'static str| {
+        move |error: std::io::Error| {
+            Problem::new(Exit::NotStarted, format!("failed to {doing}")).because(error)
+        }
+    };
+    let (mut pipes, stdout, stderr) =
+        OutputPipes::new().map_err(io_problem("make the output pipes"))?;
+    let (streams, input) = if description.interactive {
+        let (reader, writer) = std::io::pipe().map_err(io_problem("make the input pipe"))?;
+        (Streams::Plain { stdin: reader.into(), stdout, stderr }, Some(OwnedFd::from(writer)))
+    } else {
+        (Streams::output(stdout, stderr).map_err(io_problem("open `/dev/null`"))?, None)
+    };
+    let mut process = start(container, description, streams).await?;
+    if let Some(input) = input {
+        show::pass_input(input);
+    }
+    let mut wait = Wait::new(description.container.limits.timeout);
+    let ended = loop {
+        tokio::select! {
+            ended = wait.next(container, &mut process, interrupts) => {
+                if let Some(ended) = ended? {
+                    break ended;
+                }
+            }
+            chunk = pipes.next(), if !show.is_finished() => {
+                if !show.take(chunk).await? {
+                    // As with any filter, that is the end.
+                    break Ended::Unread;
+                }
+            }
+        }
+    };
+    let end = container.stop().await?;
+    let rest = async {
+        while !show.is_finished() {
+            show.take(pipes.next().await).await?;
+        }
+        Ok::<(), Problem>(())
+    };
+    // Every process is gone, so the pipes end; the bound is for a bug of ours or the kernel's.
+    if let Ok(result) = tokio::time::timeout(LAST_WORDS, rest).await {
+        result?;
+    }
+    show.finish().await?;
+    Ok((ended, end))
+}
+
+/// Starts the command, or says why not with docker's exit statuses.
+async fn start(
+    container: &Container,
+    description: &Description,
+    streams: Streams,
+) -> Result<Process, Problem> {
+    container.start(description.program.clone(), streams, None).await.map_err(|error| {
+        let errno = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+            .and_then(std::io::Error::raw_os_error);
+        let starting = error.doing().starts_with("start ");
+        let exit = match errno {
+            Some(nix::libc::ENOENT | nix::libc::ENOTDIR) if starting => Exit::NotFound,
+            Some(_) if starting => Exit::NotExecutable,
+            _ => Exit::NotStarted,
+        };
+        Problem::sandbox(exit, error)
+    })
+}
+
+/// Waiting for a program's end with a deadline and a user.
+#[derive(Debug)]
+pub(super) struct Wait {
+    timeout: Duration,
+    deadline: Instant,
+    /// Why it is being ended, once it is.
+    ending: Option<Ended>,
+}
+
+impl Wait {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, deadline: Instant::now() + timeout, ending: None }
+    }
+
+    /// Waits for the next thing to happen and does what it asks for; returns the end. Cancel-safe.
+    pub(super) async fn next(
+        &mut self,
+        container: &Container,
+        process: &mut Process,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Ended>, Problem> {
+        tokio::select! {
+            exit = process.wait() => {
+                let natural = exit.map_or(Ended::Killed, Ended::Exited);
+                return Ok(Some(self.ending.unwrap_or(natural)));
+            }
+            () = tokio::time::sleep_until(self.deadline) => {
+                self.end(container, process, Ended::TimedOut(self.timeout), Signal::SIGTERM)?;
+            }
+            () = interrupts.next() => {
+                self.end(container, process, Ended::Cancelled, Signal::SIGINT)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first time politely, then for good.
+    fn end(
+        &mut self,
+        container: &Container,
+        process: &Process,
+        why: Ended,
+        signal: Signal,
+    ) -> Result<(), Problem> {
+        if self.ending.is_some() {
+            container.kill()?;
+        } else {
+            self.ending = Some(why);
+            container.signal(process, signal)?;
+        }
+        self.deadline = Instant::now() + GRACE;
+        Ok(())
+    }
+}
+
+fn take_artifacts(
+    container: &Container,
+    description: &Description,
+) -> Result<Vec<export::Exported>, Problem> {
+    let Some(artifacts) = &description.artifacts else { return Ok(Vec::new()) };
+    let base = Path::new(&description.program.workdir);
+    let inside = base.strip_prefix(cofferdam_sandbox::WORKSPACE);
+    let (root, base) = match inside {
+        Ok(inside) => (container.workspace(), inside),
+        Err(_) => (container.root(), base),
+    };
+    let selected = |path: &Path| artifacts.globs.is_match(path);
+    let exported =
+        export::export(root, base, &selected, &artifacts.target, ExportLimits::default())?;
+    if exported.is_empty() {
+        anstream::eprintln!("cofferdam: no file matches `--artifact {}`", artifacts.written);
+    }
+    Ok(exported)
+}

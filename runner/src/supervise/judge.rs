@@ -1,0 +1,66 @@
+//! Why a program ended as it did: its exit, held against what its container used.
+
+use std::time::Duration;
+
+use cofferdam_sandbox::{End, Exit, Limits, cgroup::Usage};
+
+use crate::report::verdict::Verdict;
+
+/// How a program came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    /// By itself, or by a signal that was not ours.
+    Exited(Exit),
+    /// Its time was up.
+    TimedOut(Duration),
+    /// The user wanted it to end.
+    Cancelled,
+    /// Nobody reads its output any more, so it was ended.
+    Unread,
+    /// Its container was killed as a whole, and not by us: the kernel did it.
+    Killed,
+}
+
+/// Disk use that counts as full: a job that is refused one block has less than this left.
+const DISK_SLACK: u64 = 64 * 1024;
+/// As above, for inodes.
+const INODE_SLACK: u64 = 4;
+
+/// The verdict; `None` where the program passed.
+pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> Option<Verdict> {
+    match ended {
+        Ended::Exited(exit) if exit.code() == Some(0) => None,
+        Ended::Unread => None,
+        Ended::TimedOut(after) => Some(Verdict::Timeout { after, running: command.to_owned() }),
+        Ended::Cancelled => Some(Verdict::Cancelled { by: "by ^C".to_owned() }),
+        Ended::Exited(exit) => Some(limit_hit(end, limits).unwrap_or_else(|| plain(exit))),
+        Ended::Killed => Some(limit_hit(end, limits).unwrap_or(Verdict::Signal(9))),
+    }
+}
+
+fn plain(exit: Exit) -> Verdict {
+    match (exit.code(), exit.signal()) {
+        (Some(code), _) => Verdict::ExitCode(code),
+        (None, Some(signal)) => Verdict::Signal(signal as i32),
+        (None, None) => Verdict::ExitCode(-1),
+    }
+}
+
+/// The limit that a failed program has run into; the hardest first.
+fn limit_hit(end: &End, limits: &Limits) -> Option<Verdict> {
+    let Usage { oom_kills, memory_peak, pids_refused, .. } = end.usage;
+    if oom_kills > 0 {
+        return Some(Verdict::Memory {
+            limit: limits.memory,
+            peak: memory_peak.unwrap_or(limits.memory),
+            largest: None,
+        });
+    }
+    if end.disk_bytes.saturating_add(DISK_SLACK) > limits.disk {
+        return Some(Verdict::Disk { limit: limits.disk, largest: Vec::new() });
+    }
+    if end.disk_inodes.saturating_add(INODE_SLACK) > limits.inodes {
+        return Some(Verdict::Inodes { limit: limits.inodes });
+    }
+    (pids_refused > 0).then_some(Verdict::Pids { limit: limits.pids, refused: pids_refused })
+}
