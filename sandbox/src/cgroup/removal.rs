@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks: short at first, because most processes die at once.
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// Processes that are pinned by descriptors at once; a caller may have 1024 at all.
+const MOST_PINNED: usize = 128;
 /// Our own groups are three levels deep; nothing else is followed.
 const DEEPEST: usize = 4;
 
@@ -153,21 +155,39 @@ fn write_present(path: &Path, value: &str) -> Result<Write> {
     }
 }
 
+/// Signals what is listed until a look shows no one new: a fork that was under way when new
+/// processes were forbidden still shows up a moment later.
+fn kill_listed(directory: &Path) -> Result<()> {
+    let mut signalled = BTreeSet::new();
+    loop {
+        let mut listed = processes_below(directory)?;
+        listed.retain(|process| !signalled.contains(process));
+        if listed.is_empty() {
+            return Ok(());
+        }
+        for some in listed.chunks(MOST_PINNED) {
+            kill_pinned(directory, some)?;
+        }
+        signalled.extend(listed);
+    }
+}
+
 /// A number read from the list may have been given to a stranger since: so each process is pinned by
 /// a descriptor, and signalled only when its number is still on the list after that.
-fn kill_listed(directory: &Path) -> Result<()> {
-    let pinned: Vec<_> = processes_below(directory)?
-        .into_iter()
-        .filter_map(|process| Some((process, sys::process::pidfd_open(process).ok()?)))
-        .collect();
-    if pinned.is_empty() {
-        return Ok(());
+fn kill_pinned(directory: &Path, processes: &[i32]) -> Result<()> {
+    let mut pinned = Vec::with_capacity(processes.len());
+    for process in processes {
+        match sys::process::pidfd_open(*process) {
+            Ok(descriptor) => pinned.push((*process, descriptor)),
+            // It has ended by itself.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => return Err(error).system(|| format!("pin process {process}")),
+        }
     }
     let members: BTreeSet<i32> = processes_below(directory)?.into_iter().collect();
     for (process, descriptor) in pinned {
         if members.contains(&process) {
             match sys::process::pidfd_send_signal(&descriptor, libc::SIGKILL) {
-                // It has ended by itself.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                 result => result.system(|| format!("kill process {process}"))?,
             }

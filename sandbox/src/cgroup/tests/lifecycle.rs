@@ -173,3 +173,17 @@ fn the_supervisor_moves_into_a_leaf_and_back() {
     drop(child.stdin.take());
     child.wait().unwrap();
 }
+
+/// More than are pinned at once.
+#[test]
+fn a_crowd_is_killed() {
+    for scene in Scene::on_each_layout("a_crowd_is_killed") {
+        let group = scene.create(&Limits { pids: 400, ..Limits::default() });
+        let crowd = "i=0; while [ $i -lt 300 ]; do sleep 600 & i=$((i + 1)); done; exec sleep 600";
+        let mut child = run_in(&group, crowd);
+        assert!(within(Duration::from_secs(60), || group.processes().unwrap().len() > 300));
+        group.kill().unwrap();
+        assert!(was_killed(child.wait().unwrap()));
+        assert!(within(Duration::from_secs(30), || group.processes().unwrap().is_empty()));
+    }
+}
