@@ -11,6 +11,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod check;
 mod decode;
 pub mod diagnostic;
 pub mod expr;

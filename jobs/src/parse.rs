@@ -1,6 +1,7 @@
 //! A file to a pipeline that is known to make sense, or to all of its faults.
 
 use crate::{
+    check::check,
     decode::Decoder,
     diagnostic::{Diagnostic, Report, Severity},
     model::Pipeline,
@@ -31,7 +32,9 @@ pub fn parse(sources: &Sources, id: FileId) -> Parsed {
     let mut report = Report::new();
     let pipeline = sources.file(id).and_then(|file| {
         let tree = yaml::scan(file, id, &mut report)?;
-        Some(Decoder::new(&tree, file, &mut report).pipeline(tree.root()))
+        let pipeline = Decoder::new(&tree, file, &mut report).pipeline(tree.root());
+        check(&pipeline, &mut report);
+        Some(pipeline)
     });
     let pipeline = pipeline.filter(|_| report.errors() == 0);
     Parsed { pipeline, diagnostics: report.finish() }

@@ -7,6 +7,11 @@ pub(crate) fn suggestion<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
+    nearest(name, known).map(|nearest| format!("did you mean {}?", quoted(nearest)))
+}
+
+/// The known name that is nearest, if any is near enough to be meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Names are short; a longer one is no misspelling, and the distance costs length times length.
     const MAX: usize = 64;
     if name.len() > MAX {
@@ -20,7 +25,7 @@ pub(crate) fn suggestion<'a>(
         .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, candidate)| (*distance, *candidate))
-        .map(|(_, candidate)| format!("did you mean {}?", quoted(candidate)))
+        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

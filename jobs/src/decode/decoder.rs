@@ -1,9 +1,10 @@
 //! Collections of the tree: mappings with known keys, lists, and the faults they have.
 
+use super::foreign::equivalent;
 use crate::{
     diagnostic::{Code, Diagnostic, Report, quoted},
     source::{SourceFile, Span},
-    suggest::suggestion,
+    suggest::nearest,
     yaml::{Entry, Kind, Node, Scalar, Tree, resolve},
 };
 
@@ -19,12 +20,19 @@ pub(super) struct Fields<'t> {
     tree: &'t Tree<'t>,
     entries: &'t [Entry<'t>],
     pub(super) span: Span,
+    /// Known keys that unknown ones were probably meant to be.
+    meant: Vec<String>,
 }
 
 impl<'t> Fields<'t> {
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'t Node<'t>> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| self.tree.node(entry.value))
+    }
+
+    /// Whether a key is there, or a misspelling of it, which was reported.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some() || self.meant.iter().any(|meant| meant == key)
     }
 
     /// Where a key is written; the mapping itself where it is not.
@@ -63,12 +71,18 @@ impl<'t> Decoder<'t> {
             );
             return None;
         };
+        let mut meant = Vec::new();
         for entry in entries {
             if known.contains(&entry.key.as_ref()) {
                 continue;
             }
-            let help = suggestion(&entry.key, known.iter().copied())
-                .unwrap_or_else(|| format!("the keys of {what} are `{}`", known.join("`, `")));
+            let near = nearest(&entry.key, known.iter().copied());
+            meant.extend(near.map(str::to_owned));
+            let help = match (near, equivalent(&entry.key)) {
+                (_, Some(equivalent)) => equivalent.to_owned(),
+                (Some(near), None) => format!("did you mean {}?", quoted(near)),
+                (None, None) => format!("the keys of {what} are `{}`", known.join("`, `")),
+            };
             self.report.push(
                 Diagnostic::error(
                     Code::UnknownKey,
@@ -78,7 +92,7 @@ impl<'t> Decoder<'t> {
                 .help(help),
             );
         }
-        Some(Fields { tree: self.tree, entries, span: node.span })
+        Some(Fields { tree: self.tree, entries, span: node.span, meant })
     }
 
     /// The items of a list, or the one value that stands for a list of one.

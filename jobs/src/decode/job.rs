@@ -96,6 +96,7 @@ impl<'t> Decoder<'t> {
     /// Keys that are needed, and those that exclude each other.
     fn job_keys(&mut self, job: &Job, fields: &Fields<'t>) {
         match fields.get("steps") {
+            None if fields.has("steps") => {}
             None => self.missing(job.id.span, "a job", "steps", "add `steps: [{ run: … }]`"),
             Some(node) if matches!(&node.kind, Kind::Sequence(items) if items.is_empty()) => {
                 self.bad_value(node.span, "the job has no steps", None);
@@ -164,7 +165,13 @@ impl<'t> Decoder<'t> {
         let on = match fields.get("on") {
             Some(node) => {
                 let items = self.items(node);
-                items.into_iter().filter_map(|item| self.cause(item)).collect()
+                let given = items.len();
+                let causes: Vec<_> =
+                    items.into_iter().filter_map(|item| self.cause(item)).collect();
+                if causes.len() < given {
+                    return None;
+                }
+                causes
             }
             None => vec![
                 RetryCause::System,

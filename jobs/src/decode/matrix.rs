@@ -23,7 +23,7 @@ impl<'t> Decoder<'t> {
                 "exclude" => exclude = self.combinations(value),
                 _ => {
                     let values = self.axis(value);
-                    if values.is_empty() && matches!(value.kind, Kind::Sequence(_)) {
+                    if matches!(&value.kind, Kind::Sequence(items) if items.is_empty()) {
                         let message = format!("the axis {} has no values", quoted(&entry.key));
                         self.bad_value(
                             value.span,

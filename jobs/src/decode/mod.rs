@@ -5,6 +5,7 @@
 
 mod decoder;
 mod files;
+mod foreign;
 mod image;
 mod job;
 mod limits;

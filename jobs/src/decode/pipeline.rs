@@ -52,7 +52,7 @@ impl<'t> Decoder<'t> {
                     self.bad_value(node.span, "there are no jobs", None);
                 }
             }
-            None if pipeline.include.is_empty() => {
+            None if pipeline.include.is_empty() && !fields.has("jobs") => {
                 self.missing(
                     fields.span,
                     "a pipeline",

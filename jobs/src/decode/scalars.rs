@@ -19,6 +19,11 @@ impl<'t> Decoder<'t> {
     /// Any scalar but null, as it is written: `8080` and `true` are fine where text is wanted.
     pub(super) fn text(&mut self, node: &'t Node<'t>) -> Option<Spanned<String>> {
         match &node.kind {
+            Kind::Scalar { text, .. } if text.contains('\0') => {
+                let help = "programs and the kernel end text at this character";
+                self.bad_value(node.span, "the text holds a NUL character", Some(help.to_owned()));
+                None
+            }
             Kind::Scalar { text, .. } if !is_null(node) => {
                 Some(Spanned::new(text.clone().into_owned(), node.span))
             }

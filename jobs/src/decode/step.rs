@@ -3,7 +3,7 @@
 use super::decoder::{Decoder, Fields};
 use crate::{
     model::{Command, Step},
-    yaml::Node,
+    yaml::{Kind, Node},
 };
 
 const STEP: &[&str] = &[
@@ -34,7 +34,7 @@ impl<'t> Decoder<'t> {
     fn step(&mut self, node: &'t Node<'t>) -> Option<Step> {
         let fields = self.fields(node, "a step", STEP)?;
         let command = self.command(&fields);
-        if command.is_none() && fields.get("run").is_none() && fields.get("exec").is_none() {
+        if !fields.has("run") && !fields.has("exec") {
             self.missing(node.span, "a step", "run", "add `run: SCRIPT` or `exec: [PROGRAM, …]`");
         }
         let step = Step {
@@ -90,7 +90,11 @@ impl<'t> Decoder<'t> {
                 self.template(node).map(Command::Run)
             }
             (None, Some(node)) => {
-                let items = self.list(node, "a list: the program and its arguments");
+                if !matches!(node.kind, Kind::Sequence(_)) {
+                    self.wrong_type(node, "a list: the program and its arguments");
+                    return None;
+                }
+                let items = self.items(node);
                 let words: Vec<_> =
                     items.into_iter().filter_map(|item| self.template(item)).collect();
                 match words.first() {

@@ -17,6 +17,8 @@ pub struct Expr {
 pub enum ExprKind {
     /// `null`, `true`, `12`, `'text'`.
     Literal(Value),
+    /// `[a, b]`
+    List(Vec<Expr>),
     /// `env`, `matrix`, …
     Context(Context),
     /// `base.name['index']`: all steps of a chain in one list.
@@ -108,7 +110,9 @@ impl Expr {
                 sides.0.walk(visit);
                 sides.1.walk(visit);
             }
-            ExprKind::All(all) | ExprKind::Any(all) => all.iter().for_each(|each| each.walk(visit)),
+            ExprKind::All(all) | ExprKind::Any(all) | ExprKind::List(all) => {
+                all.iter().for_each(|each| each.walk(visit));
+            }
         }
     }
 

@@ -97,6 +97,10 @@ impl StdError for EvaluationError {}
 pub fn evaluate(expr: &Expr, scope: &dyn Scope) -> Result<Value, EvaluationError> {
     match &expr.kind {
         ExprKind::Literal(value) => Ok(value.clone()),
+        ExprKind::List(items) => {
+            let items = items.iter().map(|item| evaluate(item, scope)).collect::<Result<_, _>>()?;
+            Ok(Value::plain(Data::List(items)))
+        }
         ExprKind::Context(context) => Ok(scope.context(*context).into_owned()),
         ExprKind::Access { base, segments } => {
             let base = match base.kind {

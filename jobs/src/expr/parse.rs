@@ -228,6 +228,10 @@ impl<'t> Parser<'t> {
             }
             return Ok(Expr { kind: inner.kind, span: self.since(start) });
         }
+        if self.accept("[") {
+            let items = self.items("]", "`,` or `]`")?;
+            return Ok(Expr { kind: ExprKind::List(items), span: self.since(start) });
+        }
         let kind = match self.peek() {
             Some(TokenKind::Text(text)) => ExprKind::Literal(Value::text(text.clone())),
             Some(TokenKind::Number(value)) => ExprKind::Literal(Value::plain(Data::Number(
@@ -241,6 +245,23 @@ impl<'t> Parser<'t> {
         };
         self.at += 1;
         Ok(Expr { kind, span: self.since(start) })
+    }
+
+    /// Expressions with commas between them, up to a sign that ends them.
+    fn items(&mut self, end: &str, expected: &str) -> Result<Vec<Expr>, Box<Diagnostic>> {
+        let mut items = Vec::new();
+        if self.accept(end) {
+            return Ok(items);
+        }
+        loop {
+            items.push(self.nested(Self::any)?);
+            if self.accept(end) {
+                return Ok(items);
+            }
+            if !self.accept(",") {
+                return Err(self.expected(expected));
+            }
+        }
     }
 
     fn named(&mut self, name: &str, start: usize) -> Parsed {
@@ -275,18 +296,7 @@ impl<'t> Parser<'t> {
                 ),
             ));
         };
-        let mut arguments = Vec::new();
-        if !self.accept(")") {
-            loop {
-                arguments.push(self.nested(Self::any)?);
-                if self.accept(")") {
-                    break;
-                }
-                if !self.accept(",") {
-                    return Err(self.expected("`,` or `)`"));
-                }
-            }
-        }
+        let arguments = self.items(")", "`,` or `)`")?;
         let (least, most) = function.arity();
         if !(least..=most).contains(&arguments.len()) {
             let takes =
@@ -307,6 +317,11 @@ fn unknown_context(name: &str, span: Span) -> Box<Diagnostic> {
     let known = Context::ALL.map(Context::as_str);
     let help = match Function::from_name(name) {
         Some(function) => format!("functions are called: `{}()`", function.as_str()),
+        None if matches!(name, "github" | "gitlab") => {
+            "the commit is in `git`, the run in `run`".to_owned()
+        }
+        None if name == "inputs" => "what the caller chooses is in `params`".to_owned(),
+        None if name == "vars" => "values of the pipeline are in `env`".to_owned(),
         None => suggestion(name, known).unwrap_or_else(|| {
             format!("text is written in single quotes; the contexts are `{}`", known.join("`, `"))
         }),

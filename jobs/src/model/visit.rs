@@ -67,7 +67,8 @@ pub(crate) fn expressions(job: &Job, visit: &mut dyn FnMut(Place, &Expr)) {
     templates(Place::JobEnd, paths, visit);
 }
 
-fn step(at: At, step: &Step, visit: &mut dyn FnMut(Place, &Expr)) {
+/// Calls `visit` with every expression of a step.
+pub(crate) fn step(at: At, step: &Step, visit: &mut dyn FnMut(Place, &Expr)) {
     if let Some(condition) = &step.condition {
         visit(Place::StepIf(at), condition.expr());
     }

@@ -26,6 +26,10 @@ pub(crate) fn expand(matrix: &Matrix, report: &mut Report) -> Vec<Combination> {
         report.push(too_large(matrix, size));
         return Vec::new();
     }
+    if size == 0 {
+        // An axis without values was refused when it was read.
+        return Vec::new();
+    }
     let mut combinations: Vec<Combination> = Vec::new();
     if !matrix.axes.is_empty() {
         combinations.push(Vec::new());
@@ -50,7 +54,9 @@ pub(crate) fn expand(matrix: &Matrix, report: &mut Report) -> Vec<Combination> {
                 .iter()
                 .all(|(name, value)| get(combination, name).is_some_and(|has| has == value))
         });
-        if combinations.len() == before {
+        // A name that is no axis is an error of its own.
+        let named = |name: &str| matrix.axes.iter().any(|(axis, _)| axis.value == name);
+        if combinations.len() == before && wanted.iter().all(|(name, _)| named(name)) {
             report.push(
                 Diagnostic::warning(Code::UnusedExclude, "this matches no combination")
                     .at(exclude.span, "")

@@ -15,3 +15,6 @@ pub use build::plan;
 pub use feature::Feature;
 pub use inputs::Inputs;
 pub use types::{Group, GroupNeed, Plan, PlannedFrom, PlannedJob};
+
+pub(crate) use build::{needs, needs_cycle};
+pub(crate) use expand::expand;

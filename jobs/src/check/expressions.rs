@@ -1,0 +1,371 @@
+//! What expressions look up: that it is there, and there in time.
+
+use super::Checker;
+use crate::{
+    diagnostic::{Code, Diagnostic, quoted},
+    expr::{Context, Data, Expr, ExprKind, Function, Segment},
+    model::{
+        Job,
+        visit::{At, Place, expressions, step, values},
+    },
+    source::Span,
+    suggest::suggestion,
+};
+
+/// The contexts that the place of an expression has.
+fn contexts(place: Place) -> &'static [Context] {
+    match place {
+        Place::Plan => &[Context::Params, Context::Matrix, Context::Run, Context::Git],
+        Place::JobIf => &[
+            Context::Params,
+            Context::Matrix,
+            Context::Needs,
+            Context::Job,
+            Context::Run,
+            Context::Git,
+        ],
+        Place::JobEnv => &[
+            Context::Env,
+            Context::Params,
+            Context::Matrix,
+            Context::Needs,
+            Context::Job,
+            Context::Secrets,
+            Context::Run,
+            Context::Git,
+        ],
+        Place::Cache => &[
+            Context::Env,
+            Context::Params,
+            Context::Matrix,
+            Context::Needs,
+            Context::Job,
+            Context::Run,
+            Context::Git,
+        ],
+        Place::StepIf(_) | Place::StepEnv(_) | Place::Command(_) | Place::Step(_) => &Context::ALL,
+        Place::JobEnd => &[
+            Context::Env,
+            Context::Params,
+            Context::Matrix,
+            Context::Needs,
+            Context::Steps,
+            Context::Job,
+            Context::Run,
+            Context::Git,
+        ],
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn expressions(&mut self) {
+        let pipeline = self.pipeline;
+        for template in values(&pipeline.env) {
+            for expr in template.expressions() {
+                self.top_level(
+                    expr,
+                    &[Context::Env, Context::Params, Context::Secrets, Context::Run, Context::Git],
+                );
+            }
+        }
+        let defaults = &pipeline.defaults;
+        for template in [&defaults.user, &defaults.workdir, &defaults.image].into_iter().flatten() {
+            for expr in template.expressions() {
+                // Which matrix it is depends on the job, so its names are not looked at.
+                self.top_level(
+                    expr,
+                    &[Context::Params, Context::Matrix, Context::Run, Context::Git],
+                );
+            }
+        }
+        for image in &pipeline.images {
+            let mut found = Vec::new();
+            for (index, each) in image.steps.iter().enumerate() {
+                step(At { cleanup: false, index }, each, &mut |_, expr| found.push(expr.clone()));
+            }
+            for expr in &found {
+                self.top_level(expr, &[Context::Env, Context::Params]);
+            }
+        }
+        for job in &pipeline.jobs {
+            let mut found = Vec::new();
+            expressions(job, &mut |place, expr| found.push((place, expr.clone())));
+            for (place, expr) in &found {
+                self.expression(job, *place, expr);
+            }
+            self.injections(job);
+        }
+    }
+
+    fn top_level(&mut self, expr: &Expr, allowed: &[Context]) {
+        for (context, segments, span) in lookups(expr) {
+            if !self.has_context(context, allowed, span) {
+                continue;
+            }
+            match context {
+                Context::Params => self.param(&segments),
+                Context::Secrets => self.secret(&segments, span),
+                Context::Run | Context::Git => self.fixed(context, &segments),
+                _ => {}
+            }
+        }
+        self.functions(expr, false, false);
+    }
+
+    fn expression(&mut self, job: &Job, place: Place, expr: &Expr) {
+        let condition = matches!(place, Place::JobIf | Place::StepIf(_));
+        self.functions(expr, condition, place != Place::Plan);
+        for (context, segments, span) in lookups(expr) {
+            if !self.has_context(context, contexts(place), span) {
+                continue;
+            }
+            match context {
+                Context::Params => self.param(&segments),
+                Context::Matrix => self.matrix_value(job, &segments, span),
+                Context::Needs => self.need(job, &segments),
+                Context::Steps => self.step(job, place, &segments),
+                Context::Job | Context::Run | Context::Git => self.fixed(context, &segments),
+                Context::Secrets => match place {
+                    Place::Command(_) | Place::Step(_) => self.readable_secret(&segments, span),
+                    _ => self.secret(&segments, span),
+                },
+                Context::Env => {}
+            }
+        }
+    }
+
+    fn has_context(&mut self, context: Context, allowed: &[Context], span: Span) -> bool {
+        if allowed.contains(&context) {
+            return true;
+        }
+        let names: Vec<&str> = allowed.iter().map(|context| context.as_str()).collect();
+        self.report.push(
+            Diagnostic::error(
+                Code::UnknownContext,
+                format!("the context `{}` has no values here", context.as_str()),
+            )
+            .at(span, "")
+            .help(format!("here there are `{}`", names.join("`, `"))),
+        );
+        false
+    }
+
+    /// Functions that have a meaning only in some places.
+    fn functions(&mut self, expr: &Expr, condition: bool, hash: bool) {
+        expr.walk(&mut |each| {
+            let ExprKind::Call { function, arguments } = &each.kind else { return };
+            let name = function.as_str();
+            if function.is_status() && !condition {
+                self.report.push(
+                    Diagnostic::error(
+                        Code::StatusOutsideIf,
+                        format!("`{name}()` can be asked in `if` only"),
+                    )
+                    .at(each.span, "")
+                    .help("use `job.status`, or `needs.JOB.result`"),
+                );
+            }
+            if *function == Function::Hash {
+                let literal = |argument: &Expr| {
+                    matches!(&argument.kind, ExprKind::Literal(value) if value.as_text().is_some())
+                };
+                let (fault, help) = if !hash {
+                    ("`hash()` has no value before the job starts", "use it in `cache`, `env` or a step")
+                } else if !arguments.iter().all(literal) {
+                    ("`hash()` takes globs as plain text", "write the globs in single quotes")
+                } else {
+                    return;
+                };
+                let diagnostic = Diagnostic::error(Code::WrongArguments, fault);
+                self.report.push(diagnostic.at(each.span, "").help(help));
+            }
+        });
+    }
+
+    fn param(&mut self, segments: &[Segment]) {
+        let known: Vec<&str> =
+            self.pipeline.params.iter().map(|param| param.name.as_str()).collect();
+        self.known(
+            segments,
+            0,
+            "the pipeline has no parameter",
+            &known,
+            "declare it under `params`",
+        );
+    }
+
+    fn matrix_value(&mut self, job: &Job, segments: &[Segment], span: Span) {
+        let Some(matrix) = &job.matrix else {
+            self.report.push(
+                Diagnostic::error(
+                    Code::UnknownProperty,
+                    format!("the job {} has no matrix", quoted(&job.id)),
+                )
+                .at(span, "")
+                .help("add `matrix`, or use `job.index` and `job.total` with `parallel`"),
+            );
+            return;
+        };
+        let mut known: Vec<&str> = matrix.axes.iter().map(|(axis, _)| axis.as_str()).collect();
+        for include in &matrix.include {
+            if let Data::Map(entries) = &include.value.data {
+                known.extend(entries.iter().map(|(name, _)| name.as_str()));
+            }
+        }
+        self.known(segments, 0, "the matrix has no value", &known, "add an axis of this name");
+    }
+
+    fn need(&mut self, job: &Job, segments: &[Segment]) {
+        let needed = || {
+            let from = job.from.iter().map(|from| from.job.as_str());
+            job.needs.iter().map(|need| need.job.as_str()).chain(from)
+        };
+        let Some(first) = segments.first() else { return };
+        let Some(name) = first.name() else { return };
+        if !needed().any(|need| need == name) {
+            let help = if self.jobs.contains_key(name) {
+                format!("add it to the needs of this job: `needs: [{name}]`")
+            } else {
+                suggestion(name, needed())
+                    .unwrap_or_else(|| "name a job that is in `needs`".to_owned())
+            };
+            let message = format!("{} is not among the needs of this job", quoted(name));
+            self.report.push(
+                Diagnostic::error(Code::UnknownProperty, message).at(first.span(), "").help(help),
+            );
+            return;
+        }
+        self.known(segments, 1, "a need has no value", &["result", "outputs"], "");
+        if segments.get(1).and_then(Segment::name) == Some("outputs")
+            && let Some(needed) = self.pipeline.job(name)
+        {
+            let outputs: Vec<&str> = needed.outputs.iter().map(|(name, _)| name.as_str()).collect();
+            let help = format!("declare it under `outputs` of {}", quoted(name));
+            self.known(segments, 2, "the job has no output", &outputs, &help);
+        }
+    }
+
+    fn step(&mut self, job: &Job, place: Place, segments: &[Segment]) {
+        let all = job.steps.len();
+        let (steps, cleanup) = match place {
+            Place::StepIf(at) | Place::StepEnv(at) | Place::Command(at) | Place::Step(at) => {
+                match at {
+                    At { cleanup: false, index } => (index, 0),
+                    At { cleanup: true, index } => (all, index),
+                }
+            }
+            _ => (all, 0),
+        };
+        let before: Vec<&str> = job
+            .steps
+            .iter()
+            .take(steps)
+            .chain(job.cleanup.iter().take(cleanup))
+            .filter_map(|step| step.id.as_ref().map(|id| id.as_str()))
+            .collect();
+        let Some(first) = segments.first() else { return };
+        let Some(name) = first.name() else { return };
+        if !before.contains(&name) {
+            let later = job.steps.iter().chain(&job.cleanup).filter_map(|step| step.id.as_ref());
+            let (message, help) = if later.into_iter().any(|id| id.value == name) {
+                (format!("the step {} does not come before this", quoted(name)), None)
+            } else {
+                let help = suggestion(name, before.iter().copied());
+                (
+                    format!("no step before this has the id {}", quoted(name)),
+                    help.or_else(|| Some(format!("give an earlier step `id: {name}`"))),
+                )
+            };
+            self.report.push(
+                Diagnostic::error(Code::UnknownStep, message).at(first.span(), "").maybe_help(help),
+            );
+            return;
+        }
+        let known = ["outcome", "conclusion", "outputs"];
+        self.known(segments, 1, "a step has no value", &known, "");
+    }
+
+    fn fixed(&mut self, context: Context, segments: &[Segment]) {
+        let known = context.fixed_names().unwrap_or_default();
+        let message = format!("`{}` has no value", context.as_str());
+        self.known(segments, 0, &message, known, "");
+    }
+
+    /// Secrets are asked for one by one, so that it can be seen which are used.
+    fn secret(&mut self, segments: &[Segment], span: Span) {
+        let Some(first) = segments.first() else {
+            self.report.push(
+                Diagnostic::error(Code::UnknownProperty, "all secrets at once cannot be had")
+                    .at(span, "")
+                    .help("name one: `secrets.NAME`"),
+            );
+            return;
+        };
+        match first.name() {
+            Some(name) => {
+                if !self.pipeline.secrets.iter().any(|secret| secret.value == name) {
+                    self.undeclared_secret(name, first.span());
+                }
+            }
+            None => self.report.push(
+                Diagnostic::error(Code::UnknownProperty, "a secret is named by plain text")
+                    .at(first.span(), "")
+                    .help("write `secrets.NAME`"),
+            ),
+        }
+    }
+
+    fn readable_secret(&mut self, segments: &[Segment], span: Span) {
+        let name = segments.first().and_then(Segment::name).unwrap_or("NAME");
+        self.report.push(
+            Diagnostic::error(Code::SecretInCommand, "a secret would be readable here")
+                .at(span, "")
+                .help(format!(
+                    "hand it over as a variable: `env: {{ {name}: \"${{{{ secrets.{name} }}}}\" }}`, \
+                     and write `\"${name}\"`"
+                )),
+        );
+    }
+
+    /// Reports the name at `depth` if it is not among the known ones.
+    fn known(
+        &mut self,
+        segments: &[Segment],
+        depth: usize,
+        what: &str,
+        known: &[&str],
+        help: &str,
+    ) {
+        let Some(segment) = segments.get(depth) else { return };
+        let Some(name) = segment.name().filter(|name| !known.contains(name)) else { return };
+        let help = suggestion(name, known.iter().copied()).or_else(|| match (help, known) {
+            ("", []) => None,
+            ("", _) => Some(format!("there are `{}`", known.join("`, `"))),
+            _ => Some(help.to_owned()),
+        });
+        self.report.push(
+            Diagnostic::error(Code::UnknownProperty, format!("{what} {}", quoted(name)))
+                .at(segment.span(), "")
+                .maybe_help(help),
+        );
+    }
+}
+
+/// Everything that an expression looks up.
+fn lookups(expr: &Expr) -> Vec<(Context, Vec<Segment>, Span)> {
+    let mut found = Vec::new();
+    let mut inside = Vec::new();
+    expr.walk(&mut |each| {
+        // The base of a chain is visited after the chain, and is no lookup of its own.
+        if inside.contains(&std::ptr::from_ref(each)) {
+            return;
+        }
+        if let ExprKind::Access { base, .. } = &each.kind {
+            inside.push(std::ptr::from_ref(base.as_ref()));
+        }
+        if let Some((context, segments)) = each.path() {
+            found.push((context, segments.to_vec(), each.span));
+        }
+    });
+    found
+}

@@ -1,0 +1,206 @@
+//! Values that are text to YAML and more than that to us: images, users, paths, globs, matrices.
+
+use super::{Checker, is_image_reference};
+use crate::{
+    diagnostic::{Code, Diagnostic, quoted},
+    expr::{Data, Template, Value},
+    model::{Job, Matrix, Step},
+    plan::expand,
+    source::{Span, Spanned},
+    suggest::suggestion,
+};
+
+impl Checker<'_> {
+    pub(super) fn values(&mut self) {
+        let pipeline = self.pipeline;
+        let defaults = &pipeline.defaults;
+        self.image(defaults.image.as_ref());
+        self.user(defaults.user.as_ref());
+        self.workdir(defaults.workdir.as_ref());
+        for job in &pipeline.jobs {
+            self.job_values(job);
+        }
+    }
+
+    fn job_values(&mut self, job: &Job) {
+        self.image(job.image.as_ref());
+        self.user(job.user.as_ref());
+        self.workdir(job.workdir.as_ref());
+        for service in &job.services {
+            self.image(Some(&service.image));
+            self.user(service.user.as_ref());
+        }
+        for step in job.steps.iter().chain(&job.cleanup) {
+            self.step_values(step);
+        }
+        for step in &job.cleanup {
+            if let Some(background) = step.background.as_ref().filter(|background| background.value)
+            {
+                self.report.push(
+                    Diagnostic::error(
+                        Code::Conflict,
+                        "a cleanup step cannot stay in the background",
+                    )
+                    .at(background.span, "")
+                    .help("remove `background`: the container goes down after the cleanup"),
+                );
+            }
+        }
+        for path in job.artifacts.iter().flat_map(|artifacts| &artifacts.paths) {
+            self.glob(path.as_literal(), path.span);
+        }
+        for glob in job.results.iter().flat_map(|results| &results.junit) {
+            self.glob(Some(glob.as_str()), glob.span);
+        }
+        for path in job.cache.iter().flat_map(|cache| &cache.paths) {
+            self.no_way_up(path.as_literal(), path.span);
+        }
+        if let Some(matrix) = &job.matrix {
+            self.matrix(matrix);
+        }
+        if let Some(retry) = job.retry.as_ref().filter(|retry| retry.on.is_empty()) {
+            self.report.push(
+                Diagnostic::warning(
+                    Code::RetryNever,
+                    "no cause is listed, so nothing is tried again",
+                )
+                .at(retry.span, "")
+                .help("list causes in `on`, or leave `on` out for all of them"),
+            );
+        }
+    }
+
+    fn step_values(&mut self, step: &Step) {
+        self.image(step.image.as_ref());
+        self.user(step.user.as_ref());
+        self.workdir(step.workdir.as_ref());
+    }
+
+    fn image(&mut self, image: Option<&Template>) {
+        let Some((text, span)) = literal(image) else { return };
+        let own = self.pipeline.images.iter().any(|image| image.name.value == text);
+        if !own && !is_image_reference(text) {
+            self.bad_value(
+                span,
+                &format!("{} is not the name of an image", quoted(text)),
+                "write `NAME`, `NAME:TAG` or `REGISTRY/NAME@sha256:…`, in lower case",
+            );
+        }
+    }
+
+    fn user(&mut self, user: Option<&Template>) {
+        let Some((text, span)) = literal(user) else { return };
+        let (name, group) = match text.split_once(':') {
+            Some((name, group)) => (name, Some(group)),
+            None => (text, None),
+        };
+        if !is_account(name) || group.is_some_and(|group| !is_account(group)) {
+            self.bad_value(
+                span,
+                &format!("{} is not a user", quoted(text)),
+                "write `USER` or `USER:GROUP`, as names or as numbers below 2147483648",
+            );
+        }
+    }
+
+    fn workdir(&mut self, workdir: Option<&Template>) {
+        if let Some((text, span)) = literal(workdir) {
+            self.no_way_up(Some(text), span);
+        }
+    }
+
+    fn glob(&mut self, glob: Option<&str>, span: Span) {
+        let Some(text) = glob else { return };
+        if text.starts_with('/') {
+            self.bad_path(text, span, "write it relative to the working directory");
+            return;
+        }
+        self.no_way_up(Some(text), span);
+        if let Err(error) = globset::Glob::new(text) {
+            self.bad_value(
+                span,
+                &format!("{} is not a glob: {}", quoted(text), error.kind()),
+                "`*` is any text within a name, `**` any directories, `[a-z]` one character",
+            );
+        }
+    }
+
+    /// A path must not climb.
+    fn no_way_up(&mut self, path: Option<&str>, span: Span) {
+        if let Some(text) = path.filter(|path| path.split('/').any(|part| part == "..")) {
+            self.bad_path(text, span, "write it without `..`");
+        }
+    }
+
+    fn bad_path(&mut self, text: &str, span: Span, help: &str) {
+        let message = format!("the path {} leaves the place it must stay in", quoted(text));
+        self.report.push(Diagnostic::error(Code::BadPath, message).at(span, "").help(help));
+    }
+
+    fn bad_value(&mut self, span: Span, message: &str, help: &str) {
+        self.report.push(Diagnostic::error(Code::BadValue, message).at(span, "").help(help));
+    }
+
+    fn matrix(&mut self, matrix: &Matrix) {
+        for (axis, values) in &matrix.axes {
+            for (index, value) in values.iter().enumerate() {
+                let first =
+                    values.iter().take(index).find(|first| same(&first.value, &value.value));
+                if let Some(first) = first {
+                    let message = format!("the axis {} has a value twice", quoted(axis));
+                    self.report.push(
+                        Diagnostic::error(Code::DuplicateName, message)
+                            .at(value.span, "the second time")
+                            .at(first.span, "the first time")
+                            .help("remove one of them"),
+                    );
+                }
+            }
+        }
+        for exclude in &matrix.exclude {
+            self.known_axes(matrix, exclude);
+        }
+        expand(matrix, self.report);
+    }
+
+    fn known_axes(&mut self, matrix: &Matrix, exclude: &Spanned<Value>) {
+        let Data::Map(entries) = &exclude.value.data else { return };
+        let axes = || matrix.axes.iter().map(|(axis, _)| axis.as_str());
+        for (name, _) in entries {
+            if !axes().any(|axis| axis == name) {
+                let message = format!("{} is not an axis of this matrix", quoted(name));
+                let help = suggestion(name, axes())
+                    .unwrap_or_else(|| "`exclude` names values of axes".to_owned());
+                self.report.push(
+                    Diagnostic::error(Code::UnknownProperty, message)
+                        .at(exclude.span, "")
+                        .help(help),
+                );
+            }
+        }
+    }
+}
+
+fn literal(template: Option<&Template>) -> Option<(&str, Span)> {
+    let template = template?;
+    Some((template.as_literal()?, template.span))
+}
+
+/// `3.1` and `3.10` are the same number and two versions.
+fn same(first: &Value, second: &Value) -> bool {
+    match (first.to_text(), second.to_text()) {
+        (Some(first), Some(second)) => first == second,
+        _ => first == second,
+    }
+}
+
+/// A user or group: a name (useradd's rule), or a number that an id map can hold.
+fn is_account(text: &str) -> bool {
+    const MAX_ID: u32 = 0x7fff_ffff;
+    if text.bytes().next().is_some_and(|first| first.is_ascii_digit()) {
+        return text.parse::<u32>().is_ok_and(|id| id <= MAX_ID);
+    }
+    (1..=32).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
