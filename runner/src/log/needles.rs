@@ -157,6 +157,8 @@ impl Needles {
         let mut position = from;
         let mut state = progress.state.unwrap_or(search.start);
         let mut since = progress.under_way;
+        // Some bytes are looked at twice; what ends in them has been told.
+        let mut told = position;
         if since == 0 {
             position = search.leap(text, position);
         }
@@ -169,7 +171,9 @@ impl Needles {
                 position = search.leap(text, position);
                 continue;
             }
-            if search.automaton.is_match(state) {
+            let first_look = position > told;
+            told = told.max(position);
+            if first_look && search.automaton.is_match(state) {
                 let longest = (0..search.automaton.match_len(state))
                     .map(|index| search.automaton.match_pattern(state, index))
                     .map(|pattern| search.automaton.pattern_len(pattern))
