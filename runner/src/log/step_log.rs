@@ -1,7 +1,9 @@
 //! The output of one step: masked, then kept, then handed back for showing.
 //!
 //! This is what the executor's read loop calls. It is synchronous, and its memory is bounded by
-//! the size of the chunks that it is given.
+//! the size of the chunks that it is given. What may be the beginning of a secret is held back
+//! until the stream goes on or ends, however long that takes: there is no flush on a timer, which
+//! would show it.
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
@@ -17,6 +19,8 @@ use super::{
 pub(crate) struct StepLog {
     stdout: Masker,
     stderr: Masker,
+    /// Of Cofferdam's own lines: a reason may quote what the job said.
+    notes: Masker,
     recorder: Recorder,
     masked: Vec<u8>,
 }
@@ -31,7 +35,8 @@ impl StepLog {
     ) -> Result<Self, LogError> {
         Ok(Self {
             stdout: Masker::new(Arc::clone(&needles)),
-            stderr: Masker::new(needles),
+            stderr: Masker::new(Arc::clone(&needles)),
+            notes: Masker::new(needles),
             recorder: Recorder::create(path, budget, now)?,
             masked: Vec::new(),
         })
@@ -48,7 +53,7 @@ impl StepLog {
         match stream {
             Stream::Stdout => self.stdout.push(chunk, &mut self.masked),
             Stream::Stderr => self.stderr.push(chunk, &mut self.masked),
-            Stream::Note => self.masked.extend_from_slice(chunk),
+            Stream::Note => self.notes.push(chunk, &mut self.masked),
         }
         self.recorder.write(stream, now, &self.masked)?;
         Ok(&self.masked)
@@ -65,7 +70,7 @@ impl StepLog {
         match stream {
             Stream::Stdout => self.stdout.finish(ending, &mut self.masked),
             Stream::Stderr => self.stderr.finish(ending, &mut self.masked),
-            Stream::Note => {}
+            Stream::Note => self.notes.finish(ending, &mut self.masked),
         }
         self.recorder.write(stream, now, &self.masked)?;
         Ok(&self.masked)
@@ -75,6 +80,7 @@ impl StepLog {
     pub(crate) fn finish(mut self, now: SystemTime) -> Result<Kept, LogError> {
         self.end(Stream::Stdout, now, Ending::Cut)?;
         self.end(Stream::Stderr, now, Ending::Cut)?;
+        self.end(Stream::Note, now, Ending::Closed)?;
         self.recorder.finish(now)
     }
 }

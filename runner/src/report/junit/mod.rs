@@ -1,5 +1,6 @@
 //! JUnit: reading what test runners of all kinds write, and writing one report of the run.
 
+mod bounded;
 pub(crate) mod read;
 pub(crate) mod text;
 pub(crate) mod write;

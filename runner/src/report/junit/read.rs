@@ -8,9 +8,7 @@
 //! what its user wants to see.
 
 use std::{
-    cell::Cell,
-    io::{self, BufReader, Read},
-    rc::Rc,
+    io::{BufReader, Read},
     time::Duration,
 };
 
@@ -20,7 +18,7 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 
-use super::{Case, Failure, Outcome, Suite, TestFile, text::shorten};
+use super::{Case, Failure, Outcome, Suite, TestFile, bounded::Bounded, text::shorten};
 
 /// Bounds on one file.
 #[derive(Clone, Copy, Debug)]
@@ -56,15 +54,8 @@ pub(crate) fn read(
     bounds: Bounds,
     mask: &dyn Fn(&str) -> String,
 ) -> TestFile {
-    let pending = Rc::new(Cell::new(0));
-    let source = Bounded {
-        source,
-        left: bounds.bytes,
-        element: bounds.element,
-        pending: Rc::clone(&pending),
-        partial: Vec::new(),
-        started: false,
-    };
+    let source = Bounded::new(source, bounds.bytes, bounds.element);
+    let pending = source.pending();
     let mut reader = Reader::from_reader(BufReader::new(source));
     reader.config_mut().allow_dangling_amp = true;
     let mut parser = Parser {
@@ -96,83 +87,6 @@ pub(crate) fn read(
     let count: usize = suites.iter().map(|suite| suite.cases.len()).sum();
     let claimed = claimed.filter(|claimed| u64::try_from(count).ok() != Some(*claimed));
     TestFile { path: path.to_owned(), suites, claimed, problem }
-}
-
-/// Lets at most so many bytes through, altogether and between two elements, as valid UTF-8.
-struct Bounded<R> {
-    source: R,
-    left: u64,
-    element: usize,
-    pending: Rc<Cell<usize>>,
-    /// Decoded bytes that did not fit, or the beginning of a character.
-    partial: Vec<u8>,
-    started: bool,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // The replacement character is three times as long as what it replaces.
-        let room = (buffer.len() / 4).max(1);
-        if buffer.len() < 16 {
-            return Ok(0);
-        }
-        if self.pending.get() > self.element {
-            return Err(io::Error::other(format!(
-                "an element of more than {} bytes",
-                self.element
-            )));
-        }
-        let mut input = std::mem::take(&mut self.partial);
-        let carried = input.len();
-        input.resize(room + carried, 0);
-        let read = loop {
-            match self.source.read(input.get_mut(carried..).unwrap_or_default()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
-            }
-        };
-        input.truncate(carried + read);
-        let count = u64::try_from(read).unwrap_or(u64::MAX);
-        if count > self.left {
-            return Err(io::Error::other("a file that is too large"));
-        }
-        self.left -= count;
-        if !std::mem::replace(&mut self.started, true)
-            && (input.starts_with(b"\xff\xfe") || input.starts_with(b"\xfe\xff"))
-        {
-            return Err(io::Error::other("a file in UTF-16, which is not supported"));
-        }
-        let mut filled = 0;
-        let mut put = |bytes: &[u8]| {
-            if let Some(target) = buffer.get_mut(filled..filled + bytes.len()) {
-                target.copy_from_slice(bytes);
-                filled += bytes.len();
-            }
-        };
-        let mut rest = input.as_slice();
-        while !rest.is_empty() {
-            let Err(error) = std::str::from_utf8(rest) else {
-                put(rest);
-                break;
-            };
-            let (valid, invalid) =
-                rest.split_at_checked(error.valid_up_to()).unwrap_or((&[], rest));
-            put(valid);
-            match error.error_len() {
-                None if read > 0 => {
-                    self.partial = invalid.to_vec();
-                    break;
-                }
-                length => {
-                    put("\u{fffd}".as_bytes());
-                    rest = invalid.get(length.unwrap_or(invalid.len())..).unwrap_or_default();
-                }
-            }
-        }
-        self.pending.set(self.pending.get() + filled);
-        // Nothing but the beginning of a character has come: nothing would mean the end.
-        if filled == 0 && read > 0 { self.read(buffer) } else { Ok(filled) }
-    }
 }
 
 /// The elements that mean something here.
