@@ -3,7 +3,9 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::Path,
+    time::Duration,
 };
 
 use nix::{
@@ -17,8 +19,13 @@ use nix::{
 use super::{
     controller::{Controller, Directories, Home},
     file,
+    group::Group,
+    usage,
 };
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    sys,
+};
 
 /// A descriptor that becomes readable when the group's memory limit was hit, or the group is gone.
 /// Read [`super::Group::usage`] then: `oom_kills` says whether a process was killed.
@@ -83,6 +90,58 @@ impl MemoryEvents {
     }
 }
 
+/// How often, and after how long each time, a kill is looked for once memory has run out: the
+/// kernel tells of the one before it does the other.
+const LOOKS: u32 = 200;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+impl Group {
+    /// Waits until the kernel has killed a process of the group because memory ran out, and then
+    /// kills the rest: half a job gives wrong results. Returns when that is done, when the group is
+    /// gone, and at once where the kernel does it by itself (`memory.oom.group`).
+    ///
+    /// # Errors
+    /// When the group's files cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with timers.
+    pub async fn kill_when_out_of_memory(&self) -> Result<()> {
+        let Some(directory) = self.directories.v1(Controller::Memory) else { return Ok(()) };
+        let doing = || format!("watch the memory of `{}`", directory.display());
+        let events = sys::readiness::watch(self.memory_events()?).system(doing)?;
+        // What happened before the watch began is told by nobody.
+        while !self.ended_for_memory(directory)? {
+            let mut ready = events.readable().await.system(doing)?;
+            events.get_ref().acknowledge().system(doing)?;
+            ready.clear_ready();
+            for _ in 0..LOOKS {
+                if self.ended_for_memory(directory)? {
+                    return Ok(());
+                }
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the group when a process of it was killed for memory. Whether it was, or is gone.
+    fn ended_for_memory(&self, directory: &Path) -> Result<bool> {
+        if usage::oom_kills(&self.directories)? > 0 {
+            return self.kill().map(|()| true);
+        }
+        Ok(!directory.exists())
+    }
+}
+
+impl From<MemoryEvents> for OwnedFd {
+    fn from(events: MemoryEvents) -> Self {
+        match events.0 {
+            Source::EventFd(event) => event.into(),
+            Source::Inotify(inotify) => inotify.into(),
+        }
+    }
+}
+
 impl AsFd for MemoryEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
@@ -92,8 +151,8 @@ impl AsFd for MemoryEvents {
     }
 }
 
-impl std::os::fd::AsRawFd for MemoryEvents {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+impl AsRawFd for MemoryEvents {
+    fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }

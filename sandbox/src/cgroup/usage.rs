@@ -75,19 +75,29 @@ fn read_memory(directories: &Directories, usage: &mut Usage) -> Result<()> {
         Some(Home::V1(directory)) => {
             usage.memory_current = number(directory, "memory.usage_in_bytes")?;
             usage.memory_peak = number(directory, "memory.max_usage_in_bytes")?;
-            // v1 counts a kill in the group of the process only, not in those above.
-            usage.oom_kills =
-                sum_below(directory, "memory.oom_control", |text| value(text, "oom_kill"))?;
         }
         Some(Home::V2(directory)) => {
             usage.memory_current = number(directory, "memory.current")?;
             usage.memory_peak = number(directory, "memory.peak")?;
-            let text = file::read_optional(&directory.join("memory.events"))?.unwrap_or_default();
-            usage.oom_kills = value(&text, "oom_kill").unwrap_or(0);
         }
         None => {}
     }
+    usage.oom_kills = oom_kills(directories)?;
     Ok(())
+}
+
+/// How many processes were killed because memory ran out.
+pub(super) fn oom_kills(directories: &Directories) -> Result<u64> {
+    let kills = |text: &str| value(text, "oom_kill");
+    match directories.home(Controller::Memory) {
+        // Counted in the group of the process only, not in those above.
+        Some(Home::V1(directory)) => sum_below(directory, "memory.oom_control", kills),
+        Some(Home::V2(directory)) => {
+            let text = file::read_optional(&directory.join("memory.events"))?;
+            Ok(text.and_then(|text| kills(&text)).unwrap_or(0))
+        }
+        None => Ok(0),
+    }
 }
 
 fn read_pids(directories: &Directories, usage: &mut Usage) -> Result<()> {

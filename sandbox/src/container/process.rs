@@ -41,6 +41,7 @@ pub struct Container {
     shared: Arc<Shared>,
     prepared: Prepared,
     pump: JoinHandle<()>,
+    memory_guard: JoinHandle<()>,
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
 }
@@ -89,7 +90,8 @@ impl Container {
             .system(|| "watch the container's init")?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let pump = tokio::spawn(receive_replies(receiving, Arc::clone(&waiting)));
-        Ok(Self { shared, prepared, pump, waiting, next: AtomicU64::new(0) })
+        let memory_guard = tokio::spawn(end_when_out_of_memory(prepared.group.group.clone()));
+        Ok(Self { shared, prepared, pump, memory_guard, waiting, next: AtomicU64::new(0) })
     }
 
     /// Its description.
@@ -267,6 +269,14 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         self.pump.abort();
+        self.memory_guard.abort();
+    }
+}
+
+/// Where the kernel kills one process for memory, the container ends all the same.
+async fn end_when_out_of_memory(group: cgroup::Group) {
+    if let Err(error) = group.kill_when_out_of_memory().await {
+        tracing::warn!(%error, "a container's memory is no longer watched");
     }
 }
 

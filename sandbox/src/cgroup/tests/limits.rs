@@ -48,6 +48,36 @@ fn memory_is_limited() {
     }
 }
 
+/// The process that is killed for memory is a child, and its parent would go on.
+#[tokio::test]
+async fn a_container_without_memory_ends_as_a_whole() {
+    for scene in Scene::on_each_layout("a_container_without_memory_ends_as_a_whole") {
+        let group = scene.create(&Limits { memory: 32 * MIB, ..Limits::default() });
+        let step = group.step("hungry").unwrap();
+        let hunger = "head -c 200000000 /dev/zero | tail -n 1 | wc -c; exec sleep 600";
+        let mut child = run_in(&step, hunger);
+        let watch = group.kill_when_out_of_memory();
+        tokio::time::timeout(Duration::from_secs(60), watch).await.unwrap().unwrap();
+        let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap();
+        assert!(was_killed(status.unwrap()));
+        assert!(group.usage().unwrap().oom_kills > 0);
+    }
+}
+
+/// The kernel also tells of the group's end: that ends the wait.
+#[tokio::test]
+async fn a_watch_ends_with_the_group() {
+    for scene in Scene::on_each_layout("a_watch_ends_with_the_group") {
+        let group = scene.create(&Limits::default());
+        let other = group.clone();
+        let watch = tokio::spawn(async move { other.kill_when_out_of_memory().await });
+        tokio::task::yield_now().await;
+        group.remove().unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(30), watch).await.unwrap();
+        result.unwrap().unwrap();
+    }
+}
+
 #[test]
 fn processes_are_limited_and_none_escapes_a_kill() {
     for scene in Scene::on_each_layout("processes_are_limited_and_none_escapes_a_kill") {
