@@ -1,1 +1,26 @@
 //! End-to-end tests: the binary, driven as a user drives it.
+//!
+//! Each test has a state directory of its own and they run side by side; the few that look at the
+//! whole host hold [`binary::alone`] while they do. What a host cannot run is said by name on
+//! standard error, see [`host`].
+
+#[cfg(test)]
+mod binary;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod exec_output;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod images;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod residue;

@@ -1,0 +1,284 @@
+//! The binary under test, with a state directory and an environment of its own.
+//!
+//! Nothing of the developer's environment reaches it but `PATH`, so that a test means the same on
+//! every machine.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Read by every test that starts the binary, written by one that watches the whole host.
+static HOST: RwLock<()> = RwLock::new(());
+
+/// The longest that any one command of the tests may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The root of the repository: the project that the pipelines of the fixtures build.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A file of `fixtures/`.
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    repository().join("fixtures").join(path)
+}
+
+/// A program of the host, for what a test arranges around the binary.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests drive the binary and the host's tools as a user does"
+)]
+pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
+    Command::new(name)
+}
+
+/// Waits until no other test uses the binary, and keeps it so.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    HOST.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn side_by_side() -> RwLockReadGuard<'static, ()> {
+    HOST.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Begun anew by each test process, so that it is never that of another build.
+fn common_state() -> &'static Path {
+    static MADE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                panic!("`{}` cannot be removed: {error}", directory.display())
+            }
+            _ => directory,
+        }
+    });
+    &MADE
+}
+
+/// The binary with a state directory.
+pub(crate) struct Cofferdam {
+    state: State,
+    directory: PathBuf,
+    variables: Vec<(String, String)>,
+    _shared: Option<RwLockReadGuard<'static, ()>>,
+}
+
+enum State {
+    /// One test's, removed in the end.
+    Own(TempDir),
+    /// The build directory's, used by all tests that leave nothing in it, as a user's is by all runs.
+    Common(&'static Path),
+}
+
+impl Cofferdam {
+    /// With a state directory of its own, side by side with other tests.
+    pub(crate) fn new() -> Self {
+        Self::with(State::own(), Some(side_by_side()))
+    }
+
+    /// With the state directory that tests share, in which the host image is ready.
+    pub(crate) fn common() -> Self {
+        Self::with(State::Common(common_state()), Some(side_by_side()))
+    }
+
+    /// With a state directory of its own, for a test that holds [`alone`].
+    pub(crate) fn unshared() -> Self {
+        Self::with(State::own(), None)
+    }
+
+    fn with(state: State, shared: Option<RwLockReadGuard<'static, ()>>) -> Self {
+        Self { state, directory: repository().to_owned(), variables: Vec::new(), _shared: shared }
+    }
+
+    /// The state directory; its path is in the environment of every process of this instance.
+    pub(crate) fn state(&self) -> &Path {
+        match &self.state {
+            State::Own(directory) => directory.path(),
+            State::Common(directory) => directory,
+        }
+    }
+
+    /// The directory that the binary is started in: the workspace, unless told otherwise.
+    pub(crate) fn in_directory(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
+        self
+    }
+
+    /// One more variable in the caller's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The command, ready to be started.
+    pub(crate) fn command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = program(env!("CARGO_BIN_EXE_cofferdam"));
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("COFFERDAM_STATE", self.state())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Ended {
+        wait(self.command(arguments).spawn().expect("start cofferdam"))
+    }
+
+    /// Runs `script` in the host image; `flags` come before the command.
+    pub(crate) fn script(&self, flags: &[&str], script: &str) -> Ended {
+        self.script_in("host", flags, script)
+    }
+
+    /// Runs `script` with `sh` in `image`.
+    pub(crate) fn script_in(&self, image: &str, flags: &[&str], script: &str) -> Ended {
+        let command = ["--", "sh", "-c", script];
+        self.run(["exec", image].iter().chain(flags).chain(&command))
+    }
+}
+
+impl State {
+    fn own() -> Self {
+        Self::Own(tempfile::Builder::new().prefix("cofferdam-test-").tempdir().expect("state"))
+    }
+}
+
+impl Drop for Cofferdam {
+    /// Every test ends with this: no instance has left its journal, so none has left anything.
+    fn drop(&mut self) {
+        if std::thread::panicking() || matches!(self.state, State::Common(_)) {
+            return;
+        }
+        let instances = self.state().join("instances");
+        let left = || std::fs::read_dir(&instances).map_or(0, Iterator::count);
+        // The safety net of a runner that was killed works on after the runner's end.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while left() > 0 {
+            assert!(Instant::now() < deadline, "left behind in `{}`", instances.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// How a command ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit status; 128 and the signal's number where a signal ended it.
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// What was printed to standard output, where it need not be text.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) took: Duration,
+}
+
+impl Ended {
+    /// Both outputs, for a message that may be in either.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Asserts the exit status, and shows what was printed where it differs.
+    #[track_caller]
+    pub(crate) fn expect(self, status: i32) -> Self {
+        assert_eq!(
+            self.status, status,
+            "wrong exit status\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// Asserts that every word is in what was printed.
+    #[track_caller]
+    pub(crate) fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(
+                self.text().contains(word),
+                "`{word}` is not in\n--- stdout\n{}\n--- stderr\n{}",
+                self.stdout,
+                self.stderr
+            );
+        }
+        self
+    }
+}
+
+/// Waits for the end of a started command and reads what it printed; kills it when it hangs.
+pub(crate) fn wait(mut child: Child) -> Ended {
+    let started = Instant::now();
+    let pid = child.id();
+    let (finished, watch) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        let hangs = watch.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if hangs {
+            kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        hangs
+    });
+    let mut errors = child.stderr.take();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        errors.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
+        bytes
+    });
+    let mut stdout = Vec::new();
+    child.stdout.take().map(|mut pipe| pipe.read_to_end(&mut stdout));
+    let stderr = reader.join().expect("read stderr");
+    let status = child.wait().expect("wait for the command");
+    finished.send(()).expect("tell the watchdog");
+    let hung = watchdog.join().expect("watchdog");
+    let ended = Ended::from_parts(Output { status, stdout, stderr }, started.elapsed());
+    assert!(!hung, "hung for {PATIENCE:?}\n{}", ended.text());
+    ended
+}
+
+impl Ended {
+    fn from_parts(output: Output, took: Duration) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = match (output.status.code(), output.status.signal()) {
+            (Some(code), _) => code,
+            (None, signal) => 128 + signal.unwrap_or(0),
+        };
+        Self {
+            status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            bytes: output.stdout,
+            took,
+        }
+    }
+}
+
+/// Sends a signal to a process that the test started.
+pub(crate) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    // A process that has ended by itself needs no signal.
+    let _ = nix::sys::signal::kill(pid, signal);
+}
+
+/// A file with `text` in `directory`.
+pub(crate) fn file(directory: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.join(name);
+    let mut file = std::fs::File::create(&path).expect("create a file");
+    file.write_all(text.as_ref()).expect("write a file");
+    path
+}

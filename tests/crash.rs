@@ -1,0 +1,110 @@
+//! SIGKILL to the runner at random moments: afterwards the host is as it was.
+//!
+//! `COFFERDAM_CRASH_RUNS` says how many times (40 unless told otherwise; the full proof is 200).
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    binary::{Cofferdam, alone, kill},
+    host::{Need, needs},
+    residue::Snapshot,
+};
+
+/// What is being run when the runner dies.
+const SCRIPT: &str =
+    "setsid sleep 300 & (sleep 300 & sleep 300) & head -c 1m /dev/zero > /tmp/file; wait";
+
+#[test]
+fn runner_killed_at_any_moment() {
+    needs!(Need::Containers);
+    let _quiet = alone();
+    let runs: u32 = std::env::var("COFFERDAM_CRASH_RUNS")
+        .ok()
+        .map_or(40, |text| text.parse().expect("COFFERDAM_CRASH_RUNS: a number"));
+    let cofferdam = Cofferdam::unshared();
+    cofferdam.script(&[], "true").expect(0);
+    let before = Snapshot::take(cofferdam.state());
+
+    // The moments are spread evenly over twice the time of a whole start, in an order that a
+    // multiplication by a number prime to `runs` shuffles: every part of a start is hit.
+    let results = tempfile::tempdir().expect("a directory");
+    let started = Instant::now();
+    cofferdam.script(&[], "true").expect(0);
+    let whole = started.elapsed().max(Duration::from_millis(10));
+    for run in 0..runs {
+        let moment = whole * 2 * (run * 7919 % runs) / runs;
+        let mark = format!("MARK={}", cofferdam.state().display());
+        let single = ["exec", "host", "--env", &mark, "--", "sh", "-c", SCRIPT];
+        let out = results.path().join(run.to_string()).display().to_string();
+        let several = ["run", "fixtures/pipelines/wide.yml", "--out", &out];
+        let arguments = if run % 4 == 3 { &several[..] } else { &single[..] };
+        let mut child = cofferdam
+            .command(arguments)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("start cofferdam");
+        std::thread::sleep(moment);
+        kill(child.id(), Signal::SIGKILL);
+        child.wait().expect("wait");
+    }
+    // The next start clears up what the safety net could not.
+    cofferdam.script(&[], "true").expect(0);
+    before.expect_again(cofferdam.state());
+    eprintln!("{runs} runners killed within {:?} of their start", whole * 2);
+}
+
+/// The safety net alone clears up processes and control groups: no next start is needed for it.
+#[test]
+fn safety_net_without_a_next_start() {
+    needs!(Need::Containers);
+    let _quiet = alone();
+    let cofferdam = Cofferdam::unshared();
+    cofferdam.script(&[], "true").expect(0);
+    let before = Snapshot::take(cofferdam.state());
+    let mark = format!("MARK={}", cofferdam.state().display());
+    let script = format!("echo up; {SCRIPT}");
+    let mut child = cofferdam
+        .command(["exec", "host", "--env", &mark, "--", "sh", "-c", &script])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("start cofferdam");
+    wait_for_line(&mut child);
+    kill(child.id(), Signal::SIGKILL);
+    child.wait().expect("wait");
+    before.expect_again(cofferdam.state());
+}
+
+/// A run of several jobs leaves nothing either, however it ended.
+#[test]
+fn ordinary_ends() {
+    needs!(Need::Containers);
+    let _quiet = alone();
+    let cofferdam = Cofferdam::unshared();
+    cofferdam.script(&[], "true").expect(0);
+    let before = Snapshot::take(cofferdam.state());
+    for (flags, script) in [
+        (&[][..], "exit 3"),
+        (&["--timeout", "1s"], "setsid sleep 100 & sleep 100"),
+        (&["--memory", "16MiB"], "head -c 100m /dev/zero | tail"),
+        (&["--disk", "4MiB"], "head -c 100m /dev/zero > /tmp/x"),
+        (&["--user", "no-such-user"], "true"),
+        (&["--mount", "/no/such/path:/x"], "true"),
+        (&[], "kill -9 -1"),
+        (&[], "(setsid sh -c 'trap \"\" TERM HUP; sleep 100' &) ; true"),
+    ] {
+        cofferdam.script(flags, script);
+        before.expect_again(cofferdam.state());
+    }
+}
+
+/// Waits until the child has printed its first line.
+fn wait_for_line(child: &mut std::process::Child) {
+    use std::io::BufRead as _;
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("a pipe");
+    std::io::BufReader::new(stdout).read_line(&mut line).expect("the first line");
+    assert_eq!(line, "up\n");
+}

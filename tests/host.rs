@@ -1,0 +1,87 @@
+//! What this host can run: a test that it cannot is named on standard error, never passed in silence.
+//!
+//! With `COFFERDAM_TESTS_REQUIRE=1` such a test fails instead, for hosts that must run all of them.
+
+use std::{ffi::OsString, io::Write as _, path::Path};
+
+/// Something that a test needs and a host may lack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Need {
+    /// Containers at all: root, or user namespaces for everyone.
+    Containers,
+    /// Being root on the host.
+    Root,
+    /// A program of the host.
+    Program(&'static str),
+    /// A static busybox, here or in a package that can be fetched.
+    Busybox,
+    /// Leave to fetch packages from Debian's mirror, given by `COFFERDAM_TESTS_FETCH=1`.
+    Fetch,
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Containers if !is_root() && !user_namespaces() => {
+                Some("neither root nor user namespaces for everyone".to_owned())
+            }
+            Self::Root if !is_root() => Some("not root".to_owned()),
+            Self::Program(name) if which(name).is_none() => {
+                Some(format!("no program `{name}` on this host"))
+            }
+            Self::Busybox => crate::images::busybox().err(),
+            Self::Fetch if std::env::var_os("COFFERDAM_TESTS_FETCH").is_none() => {
+                Some("it fetches packages, which COFFERDAM_TESTS_FETCH=1 allows".to_owned())
+            }
+            Self::Fetch | Self::Containers | Self::Root | Self::Program(_) => None,
+        }
+    }
+}
+
+/// The first need that this host does not meet, said on standard error under the test's name.
+pub(crate) fn lacks(test: &str, needs: &[Need]) -> bool {
+    let Some(reason) = needs.iter().find_map(|need| need.missing()) else {
+        return false;
+    };
+    assert!(
+        std::env::var_os("COFFERDAM_TESTS_REQUIRE").is_none(),
+        "`{test}` cannot run on this host: {reason}"
+    );
+    // Written past the test harness's capture, which would swallow it for a test that passes.
+    writeln!(std::io::stderr(), "NOT RUN on this host: {test}: {reason}").expect("write to stderr");
+    true
+}
+
+/// Ends the test, by name and with the reason, where the host lacks something that it needs.
+macro_rules! needs {
+    ($($need:expr),+ $(,)?) => {{
+        fn here() {}
+        let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        if $crate::host::lacks(test, &[$($need),+]) {
+            return;
+        }
+    }};
+}
+pub(crate) use needs;
+
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn user_namespaces() -> bool {
+    crate::binary::program("unshare")
+        .args(["--user", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Where a program of the host is.
+pub(crate) fn which(name: &str) -> Option<OsString> {
+    let path =
+        std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin:/usr/sbin"));
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|directory| directory.join(name))
+        .find(|candidate| Path::is_file(candidate))
+        .map(OsString::from)
+}

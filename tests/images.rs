@@ -1,0 +1,64 @@
+//! Base images for the tests, made once per build directory by the scripts in `fixtures/images/`.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use crate::binary::{Cofferdam, fixture, program};
+
+/// The files that `fixtures/images/busybox.sh` makes.
+pub(crate) struct Busybox {
+    /// A plain root file system.
+    pub(crate) rootfs: PathBuf,
+    /// The same as an OCI image layout.
+    pub(crate) layout: PathBuf,
+}
+
+/// The busybox image, or why this host cannot make it.
+pub(crate) fn busybox() -> Result<&'static Busybox, String> {
+    static MADE: OnceLock<Result<Busybox, String>> = OnceLock::new();
+    MADE.get_or_init(make_busybox).as_ref().map_err(Clone::clone)
+}
+
+fn make_busybox() -> Result<Busybox, String> {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("images");
+    script("busybox.sh", &[directory.as_os_str()])?;
+    Ok(Busybox { rootfs: directory.join("busybox.tar"), layout: directory.join("busybox.oci") })
+}
+
+/// A minimal Debian as an OCI image layout, made by `fixtures/images/debian.sh` where it is not there.
+pub(crate) fn debian() -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let layout = directory.join("debian.oci");
+    if !layout.join("index.json").exists() {
+        script("debian.sh", &[directory.as_os_str()]).expect("a Debian image");
+    }
+    layout
+}
+
+/// Runs a script of `fixtures/images/`; its message on failure.
+pub(crate) fn script(name: &str, arguments: &[&std::ffi::OsStr]) -> Result<(), String> {
+    let output = program(fixture("images").join(name))
+        .args(arguments)
+        .output()
+        .map_err(|source| format!("`{name}` did not start: {source}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+impl Cofferdam {
+    /// An instance that has the image `busybox`.
+    pub(crate) fn with_busybox() -> Self {
+        let cofferdam = Self::new();
+        let layout = &busybox().expect("a busybox image").layout;
+        cofferdam
+            .run([
+                "image".as_ref(),
+                "import".as_ref(),
+                layout.as_os_str(),
+                std::ffi::OsStr::new("busybox"),
+            ])
+            .expect(0);
+        cofferdam
+    }
+}

@@ -1,0 +1,157 @@
+//! What a run may leave behind on the host: nothing. A snapshot before, one after, and the difference.
+//!
+//! Only what can be told to be this instance's is looked at, since other programs of the machine
+//! (other instances among them) come and go: processes with the state directory in their environment
+//! and all below them, mounts and loop devices that name it, and control groups that nobody owns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How long the kernel and the safety net may take to clear up after a kill.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What is there of one state directory's instance, a line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// Looks at the host now.
+    pub(crate) fn take(state: &Path) -> Self {
+        let mut found = BTreeSet::new();
+        found.extend(processes(state));
+        found.extend(mounts(state));
+        found.extend(loop_devices(state));
+        found.extend(control_groups());
+        found.extend(files(state));
+        Self(found)
+    }
+
+    /// Asserts that the host comes back to this state within the grace.
+    #[track_caller]
+    pub(crate) fn expect_again(&self, state: &Path) {
+        let deadline = Instant::now() + GRACE;
+        loop {
+            let now = Self::take(state);
+            let left: Vec<_> = now.0.difference(&self.0).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind: {left:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn processes(state: &Path) -> Vec<String> {
+    let all = process_table();
+    let marked = |pid: u32| {
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| {
+            memchr::memmem::find(&text, state.as_os_str().as_encoded_bytes()).is_some()
+        })
+    };
+    let mut ours: BTreeSet<u32> = all.keys().copied().filter(|pid| marked(*pid)).collect();
+    loop {
+        let below = all.iter().filter(|(_, process)| ours.contains(&process.parent));
+        let more: Vec<u32> = below.map(|(pid, _)| *pid).filter(|pid| !ours.contains(pid)).collect();
+        if more.is_empty() {
+            break;
+        }
+        ours.extend(more);
+    }
+    ours.iter().map(|pid| format!("process {pid} {}", all[pid].name)).collect()
+}
+
+struct Process {
+    parent: u32,
+    name: String,
+}
+
+fn process_table() -> BTreeMap<u32, Process> {
+    let entries = fs::read_dir("/proc").expect("list /proc").filter_map(Result::ok);
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let field =
+                |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let parent = field("PPid:")?.parse().ok()?;
+            Some((pid, Process { parent, name: field("Name:")?.to_owned() }))
+        })
+        .collect()
+}
+
+fn mounts(state: &Path) -> Vec<String> {
+    let state = state.to_string_lossy();
+    fs::read_to_string("/proc/self/mountinfo")
+        .expect("mountinfo")
+        .lines()
+        .filter(|line| line.contains(&*state))
+        .map(|line| format!("mount {line}"))
+        .collect()
+}
+
+fn loop_devices(state: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/sys/block") else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok())
+        .filter(|file| Path::new(file.trim()).starts_with(state))
+        .map(|file| format!("loop device of {}", file.trim()))
+        .collect()
+}
+
+/// Groups of an instance that is gone: nothing lives in them, or only what lost its parent.
+fn control_groups() -> Vec<String> {
+    let all = process_table();
+    let orphaned = |pid: &u32| all.get(pid).is_none_or(|process| process.parent == 1);
+    directories_below(Path::new("/sys/fs/cgroup"))
+        .into_iter()
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cofferdam-"))
+        })
+        .filter(|path| members(path).iter().all(orphaned))
+        .map(|path| format!("control group {}", path.display()))
+        .collect()
+}
+
+/// The processes in a group and below it.
+fn members(group: &Path) -> Vec<u32> {
+    let mut groups = directories_below(group);
+    groups.push(group.to_owned());
+    groups
+        .iter()
+        .filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok())
+        .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn directories_below(top: &Path) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(directory) = left.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        let below: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(below.iter().cloned());
+        left.extend(below);
+    }
+    found
+}
+
+/// Directories and files below the state directory, two levels deep.
+fn files(state: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(state).into_iter().flatten().filter_map(Result::ok) {
+        found.push(format!("file {}", entry.path().display()));
+        for below in fs::read_dir(entry.path()).into_iter().flatten().filter_map(Result::ok) {
+            found.push(format!("file {}", below.path().display()));
+        }
+    }
+    found
+}
