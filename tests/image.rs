@@ -193,7 +193,7 @@ fn damaged_layouts() {
                 let empty = "{\"schemaVersion\":2,\"manifests\":[]}";
                 std::fs::write(layout.join("index.json"), empty).expect("write");
             },
-            &["manifest"],
+            &["holds no image"],
         ),
         (
             "a digest that is a path",
