@@ -3,15 +3,12 @@
 mod cli;
 mod command;
 mod exec;
-#[expect(dead_code, reason = "the executor wires it")]
+mod execute;
 mod exit;
-#[cfg_attr(not(test), expect(dead_code, reason = "the executor wires it"))]
 mod log;
 mod problem;
-#[cfg_attr(not(test), expect(dead_code, reason = "the executor wires it"))]
 mod report;
 mod state;
-#[expect(dead_code, reason = "the executor wires it")]
 mod supervise;
 
 use std::process::ExitCode;

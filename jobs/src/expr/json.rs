@@ -20,6 +20,13 @@ pub(super) fn write(value: &Value) -> String {
     to_json(value).to_string()
 }
 
+impl Value {
+    /// The value as JSON; the mark of a secret is lost.
+    pub fn to_json(&self) -> Json {
+        to_json(self)
+    }
+}
+
 fn from_json(json: Json) -> Value {
     Value::plain(match json {
         Json::Null => Data::Null,

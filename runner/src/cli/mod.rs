@@ -2,6 +2,7 @@
 
 mod exec;
 mod image;
+mod logs;
 mod run;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use exec::{Exec, LimitArguments, MountArgument};
 pub(crate) use image::{Image, ImageCommand};
+pub(crate) use logs::Logs;
 pub(crate) use run::Run;
 
 /// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.
@@ -52,6 +54,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what the steps of a run wrote
+    Logs(Logs),
     /// Look after images
     Image(Image),
     /// Say what this host can enforce, and how to mend what it cannot

@@ -34,11 +34,12 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     pub(crate) max_parallel: Option<NonZeroUsize>,
 
-    /// Where the results go [default: a directory of the run's own below .cofferdam/runs]
+    /// Where the results go [default: a directory of the run's own in the state directory]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// The project that jobs see at /workspace [default: the directory of the pipeline]
+    /// The project that jobs see at /workspace [default: the current directory, when the pipeline
+    /// is in or below it, otherwise the directory of the pipeline]
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,
 

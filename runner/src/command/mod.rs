@@ -1,6 +1,8 @@
 //! From a parsed command line to the room that does the work.
 
+mod check;
 mod image;
+mod logs;
 
 use std::io;
 
@@ -9,7 +11,7 @@ use cofferdam_sandbox::spawner::Spawner;
 
 use crate::{
     cli::{Cli, Command},
-    exec,
+    exec, execute,
     exit::Exit,
     problem::Problem,
     state,
@@ -23,6 +25,12 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
             let state = state()?;
             block_on(async move { exec::run(*arguments, &state, spawner).await })
         }
+        (Command::Run(arguments), Some(spawner)) => {
+            let state = state()?;
+            block_on(async move { execute::run(*arguments, &state, spawner).await })
+        }
+        (Command::Check { file, json }, _) => check::run(&file, json),
+        (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),
         (Command::Image(image), _) => image::run(image.command, &state()?),
         (Command::Completions { shell }, _) => {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());

@@ -58,29 +58,10 @@ pub(crate) enum Verdict {
         /// What was running: a command line or a phase. Empty where that is not known.
         running: String,
     },
-    /// The command could not be started.
-    Start {
-        /// The program.
-        program: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// It was not run, for a reason of the pipeline's.
-    Skipped {
-        /// Completes "was skipped: …".
-        reason: String,
-    },
     /// It was ended on request.
     Cancelled {
         /// Completes "was cancelled …", such as "by ^C" or "because job `x` failed".
         by: String,
-    },
-    /// The host failed, and not the job.
-    System {
-        /// Completes "failed to …".
-        doing: String,
-        /// The cause.
-        cause: String,
     },
 }
 
@@ -136,14 +117,7 @@ impl Verdict {
                 };
                 format!("{subject} timed out after {}{during}", Elapsed(*after))
             }
-            Self::Start { program, reason } => {
-                format!("{subject} could not start `{program}`: {reason}")
-            }
-            Self::Skipped { reason } => format!("{subject} was skipped: {reason}"),
             Self::Cancelled { by } => format!("{subject} was cancelled {by}"),
-            Self::System { doing, cause } => {
-                format!("{subject} was ended by a fault of this host: failed to {doing}: {cause}")
-            }
         }
     }
 }
@@ -187,10 +161,6 @@ mod tests {
         );
         check(&Verdict::Signal(11), "was killed by signal 11 (SIGSEGV)");
         check(&Verdict::Signal(40), "was killed by signal 40");
-        check(
-            &Verdict::Start { program: "mkae".into(), reason: "no such file".into() },
-            "could not start `mkae`: no such file",
-        );
     }
 
     #[test]
@@ -231,14 +201,6 @@ mod tests {
 
     #[test]
     fn what_is_not_the_jobs_doing() {
-        check(
-            &Verdict::Skipped { reason: "job `build` failed".into() },
-            "was skipped: job `build` failed",
-        );
         check(&Verdict::Cancelled { by: "by ^C".into() }, "was cancelled by ^C");
-        check(
-            &Verdict::System { doing: "mount the root".into(), cause: "no memory".into() },
-            "was ended by a fault of this host: failed to mount the root: no memory",
-        );
     }
 }

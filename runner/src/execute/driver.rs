@@ -1,0 +1,365 @@
+//! The loop of a run: performs the actions of the state machine, and feeds back what happened.
+//!
+//! Everything that takes time is a task of its own that reports with a [`Message`]; this loop only
+//! starts tasks, keeps what they report and shows it, so nothing here waits for a job.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cofferdam_jobs::{
+    model::Workspace,
+    state::{
+        Action, Collect, Conclusion, Event, Part, ResolvedStep, Run, StartJob, StepRecord, StepRef,
+        Stop,
+    },
+};
+use cofferdam_sandbox::{Container, Sandbox, image::Store};
+use tokio::sync::mpsc;
+
+use super::{
+    job::{self, Finish},
+    ledger::Ledger,
+    message::{Message, StepId, StepReport},
+    output::Output,
+    step::{JobContext, RunningStep, StepRun},
+    timers::Timers,
+};
+use crate::{
+    exit::Exit,
+    log::{file_names::FileNames, needles::Needles, recorder::LogBudget},
+    problem::Problem,
+    report::display::{self, Display},
+    supervise::Interrupts,
+};
+
+/// Messages that may wait for the driver; a talkative job waits when it is further ahead.
+const QUEUE: usize = 256;
+/// Between two movements of the spinners.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a run consists of beside its state.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// The run's id.
+    pub(super) run: String,
+    pub(super) sandbox: Sandbox,
+    pub(super) store: Arc<Store>,
+    /// The project that jobs see.
+    pub(super) workspace: PathBuf,
+    /// Where the results go.
+    pub(super) directory: PathBuf,
+    pub(super) needles: Arc<Needles>,
+}
+
+/// Drives one run.
+#[derive(Debug)]
+pub(super) struct Driver {
+    surroundings: Surroundings,
+    state: Run,
+    display: Display,
+    timers: Timers,
+    messages: mpsc::Sender<Message>,
+    received: mpsc::Receiver<Message>,
+    live: HashMap<usize, Live>,
+    /// The directory names of jobs, once they have one.
+    names: HashMap<usize, String>,
+    file_names: FileNames,
+    started: HashMap<usize, Instant>,
+    pub(super) ledger: Ledger,
+}
+
+/// A job whose container stands.
+#[derive(Debug)]
+struct Live {
+    container: Arc<Container>,
+    context: Arc<JobContext>,
+    logs: PathBuf,
+    log_names: FileNames,
+    steps: HashMap<StepRef, RunningStep>,
+    ended: Vec<(StepRef, Output)>,
+    next: usize,
+}
+
+impl Driver {
+    pub(super) fn new(surroundings: Surroundings, state: Run, display: Display) -> Self {
+        let (messages, received) = mpsc::channel(QUEUE);
+        Self {
+            surroundings,
+            state,
+            display,
+            timers: Timers::new(messages.clone()),
+            messages,
+            received,
+            live: HashMap::new(),
+            names: HashMap::new(),
+            file_names: FileNames::default(),
+            started: HashMap::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// Runs to the end; returns how it ended.
+    pub(super) async fn run(&mut self, interrupts: &mut Interrupts) -> Result<Conclusion, Problem> {
+        let plan = Arc::clone(self.state.plan());
+        let names: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
+        let run = self.surroundings.run.clone();
+        self.show(display::Event::RunStarted { run: &run, jobs: &names })?;
+        let mut cancelled = false;
+        let actions = self.state.start();
+        self.perform(actions)?;
+        let mut tick = tokio::time::interval(TICK);
+        while self.state.conclusion().is_none() {
+            tokio::select! {
+                () = interrupts.next() => {
+                    let event =
+                        if cancelled { Event::KillRequested } else { Event::CancelRequested };
+                    cancelled = true;
+                    self.feed(event)?;
+                }
+                Some(message) = self.received.recv() => self.take(message)?,
+                _ = tick.tick() => self.display.tick(),
+            }
+        }
+        self.show(display::Event::RunEnded)?;
+        Ok(self.state.conclusion().unwrap_or(Conclusion::System))
+    }
+
+    /// The state, for the record.
+    pub(super) fn state(&self) -> &Run {
+        &self.state
+    }
+
+    fn feed(&mut self, event: Event) -> Result<(), Problem> {
+        let actions = self.state.handle(event);
+        self.perform(actions)
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), Problem> {
+        match message {
+            Message::Started { job, container } => {
+                self.container_stands(job, *container)?;
+                self.feed(Event::JobStarted { job })
+            }
+            Message::Output { step, stream, bytes } => {
+                self.show(display::Event::Output { job: step.job, stream, bytes: &bytes })
+            }
+            Message::StepEnded { step, report } => self.step_ended(step, *report),
+            Message::JobFinished { job, attempt, mut collected } => {
+                let fault = collected.fault.take();
+                let records = self.step_records(job);
+                self.ledger.job_finished(job, attempt, *collected, records);
+                self.feed(Event::JobFinished { job, fault })
+            }
+            Message::Event(event) => self.feed(event),
+        }
+    }
+
+    /// The steps of a job as they are now.
+    fn step_records(&self, job: usize) -> Vec<(StepRef, StepRecord)> {
+        let Some(view) = self.state.job(job) else { return Vec::new() };
+        let of = |part, records: &[StepRecord]| -> Vec<(StepRef, StepRecord)> {
+            let reference = |index| StepRef { part, index };
+            records.iter().cloned().enumerate().map(|(index, it)| (reference(index), it)).collect()
+        };
+        let mut records = of(Part::Steps, view.steps);
+        records.extend(of(Part::Cleanup, view.cleanup));
+        records
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) -> Result<(), Problem> {
+        for action in actions {
+            match action {
+                Action::StartJob(start) => self.start_job(&start)?,
+                Action::StartStep { job, step, resolved } => {
+                    self.start_step(job, step, resolved)?;
+                }
+                Action::StopStep { job, step, stop, .. } => self.stop_step(job, step, stop),
+                Action::ArmTimer { timer, after } => self.timers.arm(timer, after),
+                Action::DisarmTimer(timer) => self.timers.disarm(timer),
+                Action::FinishJob { job, attempt, collect } => {
+                    self.finish_job(job, attempt, collect);
+                }
+                Action::JobEnded { job, conclusion } => self.job_ended(job, conclusion)?,
+                Action::RunEnded { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn start_job(&mut self, start: &StartJob) -> Result<(), Problem> {
+        let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
+        let steps = planned.source.steps.len() + planned.source.cleanup.len();
+        self.show(display::Event::JobStarted { job: start.job, steps })?;
+        self.started.entry(start.job).or_insert_with(Instant::now);
+        if !self.names.contains_key(&start.job) {
+            self.names.insert(start.job, self.file_names.assign(&planned.id));
+        }
+        self.ledger.attempt_started(start.job, start.attempt);
+        let workspace =
+            (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
+        let started = job::start(
+            self.surroundings.sandbox.clone(),
+            Arc::clone(&self.surroundings.store),
+            start.job,
+            planned,
+            workspace,
+        );
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let message = started.await;
+            // When the driver has gone, the run is over; dropping the container ends it.
+            messages.send(message).await.ok();
+        });
+        Ok(())
+    }
+
+    fn container_stands(&mut self, job: usize, container: Container) -> Result<(), Problem> {
+        let Some(view) = self.state.job(job) else { return Ok(()) };
+        let attempt = view.attempt;
+        let planned = view.planned;
+        let name = self.names.get(&job).cloned().unwrap_or_default();
+        let mut logs = self.surroundings.directory.join("logs").join(&name);
+        if attempt > 1 {
+            logs.push(format!("attempt-{attempt}"));
+        }
+        std::fs::create_dir_all(&logs).map_err(|error| {
+            Problem::new(Exit::System, format!("failed to make `{}`", logs.display()))
+                .because(error)
+        })?;
+        self.ledger.image(job, &container.spec().image);
+        let context = JobContext {
+            run: self.surroundings.run.clone(),
+            job_id: planned.source.id.value.clone(),
+            attempt,
+            index: (planned.index, planned.total),
+            workdir: planned.workdir.clone(),
+            user: planned.user.clone(),
+            needles: Arc::clone(&self.surroundings.needles),
+            budget: LogBudget::new(container.spec().limits.logs),
+            messages: self.messages.clone(),
+        };
+        let live = Live {
+            container: Arc::new(container),
+            context: Arc::new(context),
+            logs,
+            log_names: FileNames::default(),
+            steps: HashMap::new(),
+            ended: Vec::new(),
+            next: 0,
+        };
+        self.live.insert(job, live);
+        Ok(())
+    }
+
+    fn start_step(
+        &mut self,
+        job: usize,
+        step: StepRef,
+        resolved: Box<ResolvedStep>,
+    ) -> Result<(), Problem> {
+        let number = self.step_number(job, step);
+        let name = self.surroundings.needles.mask_text(&resolved.name);
+        self.show(display::Event::StepStarted { job, number, name: &name })?;
+        let Some(live) = self.live.get_mut(&job) else { return Ok(()) };
+        let attempt = live.context.attempt;
+        let file = live.log_names.assign(&format!("{number:02}-{name}"));
+        live.next += 1;
+        let run = StepRun {
+            id: StepId { job, attempt, step },
+            number: live.next,
+            resolved,
+            log: live.logs.join(format!("{file}.log")),
+            container: Arc::clone(&live.container),
+            context: Arc::clone(&live.context),
+        };
+        live.steps.insert(step, run.spawn());
+        Ok(())
+    }
+
+    /// Number for people, from 1; cleanup steps come after the others.
+    fn step_number(&self, job: usize, step: StepRef) -> usize {
+        let before = match (step.part, self.state.plan().jobs.get(job)) {
+            (Part::Cleanup, Some(planned)) => planned.source.steps.len(),
+            _ => 0,
+        };
+        before + step.index + 1
+    }
+
+    fn stop_step(&mut self, job: usize, step: StepRef, stop: Stop) {
+        if let Some(running) = self.live.get(&job).and_then(|live| live.steps.get(&step)) {
+            // A step that has just ended needs no stopping.
+            running.stop.send(stop).ok();
+        }
+    }
+
+    fn step_ended(&mut self, step: StepId, report: StepReport) -> Result<(), Problem> {
+        if let Some(live) = self.live.get_mut(&step.job)
+            && let Some(running) = live.steps.remove(&step.step)
+        {
+            live.ended.extend(running.output.map(|output| (step.step, output)));
+        }
+        let end = report.end.clone();
+        self.ledger.step_ended(step, report);
+        let actions = self.state.handle(Event::StepEnded { job: step.job, step: step.step, end });
+        let told = self.state.job(step.job).and_then(|view| {
+            let records = match step.step.part {
+                Part::Steps => view.steps,
+                Part::Cleanup => view.cleanup,
+            };
+            let record = records.get(step.step.index)?;
+            Some((record.conclusion?, record.reason.as_ref().map(ToString::to_string)))
+        });
+        if let Some((conclusion, why)) = told {
+            let conclusion = super::record::conclusion(conclusion);
+            let why = why.map(|why| self.surroundings.needles.mask_text(&why));
+            let why = why.as_deref();
+            self.show(display::Event::StepEnded { job: step.job, conclusion, why })?;
+        }
+        self.perform(actions)
+    }
+
+    fn finish_job(&mut self, job: usize, attempt: u32, collect: Collect) {
+        let messages = self.messages.clone();
+        let Some(mut live) = self.live.remove(&job) else {
+            let message = Message::Event(Event::JobFinished { job, fault: None });
+            tokio::spawn(async move { messages.send(message).await.ok() });
+            return;
+        };
+        for (step, running) in live.steps.drain() {
+            live.ended.extend(running.output.map(|output| (step, output)));
+        }
+        let finish = Finish {
+            container: live.container,
+            outputs: live.ended,
+            collect,
+            directory: self.surroundings.directory.clone(),
+            name: self.names.get(&job).cloned().unwrap_or_default(),
+            workdir: live.context.workdir.clone(),
+        };
+        tokio::spawn(async move {
+            let collected = Box::new(finish.run().await);
+            let message = Message::JobFinished { job, attempt, collected };
+            messages.send(message).await.ok();
+        });
+    }
+
+    fn job_ended(&mut self, job: usize, conclusion: Conclusion) -> Result<(), Problem> {
+        let elapsed = self.started.get(&job).map_or(Duration::ZERO, Instant::elapsed);
+        let why = self.state.job(job).and_then(|view| {
+            let reason = view.reason?.to_string();
+            (conclusion != Conclusion::Passed).then(|| self.surroundings.needles.mask_text(&reason))
+        });
+        let conclusion = super::record::conclusion(conclusion);
+        self.show(display::Event::JobEnded { job, conclusion, elapsed, why: why.as_deref() })
+    }
+
+    fn show(&mut self, event: display::Event<'_>) -> Result<(), Problem> {
+        self.display.show(event).map_err(|error| {
+            Problem::new(Exit::System, "failed to show the progress of the run").because(error)
+        })
+    }
+}

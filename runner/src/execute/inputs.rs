@@ -1,0 +1,162 @@
+//! What a run takes from its command line and its surroundings: parameters, secrets, the
+//! project's state under git, digests of its files.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+};
+
+use cofferdam_jobs::{Inputs, Plan};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::digest;
+use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem};
+
+/// Largest file of secrets.
+const SECRET_FILE_MAX: u64 = 1024 * 1024;
+
+/// Reads `--param`, `--job` and the project.
+pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Result<Inputs, Problem> {
+    let mut params = BTreeMap::new();
+    for param in &arguments.param {
+        let (name, value) = param.split_once('=').ok_or_else(|| {
+            Problem::new(Exit::Usage, format!("`--param {param}` is not NAME=VALUE"))
+        })?;
+        params.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(Inputs {
+        params,
+        jobs: arguments.job.clone(),
+        run: BTreeMap::from([("id".to_owned(), run.to_owned())]),
+        git: git(workspace),
+        expected: BTreeMap::new(),
+    })
+}
+
+/// Reads `--secret` and `--secret-file`; later ones win.
+pub(super) fn secrets(arguments: &cli::Run) -> Result<BTreeMap<String, Secret>, Problem> {
+    let mut values = BTreeMap::new();
+    for path in &arguments.secret_file {
+        values.extend(secret_file(path)?);
+    }
+    for said in &arguments.secret {
+        let (name, value) = match said.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => {
+                let value = std::env::var(said).map_err(|_| {
+                    Problem::new(Exit::Usage, format!("the secret `{said}` is not set"))
+                        .remedy(format!("set the variable `{said}` for this command"))
+                })?;
+                (said.as_str(), value)
+            }
+        };
+        values.insert(name.to_owned(), value);
+    }
+    values
+        .into_iter()
+        .map(|(name, value)| {
+            let secret = Secret::new(name.as_str(), value)
+                .map_err(|error| Problem::new(Exit::Usage, error.to_string()))?;
+            Ok((name, secret))
+        })
+        .collect()
+}
+
+fn secret_file(path: &Path) -> Result<Vec<(String, String)>, Problem> {
+    let problem = |what: String| {
+        let message = format!("failed to read the secrets in `{}`: {what}", path.display());
+        Problem::new(Exit::NoInput, message)
+    };
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(SECRET_FILE_MAX).read_to_string(&mut text))
+        .map_err(|error| problem(error.to_string()))?;
+    (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        .map(|(number, line)| match line.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
+            None => Err(problem(format!("line {number} is not NAME=VALUE"))),
+        })
+        .collect()
+}
+
+/// The commit and branch of the project, read from git's own files (gitrepository-layout(5)).
+fn git(workspace: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let directory = workspace.join(".git");
+    let Ok(head) = fs::read_to_string(directory.join("HEAD")) else { return found };
+    let head = head.trim();
+    let Some(reference) = head.strip_prefix("ref: ") else {
+        found.insert("commit".to_owned(), head.to_owned());
+        return found;
+    };
+    if let Some(branch) = reference.strip_prefix("refs/heads/") {
+        found.insert("branch".to_owned(), branch.to_owned());
+    }
+    let loose = fs::read_to_string(directory.join(reference)).map(|it| it.trim().to_owned());
+    let commit = loose.ok().or_else(|| {
+        let packed = fs::read_to_string(directory.join("packed-refs")).ok()?;
+        packed.lines().find_map(|line| line.strip_suffix(reference).map(|it| it.trim().to_owned()))
+    });
+    found.extend(commit.map(|commit| ("commit".to_owned(), commit)));
+    found
+}
+
+/// Digests of the project's files for each `hash(…)` of the plan: names and contents, in order.
+pub(super) fn hashes(
+    plan: &Plan,
+    workspace: &Path,
+) -> Result<BTreeMap<Vec<String>, String>, Problem> {
+    plan.hashes()
+        .into_iter()
+        .map(|globs| {
+            let digest = hash_files(&globs, workspace).map_err(|error| {
+                Problem::new(Exit::NoInput, format!("failed to hash `{}`", globs.join("`, `")))
+                    .because(error)
+            })?;
+            Ok((globs, digest))
+        })
+        .collect()
+}
+
+fn hash_files(
+    globs: &[String],
+    workspace: &Path,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
+    }
+    let mut files = Vec::new();
+    find(workspace, &set.build()?, &mut files)?;
+    files.sort();
+    let mut list = String::new();
+    for name in files {
+        let content = digest::of_file(&workspace.join(&name))?;
+        list.extend([name.as_str(), "\0", &content, "\n"]);
+    }
+    let whole = digest::of_bytes(list.as_bytes());
+    Ok(whole.trim_start_matches("sha256:").to_owned())
+}
+
+/// Regular files below `root` that match, as relative paths; links are not followed.
+fn find(root: &Path, globs: &GlobSet, files: &mut Vec<String>) -> std::io::Result<()> {
+    let mut directories = vec![String::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            let kind = entry.file_type()?;
+            if kind.is_dir() && path != ".git" {
+                directories.push(path);
+            } else if kind.is_file() && globs.is_match(&path) {
+                files.push(path);
+            }
+        }
+    }
+    Ok(())
+}

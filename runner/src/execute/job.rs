@@ -1,0 +1,269 @@
+//! One try of a job: put its container up, and at the end take its files and take it down.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cofferdam_jobs::{
+    plan::PlannedJob,
+    state::{Collect, Event, Fault},
+};
+use cofferdam_sandbox::{
+    Container, ContainerSpec, Limits, Sandbox, WORKSPACE,
+    export::{self, ExportLimits},
+    image::Store,
+};
+use globset::{GlobSet, GlobSetBuilder};
+
+use super::digest;
+use super::message::{ClosedLog, CollectedFile, JobUse, Message};
+use super::output::Output;
+use cofferdam_jobs::state::StepRef;
+
+/// The image of jobs that name none.
+pub(super) const DEFAULT_IMAGE: &str = "host";
+
+/// Puts the container of a job up; returns the message that says so.
+pub(super) async fn start(
+    sandbox: Sandbox,
+    store: Arc<Store>,
+    job: usize,
+    planned: PlannedJob,
+    workspace: Option<PathBuf>,
+) -> Message {
+    let failed = |error: &cofferdam_sandbox::Error| {
+        let fault = match error.fault() {
+            cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
+            cofferdam_sandbox::Fault::System => Fault::System,
+        };
+        Message::Event(Event::JobStartFailed { job, fault, message: sentence(error) })
+    };
+    let name = planned.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
+    let image = match tokio::task::spawn_blocking(move || store.get(&name)).await {
+        Ok(Ok(image)) => image,
+        Ok(Err(error)) => return failed(&error),
+        Err(error) => {
+            let message = format!("failed to find the image: {error}");
+            return Message::Event(Event::JobStartFailed { job, fault: Fault::System, message });
+        }
+    };
+    let spec = ContainerSpec {
+        limits: limits(&planned),
+        hostname: hostname(&planned.id),
+        workspace,
+        ..ContainerSpec::new(Arc::new(image))
+    };
+    match sandbox.create(spec).await {
+        Ok(container) => Message::Started { job, container: Box::new(container) },
+        Err(error) => failed(&error),
+    }
+}
+
+/// An error and its causes in one sentence.
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The limits of a job, with the defaults where it says nothing.
+pub(super) fn limits(job: &PlannedJob) -> Limits {
+    let default = Limits::default();
+    let said = |limit: &Option<cofferdam_jobs::Spanned<u64>>| limit.as_ref().map(|it| it.value);
+    Limits {
+        #[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
+        cpus: said(&job.limits.millicpus).map_or(default.cpus, |cpus| cpus as f64 / 1000.0),
+        memory: said(&job.limits.memory).unwrap_or(default.memory),
+        pids: said(&job.limits.pids).unwrap_or(default.pids),
+        disk: said(&job.limits.disk).unwrap_or(default.disk),
+        inodes: said(&job.limits.inodes).unwrap_or(default.inodes),
+        nofile: said(&job.limits.nofile).unwrap_or(default.nofile),
+        shm: default.shm,
+        logs: said(&job.limits.logs).unwrap_or(default.logs),
+        timeout: job.timeout,
+    }
+}
+
+/// A host name from a job's id: letters, digits and `-`.
+fn hostname(id: &str) -> String {
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    id.chars().take(63).map(plain).collect()
+}
+
+/// What came out of a job.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// The logs of its steps.
+    pub(super) logs: Vec<ClosedLog>,
+    /// Its artifacts.
+    pub(super) artifacts: Vec<CollectedFile>,
+    /// JUnit files, where they are now.
+    pub(super) junit: Vec<PathBuf>,
+    /// What it used.
+    pub(super) used: JobUse,
+    /// What went wrong on the way.
+    pub(super) fault: Option<(Fault, String)>,
+}
+
+impl Collected {
+    fn fail(&mut self, fault: Fault, message: String) {
+        self.fault.get_or_insert((fault, message));
+    }
+
+    fn fail_by(&mut self, error: &cofferdam_sandbox::Error) {
+        let fault = match error.fault() {
+            cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
+            cofferdam_sandbox::Fault::System => Fault::System,
+        };
+        self.fail(fault, sentence(error));
+    }
+}
+
+/// A container that is to be taken down.
+#[derive(Debug)]
+pub(super) struct Finish {
+    pub(super) container: Arc<Container>,
+    pub(super) outputs: Vec<(StepRef, Output)>,
+    pub(super) collect: Collect,
+    /// The run's directory.
+    pub(super) directory: PathBuf,
+    /// The directory name of the job's artifacts.
+    pub(super) name: String,
+    pub(super) workdir: Option<String>,
+}
+
+impl Finish {
+    /// Ends all processes, then takes the files, then removes the container.
+    pub(super) async fn run(self) -> Collected {
+        let mut collected = Collected::default();
+        if let Err(error) = self.container.stop().await {
+            collected.fail_by(&error);
+        }
+        for (step, output) in self.outputs {
+            match output.reading.await {
+                Ok(Ok(kept)) => collected.logs.push(ClosedLog { step, kept }),
+                Ok(Err(message)) => {
+                    collected.fail(Fault::System, format!("failed to keep a log: {message}"));
+                }
+                Err(error) => collected.fail(Fault::System, error.to_string()),
+            }
+        }
+        let container = Arc::clone(&self.container);
+        let files = Files {
+            collect: self.collect,
+            directory: self.directory,
+            name: self.name,
+            workdir: self.workdir,
+        };
+        let taken = tokio::task::spawn_blocking(move || {
+            files.take(&container, &mut collected);
+            collected
+        });
+        let mut collected = match taken.await {
+            Ok(collected) => collected,
+            Err(error) => Collected {
+                fault: Some((Fault::System, format!("failed to take the files: {error}"))),
+                ..Collected::default()
+            },
+        };
+        match self.container.end().await {
+            Ok(end) => collected.used = JobUse { end: Some(end) },
+            Err(error) => collected.fail_by(&error),
+        }
+        collected
+    }
+}
+
+struct Files {
+    collect: Collect,
+    directory: PathBuf,
+    name: String,
+    workdir: Option<String>,
+}
+
+impl Files {
+    fn take(&self, container: &Container, collected: &mut Collected) {
+        for artifacts in &self.collect.artifacts {
+            let target = Path::new("artifacts").join(&self.name);
+            match self.export(container, &artifacts.paths, &target) {
+                Ok(files) if files.is_empty() && !artifacts.optional => {
+                    let patterns = artifacts.paths.join("`, `");
+                    let message = format!("no file matches the artifacts `{patterns}`");
+                    collected.fail(Fault::Pipeline, message);
+                }
+                Ok(files) => collected.artifacts.extend(files),
+                Err(error) => collected.fail_by(&error),
+            }
+        }
+        if !self.collect.junit.is_empty() {
+            let target = Path::new("results").join(&self.name);
+            match self.export(container, &self.collect.junit, &target) {
+                Ok(files) => collected.junit.extend(files.into_iter().map(|file| file.path)),
+                Err(error) => collected.fail_by(&error),
+            }
+        }
+    }
+
+    fn export(
+        &self,
+        container: &Container,
+        patterns: &[String],
+        target: &Path,
+    ) -> cofferdam_sandbox::Result<Vec<CollectedFile>> {
+        let globs = globs(patterns)?;
+        let workdir = self.workdir.as_deref().unwrap_or(WORKSPACE);
+        let (root, base) = match workdir.strip_prefix(WORKSPACE) {
+            Some(inside) => (container.workspace(), inside),
+            None if workdir.starts_with('/') => (container.root(), workdir),
+            None => (container.workspace(), workdir),
+        };
+        let exported = export::export(
+            root,
+            Path::new(base),
+            &|path| globs.is_match(path),
+            &self.directory.join(target),
+            ExportLimits::default(),
+        )?;
+        exported
+            .into_iter()
+            .map(|file| {
+                let path = target.join(file.path);
+                let digest = exported_digest(&self.directory.join(&path)).map_err(|error| {
+                    cofferdam_sandbox::Error::system(format!("read `{}`", path.display()), error)
+                })?;
+                Ok(CollectedFile { path, bytes: file.bytes, digest })
+            })
+            .collect()
+    }
+}
+
+/// The digest of an exported file; that of nothing where a link leads to what did not come out.
+fn exported_digest(path: &Path) -> std::io::Result<String> {
+    match digest::of_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest::of_bytes(&[])),
+        other => other,
+    }
+}
+
+/// As in shells, `*` stays within a directory; a pattern that names a directory takes all of it.
+fn globs(patterns: &[String]) -> cofferdam_sandbox::Result<GlobSet> {
+    let mut globs = GlobSetBuilder::new();
+    for pattern in patterns {
+        let pattern = pattern.trim_start_matches("./").trim_end_matches('/');
+        for pattern in [pattern.to_owned(), format!("{pattern}/**")] {
+            let glob = globset::GlobBuilder::new(&pattern).literal_separator(true).build();
+            globs.add(glob.map_err(|error| invalid(&pattern, error))?);
+        }
+    }
+    globs.build().map_err(|error| invalid(&patterns.join(" "), error))
+}
+
+fn invalid(pattern: &str, error: globset::Error) -> cofferdam_sandbox::Error {
+    cofferdam_sandbox::Error::pipeline(format!("read the glob `{pattern}`"), error)
+}

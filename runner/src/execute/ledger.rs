@@ -1,0 +1,88 @@
+//! What is kept of a run while it goes on, for its record at the end.
+
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+
+use cofferdam_jobs::state::{StepRecord, StepRef};
+use cofferdam_sandbox::{End, image::Image};
+
+use super::{
+    job::Collected,
+    message::{ClosedLog, CollectedFile, StepId, StepReport},
+};
+
+/// Everything known of the jobs of a run that their state does not hold.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// By job and try.
+    pub(super) attempts: BTreeMap<(usize, u32), AttemptEntry>,
+    /// The images of the jobs that were started: name and digest.
+    pub(super) images: BTreeMap<usize, (String, String)>,
+}
+
+/// One try of a job.
+#[derive(Debug)]
+pub(super) struct AttemptEntry {
+    pub(super) started: SystemTime,
+    pub(super) ended: SystemTime,
+    pub(super) steps: BTreeMap<StepRef, StepReport>,
+    pub(super) logs: Vec<ClosedLog>,
+    pub(super) artifacts: Vec<CollectedFile>,
+    pub(super) junit: Vec<PathBuf>,
+    pub(super) end: Option<End>,
+    pub(super) records: Vec<(StepRef, StepRecord)>,
+}
+
+impl AttemptEntry {
+    fn new() -> Self {
+        let now = SystemTime::now();
+        Self {
+            started: now,
+            ended: now,
+            steps: BTreeMap::new(),
+            logs: Vec::new(),
+            artifacts: Vec::new(),
+            junit: Vec::new(),
+            end: None,
+            records: Vec::new(),
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn attempt_started(&mut self, job: usize, attempt: u32) {
+        self.attempts.insert((job, attempt), AttemptEntry::new());
+    }
+
+    pub(super) fn image(&mut self, job: usize, image: &Image) {
+        let name = image
+            .reference
+            .as_ref()
+            .map_or_else(|| super::job::DEFAULT_IMAGE.to_owned(), ToString::to_string);
+        self.images.insert(job, (name, image.digest.to_string()));
+    }
+
+    pub(super) fn step_ended(&mut self, step: StepId, report: StepReport) {
+        if let Some(entry) = self.attempts.get_mut(&(step.job, step.attempt)) {
+            entry.ended = report.ended;
+            entry.steps.insert(step.step, report);
+        }
+    }
+
+    /// Takes in what came out of a try, and its steps as the state sees them: the next try starts
+    /// these anew.
+    pub(super) fn job_finished(
+        &mut self,
+        job: usize,
+        attempt: u32,
+        collected: Collected,
+        records: Vec<(StepRef, StepRecord)>,
+    ) {
+        let Some(entry) = self.attempts.get_mut(&(job, attempt)) else { return };
+        entry.ended = SystemTime::now();
+        entry.logs = collected.logs;
+        entry.junit = collected.junit;
+        entry.end = collected.used.end;
+        entry.artifacts = collected.artifacts;
+        entry.records = records;
+    }
+}

@@ -1,0 +1,103 @@
+//! What the tasks of a run tell its driver.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use cofferdam_jobs::state::{Event, StepEnd, StepRef};
+use cofferdam_sandbox::{Container, End, cgroup::Usage};
+
+use super::job::Collected;
+use crate::log::{index::Stream, recorder::Kept};
+
+/// A step of a try of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StepId {
+    /// Index of the job in the plan.
+    pub(super) job: usize,
+    /// Which try, from 1.
+    pub(super) attempt: u32,
+    /// Which step.
+    pub(super) step: StepRef,
+}
+
+/// Something that a task has done or seen.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The container of a job stands.
+    Started {
+        /// Index of the job.
+        job: usize,
+        /// The container.
+        container: Box<Container>,
+    },
+    /// Output of a step, masked.
+    Output {
+        /// Which step.
+        step: StepId,
+        /// Which stream.
+        stream: Stream,
+        /// The bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// The process of a step has ended.
+    StepEnded {
+        /// Which step.
+        step: StepId,
+        /// What is known of it.
+        report: Box<StepReport>,
+    },
+    /// A job's files are collected, and its container is gone.
+    JobFinished {
+        /// Index of the job.
+        job: usize,
+        /// Which try.
+        attempt: u32,
+        /// What came out.
+        collected: Box<Collected>,
+    },
+    /// Nothing but the event itself.
+    Event(Event),
+}
+
+/// How a step went.
+#[derive(Debug)]
+pub(super) struct StepReport {
+    /// For the state machine.
+    pub(super) end: StepEnd,
+    /// When it was started.
+    pub(super) started: SystemTime,
+    /// When its process had ended.
+    pub(super) ended: SystemTime,
+    /// Its exit code.
+    pub(super) exit_code: Option<i32>,
+    /// The signal that killed it.
+    pub(super) signal: Option<i32>,
+    /// What its control group counted.
+    pub(super) usage: Option<Usage>,
+}
+
+/// The log of a step, when its job has ended.
+#[derive(Debug)]
+pub(super) struct ClosedLog {
+    /// Which step.
+    pub(super) step: StepRef,
+    /// What was kept.
+    pub(super) kept: Kept,
+}
+
+/// A file that came out of a job.
+#[derive(Debug)]
+pub(super) struct CollectedFile {
+    /// Where it is now, relative to the run's directory.
+    pub(super) path: PathBuf,
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// `sha256:` and the digest of its bytes.
+    pub(super) digest: String,
+}
+
+/// What a whole job used.
+#[derive(Debug, Default)]
+pub(super) struct JobUse {
+    /// As its container counted.
+    pub(super) end: Option<End>,
+}

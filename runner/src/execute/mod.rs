@@ -1,0 +1,252 @@
+//! `cofferdam run`: a plan is made, its jobs are run, the results are written.
+
+mod digest;
+mod driver;
+mod environment;
+mod inputs;
+mod job;
+mod ledger;
+mod message;
+mod output;
+pub(crate) mod pipeline;
+mod record;
+mod step;
+mod step_files;
+mod timers;
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anstream::println;
+use cofferdam_jobs::{
+    Plan,
+    state::{Capacity, Conclusion, Run, Settings},
+};
+use cofferdam_sandbox::{Sandbox, image::Store, spawner::Spawner};
+use indicatif::ProgressDrawTarget;
+
+use crate::{
+    cli,
+    exit::Exit,
+    log::needles::Needles,
+    problem::Problem,
+    report::{
+        display::Display,
+        junit,
+        record::{PipelineRecord, RunRecord, SCHEMA},
+        style::wants_colour,
+        summary,
+    },
+    supervise::Interrupts,
+};
+use driver::{Driver, Surroundings};
+use pipeline::PipelineFile;
+use record::{Records, timestamp};
+
+/// Runs a pipeline; returns the status that this process shall end with.
+pub(crate) async fn run(
+    arguments: cli::Run,
+    state: &Path,
+    spawner: Spawner,
+) -> Result<u8, Problem> {
+    let started = SystemTime::now();
+    let run_id = run_id(started)?;
+    let file = pipeline::read(&arguments.file)?;
+    file.draw(&file.diagnostics);
+    let Some(pipeline) = &file.pipeline else {
+        return Err(file.faults(&arguments.file, &file.diagnostics));
+    };
+    let workspace = workspace(&arguments)?;
+    let inputs = inputs::inputs(&arguments, &run_id, &workspace)?;
+    let secrets = inputs::secrets(&arguments)?;
+    let refuse = |diagnostics: Vec<_>| {
+        file.draw(&diagnostics);
+        file.faults(&arguments.file, &diagnostics)
+    };
+    let plan = Arc::new(cofferdam_jobs::plan(pipeline, &inputs).map_err(&refuse)?);
+    let unsupported = plan.unsupported(&[]);
+    if !unsupported.is_empty() {
+        return Err(refuse(unsupported));
+    }
+    let needles = Needles::new(secrets.values())
+        .map_err(|error| Problem::new(Exit::Usage, error.to_string()))?;
+    let values = secrets.iter().map(|(name, secret)| {
+        (name.clone(), String::from_utf8_lossy(secret.expose()).into_owned())
+    });
+    let settings = Settings {
+        capacity: capacity(arguments.max_parallel),
+        secrets: values.collect(),
+        hashes: inputs::hashes(&plan, &workspace)?,
+        ..Settings::default()
+    };
+    let machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
+    let interrupts = Interrupts::new().map_err(|error| {
+        Problem::new(Exit::System, "failed to watch for signals").because(error)
+    })?;
+    let directory = directory(arguments.out.as_deref(), state, &run_id)?;
+    let surroundings = Surroundings {
+        run: run_id.clone(),
+        sandbox: Sandbox::open(spawner, state)?,
+        store: Arc::new(Store::open(state)?),
+        workspace,
+        directory: directory.clone(),
+        needles: Arc::new(needles),
+    };
+    let finished =
+        Finished { arguments: &arguments, file: &file, plan, directory, started, run_id };
+    finished.drive(surroundings, machine, interrupts).await
+}
+
+/// What the end of a run needs to know of its beginning.
+struct Finished<'a> {
+    arguments: &'a cli::Run,
+    file: &'a PipelineFile,
+    plan: Arc<Plan>,
+    directory: PathBuf,
+    started: SystemTime,
+    run_id: String,
+}
+
+impl Finished<'_> {
+    async fn drive(
+        &self,
+        surroundings: Surroundings,
+        machine: Run,
+        mut interrupts: Interrupts,
+    ) -> Result<u8, Problem> {
+        let needles = Arc::clone(&surroundings.needles);
+        let sandbox = surroundings.sandbox.clone();
+        let mut driver = Driver::new(surroundings, machine, display(self.arguments.json));
+        let conclusion = driver.run(&mut interrupts).await;
+        let records = Records {
+            state: driver.state(),
+            ledger: &driver.ledger,
+            directory: &self.directory,
+            needles: &needles,
+        };
+        let (jobs, tests) = records.jobs();
+        drop(driver);
+        let closed = sandbox.close().await;
+        let conclusion = conclusion?;
+        let record = RunRecord {
+            schema: SCHEMA,
+            cofferdam: env!("CARGO_PKG_VERSION").to_owned(),
+            id: self.run_id.clone(),
+            pipeline: PipelineRecord {
+                name: self.plan.name.clone(),
+                file: self.arguments.file.display().to_string(),
+                digest: self.file.digest.clone(),
+            },
+            started: timestamp(self.started),
+            ended: Some(timestamp(SystemTime::now())),
+            conclusion: Some(record::conclusion(conclusion)),
+            jobs,
+            residue: closed.err().map(|error| job::sentence(&error)).into_iter().collect(),
+        };
+        self.write(&record, &tests)?;
+        let clean = record.residue.is_empty();
+        Ok(if clean { exit(conclusion) } else { Exit::System }.code())
+    }
+
+    fn write(&self, record: &RunRecord, tests: &[junit::write::JobTests]) -> Result<(), Problem> {
+        let tail = summary::log_tail(&self.directory);
+        let written = record.write(&self.directory).and_then(|()| {
+            junit::write::write(&self.directory, record, tests, &|step| tail(step).join("\n"))
+        });
+        written.map_err(|error| {
+            Problem::new(Exit::System, "failed to write the results").because(error)
+        })?;
+        let colour = wants_colour(&io::stdout());
+        if self.arguments.json {
+            let text = serde_json::to_string_pretty(record).unwrap_or_default();
+            println!("{text}");
+        } else {
+            println!("{}", summary::render(record, &self.directory, colour, &tail));
+        }
+        Ok(())
+    }
+}
+
+fn exit(conclusion: Conclusion) -> Exit {
+    match conclusion {
+        Conclusion::Passed | Conclusion::Skipped => Exit::Passed,
+        Conclusion::Failed => Exit::Failed,
+        Conclusion::TimedOut => Exit::TimedOut,
+        Conclusion::Cancelled => Exit::Cancelled,
+        Conclusion::System => Exit::System,
+    }
+}
+
+/// Spinners on a terminal, plain lines otherwise; with `--json`, standard output is for that.
+fn display(json: bool) -> Display {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    if stderr.is_terminal() && (json || stdout.is_terminal()) {
+        Display::live(ProgressDrawTarget::stderr(), wants_colour(&stderr))
+    } else if json {
+        let colour = wants_colour(&stderr);
+        Display::plain(Box::new(stderr), colour)
+    } else {
+        let colour = wants_colour(&stdout);
+        Display::plain(Box::new(stdout), colour)
+    }
+}
+
+/// The project: what was said; or the current directory, when the pipeline lies in or below it;
+/// or the directory of the pipeline.
+fn workspace(arguments: &cli::Run) -> Result<PathBuf, Problem> {
+    let said = arguments.workspace.clone().unwrap_or_else(|| {
+        let current = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+        match fs::canonicalize(&arguments.file) {
+            Ok(file) if !file.starts_with(&current) => {
+                file.parent().map_or(current, Path::to_owned)
+            }
+            _ => current,
+        }
+    });
+    let problem = || Problem::new(Exit::NoInput, format!("no workspace `{}`", said.display()));
+    let path = fs::canonicalize(&said).map_err(|error| {
+        problem().because(error).remedy("name a directory that exists with `--workspace`")
+    })?;
+    if path.is_dir() { Ok(path) } else { Err(problem().because("it is not a directory")) }
+}
+
+/// The run's directory, made anew: an old one's files would mix with this run's.
+fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Problem> {
+    let directory = said.map_or_else(|| state.join("runs").join(run), Path::to_owned);
+    let problem = |error: io::Error| {
+        Problem::new(Exit::NoInput, format!("failed to make `{}`", directory.display()))
+            .because(error)
+            .remedy("choose another directory with `--out`")
+    };
+    for old in ["logs", "artifacts", "results"] {
+        match fs::remove_dir_all(directory.join(old)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(problem)?,
+        }
+    }
+    fs::create_dir_all(directory.join("logs")).map_err(problem)?;
+    fs::canonicalize(&directory).map_err(problem)
+}
+
+fn capacity(max_parallel: Option<std::num::NonZeroUsize>) -> Capacity {
+    let processors = std::thread::available_parallelism();
+    let jobs = max_parallel.or_else(|| processors.ok()).map_or(1, std::num::NonZeroUsize::get);
+    Capacity { jobs: u32::try_from(jobs).ok(), ..Capacity::default() }
+}
+
+/// The time and a few letters of chance: sorted by time, unique on all machines.
+fn run_id(now: SystemTime) -> Result<String, Problem> {
+    let mut random = [0; 2];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .map_err(|error| Problem::new(Exit::System, "failed to draw a run id").because(error))?;
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let time =
+        jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(seconds).unwrap_or_default();
+    Ok(format!("{}-{}", time.strftime("%Y%m%d-%H%M%S"), digest::hex(&random)))
+}

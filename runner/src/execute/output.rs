@@ -1,0 +1,109 @@
+//! Reads the output of a step from its start to the end of its job.
+//!
+//! A step has ended when its own process has, and what it left running may go on writing: a
+//! server that step 1 starts for step 2. So reading is a task of its own that ends when the last
+//! writer has closed the pipes, at the latest when the container is taken down.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::message::{Message, StepId};
+use crate::{
+    log::{index::Stream, masker::Ending, recorder::Kept, step_log::StepLog},
+    supervise::{Chunk, OutputPipes},
+};
+
+/// A step's output as it is being read.
+#[derive(Debug)]
+pub(super) struct Output {
+    drain: mpsc::Sender<oneshot::Sender<()>>,
+    /// Ends with the log.
+    pub(super) reading: JoinHandle<Result<Kept, String>>,
+}
+
+impl Output {
+    /// Starts reading; what may be shown goes to `shown`.
+    pub(super) fn start(
+        step: StepId,
+        pipes: OutputPipes,
+        log: StepLog,
+        shown: mpsc::Sender<Message>,
+    ) -> Self {
+        let (drain, drained) = mpsc::channel(1);
+        let reader = Reader { step, pipes, log: Box::new(log), shown };
+        Self { drain, reading: tokio::spawn(reader.run(drained)) }
+    }
+
+    /// A handle by which the step's own task can ask for [`Drain::now`].
+    pub(super) fn drain(&self) -> Drain {
+        Drain(self.drain.clone())
+    }
+}
+
+/// Asks a reader to catch up.
+#[derive(Debug)]
+pub(super) struct Drain(mpsc::Sender<oneshot::Sender<()>>);
+
+impl Drain {
+    /// Returns when everything that was written before has been taken in.
+    pub(super) async fn now(&self) {
+        let (done, wait) = oneshot::channel();
+        // A reader that has ended has read everything.
+        if self.0.send(done).await.is_ok() {
+            wait.await.ok();
+        }
+    }
+}
+
+struct Reader {
+    step: StepId,
+    pipes: OutputPipes,
+    log: Box<StepLog>,
+    shown: mpsc::Sender<Message>,
+}
+
+impl Reader {
+    async fn run(mut self, mut drain: mpsc::Receiver<oneshot::Sender<()>>) -> Result<Kept, String> {
+        loop {
+            tokio::select! {
+                chunk = self.pipes.next() => {
+                    let Some(chunk) = chunk.map_err(|error| error.to_string())? else { break };
+                    let text = take(&mut self.log, chunk)?;
+                    show(&self.shown, self.step, text).await;
+                }
+                Some(done) = drain.recv() => {
+                    while let Some(chunk) =
+                        self.pipes.next_now().map_err(|error| error.to_string())?
+                    {
+                        let text = take(&mut self.log, chunk)?;
+                        show(&self.shown, self.step, text).await;
+                    }
+                    // Whoever asked may have gone away.
+                    done.send(()).ok();
+                }
+            }
+        }
+        self.log.finish(SystemTime::now()).map_err(|error| error.to_string())
+    }
+}
+
+/// Masks and keeps a chunk; returns what of it may be shown.
+fn take(log: &mut StepLog, chunk: Chunk<'_>) -> Result<(Stream, Vec<u8>), String> {
+    let now = SystemTime::now();
+    let (stream, shown) = match chunk {
+        Chunk::Bytes(stream, bytes) => (stream, log.output(stream, now, bytes)),
+        Chunk::Closed(stream) => (stream, log.end(stream, now, Ending::Closed)),
+    };
+    Ok((stream, shown.map_err(|error| error.to_string())?.to_vec()))
+}
+
+async fn show(shown: &mpsc::Sender<Message>, step: StepId, (stream, bytes): (Stream, Vec<u8>)) {
+    if !bytes.is_empty() {
+        // When the driver has gone, the run is over and nobody looks.
+        shown.send(Message::Output { step, stream, bytes: Arc::from(bytes) }).await.ok();
+    }
+}

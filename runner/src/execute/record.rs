@@ -1,0 +1,216 @@
+//! From the state and the ledger of a run to its record.
+
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use cofferdam_jobs::{
+    plan::PlannedJob,
+    state::{Attempt, Conclusion as State, JobView, Run, StepRecord as Step, StepRef},
+};
+use cofferdam_sandbox::cgroup::Usage;
+use jiff::Timestamp;
+
+use super::ledger::{AttemptEntry, Ledger};
+use crate::{
+    log::needles::Needles,
+    report::{
+        junit::{
+            TestFile, Totals,
+            read::{self, Bounds},
+            write::JobTests,
+        },
+        record::{
+            ArtifactRecord, AttemptRecord, Conclusion, ImageRecord, JobRecord, LimitsRecord,
+            LogRecord, StepRecord, UsageRecord,
+        },
+    },
+};
+
+/// How the state's conclusions are recorded.
+pub(super) fn conclusion(state: State) -> Conclusion {
+    match state {
+        State::Passed => Conclusion::Passed,
+        State::Failed => Conclusion::Failed,
+        State::TimedOut => Conclusion::TimedOut,
+        State::Cancelled => Conclusion::Cancelled,
+        State::Skipped => Conclusion::Skipped,
+        State::System => Conclusion::SystemFault,
+    }
+}
+
+/// Builds the records of jobs.
+#[derive(Debug)]
+pub(super) struct Records<'a> {
+    pub(super) state: &'a Run,
+    pub(super) ledger: &'a Ledger,
+    pub(super) directory: &'a Path,
+    pub(super) needles: &'a Arc<Needles>,
+}
+
+impl Records<'_> {
+    /// All jobs in the order of the plan, with their test results.
+    pub(super) fn jobs(&self) -> (Vec<JobRecord>, Vec<JobTests>) {
+        self.state.jobs().map(|view| self.job(&view)).unzip()
+    }
+
+    fn job(&self, view: &JobView<'_>) -> (JobRecord, JobTests) {
+        let ended = view.conclusion.unwrap_or(State::System);
+        let entries = || {
+            let range = (view.index, 0)..=(view.index, u32::MAX);
+            self.ledger.attempts.range(range).map(|((_, attempt), entry)| (*attempt, entry))
+        };
+        let last = entries().next_back().map(|(_, entry)| entry);
+        let files = last.map(|entry| self.tests(entry)).unwrap_or_default();
+        let wants_tests = view.planned.source.results.is_some();
+        let record = JobRecord {
+            id: view.planned.source.id.value.clone(),
+            name: self.mask(&view.planned.name),
+            matrix: matrix(view.planned),
+            image: self.ledger.images.get(&view.index).map(|(reference, digest)| ImageRecord {
+                reference: reference.clone(),
+                digest: Some(digest.clone()),
+            }),
+            conclusion: conclusion(ended),
+            why: self.why(ended, view.reason.map(ToString::to_string)),
+            failure_allowed: view.allowed,
+            flaky: view.is_flaky(),
+            limits: limits(view.planned),
+            attempts: entries()
+                .map(|(number, entry)| {
+                    let attempt = view.attempts.iter().find(|it| it.number == number);
+                    self.attempt(attempt, entry)
+                })
+                .collect(),
+            artifacts: last.map(|entry| self.artifacts(entry)).unwrap_or_default(),
+            tests: wants_tests.then(|| Totals::of(&files)),
+        };
+        (record, JobTests { files })
+    }
+
+    fn artifacts(&self, entry: &AttemptEntry) -> Vec<ArtifactRecord> {
+        entry
+            .artifacts
+            .iter()
+            .map(|file| ArtifactRecord {
+                path: self.mask(&file.path.display().to_string()).into(),
+                bytes: file.bytes,
+                digest: file.digest.clone(),
+            })
+            .collect()
+    }
+
+    fn tests(&self, entry: &AttemptEntry) -> Vec<TestFile> {
+        entry
+            .junit
+            .iter()
+            .filter_map(|path| {
+                let file = std::fs::File::open(self.directory.join(path)).ok()?;
+                let mask = |text: &str| self.mask(text);
+                let name = self.mask(&path.display().to_string());
+                Some(read::read(&name, file, Bounds::default(), &mask))
+            })
+            .collect()
+    }
+
+    fn attempt(&self, attempt: Option<&Attempt>, entry: &AttemptEntry) -> AttemptRecord {
+        let ended = attempt.map_or(State::System, |attempt| attempt.conclusion);
+        let wall = entry.ended.duration_since(entry.started).unwrap_or_default();
+        let mut used = UsageRecord { wall_ms: milliseconds(wall), ..UsageRecord::default() };
+        if let Some(end) = &entry.end {
+            used = usage(wall, &end.usage);
+            used.disk = Some(end.disk_bytes);
+        }
+        AttemptRecord {
+            conclusion: conclusion(ended),
+            why: self.why(ended, attempt.map(|attempt| attempt.reason.to_string())),
+            started: timestamp(entry.started),
+            ended: timestamp(entry.ended),
+            usage: used,
+            steps: entry
+                .records
+                .iter()
+                .map(|(reference, step)| self.step(*reference, step, entry))
+                .collect(),
+        }
+    }
+
+    fn step(&self, reference: StepRef, step: &Step, entry: &AttemptEntry) -> StepRecord {
+        let report = entry.steps.get(&reference);
+        let ended = step.conclusion.unwrap_or(State::Skipped);
+        StepRecord {
+            name: self.mask(&step.name),
+            conclusion: conclusion(ended),
+            why: self.why(ended, step.reason.as_ref().map(ToString::to_string)),
+            exit_code: report.and_then(|report| report.exit_code),
+            signal: report.and_then(|report| report.signal),
+            started: report.map(|report| timestamp(report.started)),
+            ended: report.map(|report| timestamp(report.ended)),
+            usage: report.map(|report| {
+                let wall = report.ended.duration_since(report.started).unwrap_or_default();
+                usage(wall, &report.usage.clone().unwrap_or_default())
+            }),
+            log: entry.logs.iter().find(|log| log.step == reference).map(|log| LogRecord {
+                path: log
+                    .kept
+                    .path
+                    .strip_prefix(self.directory)
+                    .unwrap_or(&log.kept.path)
+                    .to_owned(),
+                bytes: log.kept.bytes,
+                dropped: log.kept.dropped,
+            }),
+        }
+    }
+
+    fn why(&self, ended: State, reason: Option<String>) -> Option<String> {
+        reason.filter(|_| ended != State::Passed).map(|reason| self.mask(&reason))
+    }
+
+    fn mask(&self, text: &str) -> String {
+        self.needles.mask_text(text)
+    }
+}
+
+fn matrix(job: &PlannedJob) -> std::collections::BTreeMap<String, serde_json::Value> {
+    match job.matrix.to_json() {
+        serde_json::Value::Object(values) => values.into_iter().collect(),
+        _ => std::collections::BTreeMap::new(),
+    }
+}
+
+fn limits(job: &PlannedJob) -> LimitsRecord {
+    let limits = super::job::limits(job);
+    LimitsRecord {
+        cpus: limits.cpus,
+        memory: limits.memory,
+        pids: limits.pids,
+        disk: limits.disk,
+        inodes: limits.inodes,
+        nofile: limits.nofile,
+        logs: limits.logs,
+        timeout_ms: milliseconds(limits.timeout),
+    }
+}
+
+fn usage(wall: std::time::Duration, usage: &Usage) -> UsageRecord {
+    let cpu = match (usage.cpu_user_us, usage.cpu_system_us) {
+        (None, None) => None,
+        (user, system) => Some((user.unwrap_or(0) + system.unwrap_or(0)) / 1000),
+    };
+    UsageRecord {
+        wall_ms: milliseconds(wall),
+        cpu_ms: cpu,
+        memory_peak: usage.memory_peak,
+        pids_peak: usage.pids_peak,
+        io_read: usage.io_read,
+        io_written: usage.io_written,
+        disk: None,
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+}

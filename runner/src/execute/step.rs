@@ -1,0 +1,300 @@
+//! One step: start its program, watch it, say how it ended.
+
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
+
+use cofferdam_jobs::state::{
+    End as StepOutcome, Limit, ResolvedCommand, ResolvedStep, StepEnd, Stop,
+};
+use cofferdam_sandbox::{
+    Container, End, Error, Fault, Process, Program, ProgramFile, Streams, WORKSPACE, cgroup::Group,
+};
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+
+use super::{
+    environment::{Facts, environment},
+    message::{Message, StepId, StepReport},
+    output::{Drain, Output},
+    step_files::StepFiles,
+};
+use crate::{
+    log::{needles::Needles, recorder::LogBudget, step_log::StepLog},
+    report::verdict::Verdict,
+    supervise::{Ended, GRACE, OutputPipes, judge},
+};
+
+/// What all steps of a try of a job share.
+#[derive(Debug)]
+pub(super) struct JobContext {
+    /// The run's id.
+    pub(super) run: String,
+    /// The job's id in the file.
+    pub(super) job_id: String,
+    /// Which try, from 1.
+    pub(super) attempt: u32,
+    /// Which of its group, from 1, and how many there are.
+    pub(super) index: (u32, u32),
+    /// Where the job's steps start, when they do not say.
+    pub(super) workdir: Option<String>,
+    /// Who the job's processes are, when the steps do not say.
+    pub(super) user: Option<String>,
+    /// What is masked.
+    pub(super) needles: Arc<Needles>,
+    /// Bytes of output that are kept.
+    pub(super) budget: Arc<LogBudget>,
+    /// Where its tasks report.
+    pub(super) messages: mpsc::Sender<Message>,
+}
+
+/// A step to be run.
+#[derive(Debug)]
+pub(super) struct StepRun {
+    pub(super) id: StepId,
+    /// The number of the step in its container, for paths and control groups.
+    pub(super) number: usize,
+    pub(super) resolved: Box<ResolvedStep>,
+    pub(super) log: PathBuf,
+    pub(super) container: Arc<Container>,
+    pub(super) context: Arc<JobContext>,
+}
+
+/// A step that runs.
+#[derive(Debug)]
+pub(super) struct RunningStep {
+    /// How the driver stops it.
+    pub(super) stop: mpsc::UnboundedSender<Stop>,
+    /// Its output; ends with the job.
+    pub(super) output: Option<Output>,
+}
+
+impl StepRun {
+    /// Starts the step in a task of its own, which reports its end.
+    pub(super) fn spawn(self) -> RunningStep {
+        let (stop, stopped) = mpsc::unbounded_channel();
+        let messages = self.context.messages.clone();
+        let prepared = self.prepare();
+        let (output, rest) = match prepared {
+            Ok((output, streams)) => {
+                let drain = output.drain();
+                (Some(output), Ok((streams, drain)))
+            }
+            Err(message) => (None, Err(message)),
+        };
+        tokio::spawn(async move {
+            let id = self.id;
+            let report = match rest {
+                Ok((streams, drain)) => self.run(streams, drain, stopped).await,
+                Err(message) => StepReport::not_run(StepOutcome::System, message),
+            };
+            let message = Message::StepEnded { step: id, report: Box::new(report) };
+            // When the driver has gone, the run is over and nobody asks.
+            messages.send(message).await.ok();
+        });
+        RunningStep { stop, output }
+    }
+
+    /// Opens the log and the pipes, and starts reading.
+    fn prepare(&self) -> Result<(Output, (OwnedFd, OwnedFd)), String> {
+        let context = &self.context;
+        let log = StepLog::create(
+            &self.log,
+            Arc::clone(&context.needles),
+            Arc::clone(&context.budget),
+            SystemTime::now(),
+        )
+        .map_err(|error| error.to_string())?;
+        let (pipes, stdout, stderr) =
+            OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
+        Ok((Output::start(self.id, pipes, log, context.messages.clone()), (stdout, stderr)))
+    }
+
+    async fn run(
+        self,
+        (stdout, stderr): (OwnedFd, OwnedFd),
+        drain: Drain,
+        stopped: mpsc::UnboundedReceiver<Stop>,
+    ) -> StepReport {
+        let before = self.container.used().unwrap_or_default();
+        let files = StepFiles::new(self.number);
+        let (program, command_line) = self.program(&files);
+        let started = SystemTime::now();
+        let group = match self.container.step_group(&self.number.to_string()) {
+            Ok(group) => group,
+            Err(error) => return StepReport::failed_to_start(&error),
+        };
+        let streams = match Streams::output(stdout, stderr) {
+            Ok(streams) => streams,
+            Err(error) => {
+                let message = format!("failed to open `/dev/null`: {error}");
+                return StepReport::not_run(StepOutcome::System, message);
+            }
+        };
+        let mut process = match self.container.start(program, streams, Some(&group)).await {
+            Ok(process) => process,
+            Err(error) => return StepReport::failed_to_start(&error),
+        };
+        let ended = self.wait(&mut process, &group, stopped).await;
+        let finished = SystemTime::now();
+        drain.now().await;
+        let used = self.container.used().unwrap_or_default();
+        let usage = group.usage().ok();
+        let since = since(&before, &used);
+        let verdict = judge(ended, &since, &self.container.spec().limits, &command_line);
+        let mut end = StepEnd::new(outcome(ended, verdict.as_ref()));
+        end.message = verdict.map(|it| self.context.needles.mask_text(&it.sentence("it")));
+        for (target, read) in [
+            (&mut end.outputs, files.outputs(&self.container)),
+            (&mut end.env, files.env(&self.container)),
+        ] {
+            match read {
+                Ok(pairs) => *target = pairs,
+                Err(message) if matches!(end.end, StepOutcome::Exit(0)) => {
+                    end.end = StepOutcome::Exit(1);
+                    end.message = Some(self.context.needles.mask_text(&message));
+                }
+                Err(_) => {}
+            }
+        }
+        let (exit_code, signal) = match ended {
+            Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
+            _ => (None, None),
+        };
+        StepReport { end, started, ended: finished, exit_code, signal, usage }
+    }
+
+    /// Waits for the end, passing on what the driver wants.
+    async fn wait(
+        &self,
+        process: &mut Process,
+        group: &Group,
+        mut stopped: mpsc::UnboundedReceiver<Stop>,
+    ) -> Ended {
+        let mut patience: Option<tokio::time::Instant> = None;
+        loop {
+            let out_of_patience = async {
+                match patience {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                exit = process.wait() => return exit.map_or(Ended::Killed, Ended::Exited),
+                Some(stop) = stopped.recv() => match stop {
+                    Stop::Gently => {
+                        // It may have ended just now.
+                        self.container.signal(process, Signal::SIGTERM).ok();
+                        patience.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
+                    }
+                    Stop::Now => kill(group).await,
+                },
+                () = out_of_patience => {
+                    kill(group).await;
+                    patience = None;
+                }
+            }
+        }
+    }
+
+    fn program(&self, files: &StepFiles) -> (Program, String) {
+        let context = &self.context;
+        let step = &self.resolved;
+        let facts = Facts {
+            run: &context.run,
+            job: &context.job_id,
+            step: step.id.as_deref().unwrap_or(&step.name),
+            attempt: context.attempt,
+            index: context.index.0,
+            total: context.index.1,
+        };
+        let image = &self.container.spec().image.config;
+        let mut program_files: Vec<ProgramFile> = files
+            .paths()
+            .map(|path| ProgramFile { path, mode: 0o600, content: Vec::new() })
+            .collect();
+        let (argv, command_line) = match &step.command {
+            ResolvedCommand::Exec(argv) => (argv.clone(), argv.join(" ")),
+            ResolvedCommand::Script { shell, text } => {
+                // A file and not an argument: arguments show in `/proc`, and scripts hold secrets.
+                let path = files.script();
+                let content = text.clone().into_bytes();
+                program_files.push(ProgramFile { path: path.clone(), mode: 0o500, content });
+                let argv = shell.iter().cloned().chain([path]).collect();
+                (argv, text.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        let workdir = step.workdir.as_ref().or(context.workdir.as_ref());
+        let program = Program {
+            argv,
+            env: environment(&image.env, &facts, files, &step.env),
+            workdir: workdir.map_or_else(|| WORKSPACE.to_owned(), |it| below_workspace(it)),
+            user: step
+                .user
+                .clone()
+                .or_else(|| context.user.clone())
+                .unwrap_or_else(|| image.user.clone()),
+            files: program_files,
+        };
+        (program, command_line)
+    }
+}
+
+/// Relative directories count from the workspace.
+fn below_workspace(directory: &str) -> String {
+    if directory.starts_with('/') {
+        directory.to_owned()
+    } else {
+        format!("{WORKSPACE}/{directory}")
+    }
+}
+
+async fn kill(group: &Group) {
+    let group = group.clone();
+    // If it fails, the end of the job kills what is left.
+    tokio::task::spawn_blocking(move || group.kill()).await.ok();
+}
+
+/// What was used and refused since `before`; peaks and what is on disk stay as they are.
+fn since(before: &End, now: &End) -> End {
+    let mut since = now.clone();
+    since.usage.oom_kills = now.usage.oom_kills.saturating_sub(before.usage.oom_kills);
+    since.usage.pids_refused = now.usage.pids_refused.saturating_sub(before.usage.pids_refused);
+    since
+}
+
+fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
+    match (verdict, ended) {
+        (None, _) => StepOutcome::Exit(0),
+        (Some(Verdict::Memory { .. }), _) => StepOutcome::Limit(Limit::Memory),
+        (Some(Verdict::Disk { .. } | Verdict::Inodes { .. }), _) => StepOutcome::Limit(Limit::Disk),
+        (Some(Verdict::Pids { .. }), _) => StepOutcome::Limit(Limit::Pids),
+        (Some(_), Ended::Exited(exit)) => match (exit.code(), exit.signal()) {
+            (Some(code), _) => StepOutcome::Exit(code),
+            (None, signal) => StepOutcome::Signal(signal.map_or(9, |signal| signal as i32)),
+        },
+        (Some(_), _) => StepOutcome::Signal(9),
+    }
+}
+
+impl StepReport {
+    fn not_run(outcome: StepOutcome, message: String) -> Self {
+        let now = SystemTime::now();
+        let mut end = StepEnd::new(outcome);
+        end.message = Some(message);
+        Self { end, started: now, ended: now, exit_code: None, signal: None, usage: None }
+    }
+
+    fn failed_to_start(error: &Error) -> Self {
+        let outcome = match error.fault() {
+            Fault::Pipeline => StepOutcome::NotStarted,
+            Fault::System => StepOutcome::System,
+        };
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::not_run(outcome, message)
+    }
+}
