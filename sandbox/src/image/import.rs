@@ -5,31 +5,21 @@
 //! synced, once, and the layers renamed to their places. Whatever fails, the scratch directory
 //! goes and the store is as it was.
 
-use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read},
-    ops::ControlFlow,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-};
+mod complete;
+mod layers;
 
+use std::{fs::File, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
+
+use self::layers::Watched;
 use super::{
-    archive::{Archive, Skip},
-    compression::{Compressed, Decompressed},
-    digest::{Algorithm, Digest, HashingReader},
+    digest::{Algorithm, Digest},
     limits::{Budget, ImportLimits},
     open::{self, HOST, Image},
     platform,
     problem::Problem,
     reference::Reference,
-    source::{Blob, Package, Source, read_package},
-    store::{ImageRecord, LayerDir, LayerKey, LayerRecord, LayerUse, Scratch, Store},
-    unpack::{Extracted, Tree, extract, settle},
+    source::{Package, Source, read_package},
+    store::{ImageRecord, LayerDir, LayerKey, LayerUse, Scratch, Store},
 };
 use crate::{Error, Result, error::Doing as _};
 
@@ -73,16 +63,6 @@ pub enum Progress {
 
 /// Receives progress, from any thread; breaking cancels the import.
 type Receiver<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
-
-/// A layer that was unpacked below the scratch directory.
-#[derive(Debug)]
-struct Unpacked<'a> {
-    tree: Tree<'a>,
-    path: PathBuf,
-    diff_id: Digest,
-    bytes: u64,
-    extracted: Extracted,
-}
 
 impl Store {
     /// Imports the image at `path` under `name` and takes it for use.
@@ -150,15 +130,15 @@ impl<'a> Import<'a> {
         let stopped = AtomicBool::new(false);
         let source =
             Watched { input: file, progress: self.progress, layer: 0, total, stopped: &stopped };
-        let mut unpacked = self
+        let unpacked = self
             .unpack(source, 0, Algorithm::Sha256, None, &budget)
             .map_err(|problem| problem.during(doing()))?;
         if unpacked.extracted.entries == 0 {
             return Err(Error::pipeline(doing(), "the archive is empty"));
         }
-        settle(&mut unpacked.tree, &[], &budget).map_err(|problem| problem.during(doing()))?;
         let diff_id = unpacked.diff_id.clone();
-        let layers = self.publish(vec![(unpacked, LayerKey::Diff(diff_id.clone()))])?;
+        let chain = [diff_id.clone()];
+        let layers = self.publish(vec![None], vec![(0, unpacked)], &chain, &budget)?;
         let config = serde_json::json!({
             "architecture": platform::architecture(),
             "os": platform::OS,
@@ -210,188 +190,10 @@ impl<'a> Import<'a> {
 
         let budget = Budget::new(&self.options.limits);
         let unpacked = self.unpack_all(&missing, &budget, |blob| files.open(&blob.member))?;
-        let layers = self.settle(layers, unpacked, &chain, &budget)?;
+        let layers = self.publish(layers, unpacked, &chain, &budget)?;
         drop(locks);
         let manifest = package.manifest;
         self.name(package.id, package.document, manifest, layers, name)
-    }
-
-    /// Unpacks the missing layers on as many threads as there are processors. The first failure
-    /// stops the others.
-    fn unpack_all<'b>(
-        &self,
-        missing: &[(usize, &Blob, &Digest)],
-        budget: &'b Budget<'b>,
-        open: impl Fn(&Blob) -> Result<(super::source::FileReader, u64)> + Sync,
-    ) -> Result<Vec<(usize, Unpacked<'b>)>>
-    where
-        'a: 'b,
-    {
-        let next = AtomicUsize::new(0);
-        let stopped = AtomicBool::new(false);
-        let done = Mutex::new(Vec::new());
-        let failure = Mutex::new(None);
-        let work = || {
-            while !stopped.load(Ordering::Relaxed)
-                && let Some((layer, blob, diff_id)) =
-                    missing.get(next.fetch_add(1, Ordering::Relaxed))
-            {
-                let outcome = open(blob).and_then(|(file, size)| {
-                    let watched = Watched {
-                        input: file,
-                        progress: self.progress,
-                        layer: *layer,
-                        total: size,
-                        stopped: &stopped,
-                    };
-                    self.unpack(watched, *layer, diff_id.algorithm(), Some((blob, diff_id)), budget)
-                        .map_err(|problem| {
-                            let source = self.path.display();
-                            problem.during(format!("unpack layer `{}` of `{source}`", blob.member))
-                        })
-                });
-                match outcome {
-                    Ok(unpacked) => lock(&done).push((*layer, unpacked)),
-                    Err(error) => {
-                        // Those that are stopped because of it fail later.
-                        stopped.store(true, Ordering::Relaxed);
-                        lock(&failure).get_or_insert(error);
-                    }
-                }
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len());
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_unstable_by_key(|(layer, _)| *layer);
-        Ok(done)
-    }
-
-    /// Unpacks one layer and checks it against everything that was promised of it.
-    fn unpack<'b, R: Read>(
-        &self,
-        source: Watched<'_, R>,
-        layer: usize,
-        algorithm: Algorithm,
-        promised: Option<(&Blob, &Digest)>,
-        budget: &'b Budget<'b>,
-    ) -> Result<Unpacked<'b>, Problem> {
-        let path = self.scratch.path().join(format!("layer-{layer}"));
-        let root = create(&path).map_err(|error| Problem::write(b"layer", error))?;
-        let blob = promised.map(|(blob, _)| blob);
-        let blob_algorithm = blob.and_then(|blob| blob.digest.as_ref()).map(Digest::algorithm);
-        let hashing = HashingReader::new(source, blob_algorithm.unwrap_or(Algorithm::Sha256));
-        let compressed = Compressed::new(hashing)?;
-        if let Some(expected) = blob.and_then(|blob| blob.compression)
-            && expected != compressed.compression
-        {
-            return Err(Problem::Mismatch {
-                what: "its compression",
-                expected: expected.as_str().to_owned(),
-                actual: compressed.compression.as_str().to_owned(),
-            });
-        }
-        let plain = HashingReader::new(Decompressed::new(compressed, budget)?, algorithm);
-        let plain = Buffered(BufReader::with_capacity(128 * 1024, plain));
-        let mut archive = Archive::new(plain, budget.limits);
-        let mut tree = Tree::new(root, budget.limits);
-        let extracted = extract(&mut archive, &mut tree, budget)?;
-
-        // What follows the end of the archive is part of what was promised.
-        let mut plain = archive.into_inner().0;
-        io::copy(&mut plain, &mut io::sink())?;
-        let (decompressed, diff_id, bytes) = plain.into_inner().finish();
-        let (_, digest, size) = decompressed.into_source().finish();
-        if let Some((blob, expected)) = promised {
-            let mismatch = |what, expected: String, actual: String| {
-                Err(Problem::Mismatch { what, expected, actual })
-            };
-            if size != blob.size {
-                return mismatch("its size", blob.size.to_string(), size.to_string());
-            }
-            if let Some(expected) = &blob.digest
-                && *expected != digest
-            {
-                return mismatch("its digest", expected.to_string(), digest.to_string());
-            }
-            if *expected != diff_id {
-                return mismatch("its diff id", expected.to_string(), diff_id.to_string());
-            }
-        }
-        self.tell(Progress::Unpacked { layer })?;
-        Ok(Unpacked { tree, path, diff_id, bytes, extracted })
-    }
-
-    /// Completes the unpacked layers from those below them and puts all in their places.
-    fn settle(
-        &self,
-        present: Vec<Option<LayerDir>>,
-        unpacked: Vec<(usize, Unpacked<'_>)>,
-        chain: &[Digest],
-        budget: &Budget<'_>,
-    ) -> Result<Vec<LayerDir>> {
-        let mut unpacked = unpacked.into_iter().peekable();
-        let mut roots: Vec<OwnedFd> = Vec::new();
-        let mut made = Vec::new();
-        for (layer, (present, chain)) in present.iter().zip(chain).enumerate() {
-            let doing = || format!("complete layer {layer} of `{}`", self.path.display());
-            let root = match (present, unpacked.next_if(|(number, _)| *number == layer)) {
-                (Some(present), _) => present.as_fd().try_clone_to_owned().system(doing)?,
-                (None, Some((_, mut layer))) => {
-                    let below: Vec<BorrowedFd<'_>> =
-                        roots.iter().rev().map(|root| root.as_fd()).collect();
-                    let key = match layer.tree.stands_alone() || below.is_empty() {
-                        true => LayerKey::Diff(layer.diff_id.clone()),
-                        false => LayerKey::Chain(chain.clone()),
-                    };
-                    settle(&mut layer.tree, &below, budget)
-                        .map_err(|problem| problem.during(doing()))?;
-                    let root = File::open(layer.path.join("diff")).system(doing)?;
-                    made.push((layer, key));
-                    root.into()
-                }
-                (None, None) => return Err(Error::system(doing(), "it was not unpacked")),
-            };
-            roots.push(root);
-        }
-        drop(roots);
-        let mut made = self.publish(made)?.into_iter();
-        Ok(present.into_iter().filter_map(|layer| layer.or_else(|| made.next())).collect())
-    }
-
-    /// Finishes layers, writes them to disk for good, and renames them to their places.
-    fn publish(&self, layers: Vec<(Unpacked<'_>, LayerKey)>) -> Result<Vec<LayerDir>> {
-        let doing = || "write the image's layers to disk";
-        let mut finished = Vec::new();
-        for (layer, key) in layers {
-            let record = LayerRecord {
-                diff_id: layer.diff_id.to_string(),
-                entries: layer.extracted.entries,
-                bytes: layer.bytes,
-                devices_skipped: layer.extracted.devices_skipped,
-                attributes_dropped: layer.extracted.attributes_dropped,
-            };
-            layer.tree.finish().map_err(|problem| problem.during(doing()))?;
-            let record = serde_json::to_vec(&record).system(doing)?;
-            fs::write(layer.path.join("layer.json"), record).system(doing)?;
-            finished.push((layer.path, layer.diff_id, key));
-        }
-        if !finished.is_empty() {
-            // One call for all files of all layers, where fsync would take one for each.
-            nix::unistd::syncfs(self.scratch.file()).system(doing)?;
-        }
-        finished
-            .into_iter()
-            .map(|(path, diff_id, key)| self.store.publish_layer(&key, &diff_id, &path))
-            .collect()
     }
 
     fn name(
@@ -437,48 +239,3 @@ fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     }
     chain
 }
-
-fn create(path: &Path) -> io::Result<OwnedFd> {
-    let diff = path.join("diff");
-    fs::create_dir(path)?;
-    fs::create_dir(&diff)?;
-    Ok(File::open(diff)?.into())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A source that reports what is read from it, and ends when the import is stopped.
-struct Watched<'a, R> {
-    input: R,
-    progress: Receiver<'a>,
-    layer: usize,
-    total: u64,
-    stopped: &'a AtomicBool,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err(Problem::Cancelled.into());
-        }
-        let read = self.input.read(buffer)?;
-        let event = Progress::Read { layer: self.layer, bytes: read as u64, total: self.total };
-        if (self.progress)(event).is_break() {
-            return Err(Problem::Cancelled.into());
-        }
-        Ok(read)
-    }
-}
-
-/// A buffer before the hashes: headers are read in blocks of 512 bytes.
-struct Buffered<R: Read>(BufReader<R>);
-
-impl<R: Read> Read for Buffered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<R: Read> Skip for Buffered<R> {}

@@ -98,8 +98,14 @@ impl<'a, R: Skip> Archive<'a, R> {
         if self.ended {
             return Ok(None);
         }
-        self.skip(self.data.saturating_add(self.padding))?;
-        (self.data, self.padding) = (0, 0);
+        let rest = std::mem::take(&mut self.data);
+        self.skip(rest)?;
+        let padding = usize::try_from(std::mem::take(&mut self.padding)).unwrap_or_default();
+        // Some writers (umoci 0.4 among them) leave out the padding of the last entry.
+        if padding != 0 && self.fill(padding)?.is_none() {
+            self.ended = true;
+            return Ok(None);
+        }
         let mut pending = Pending::default();
         loop {
             let Some(header) = self.header()? else {
@@ -342,12 +348,17 @@ impl<'a, R: Skip> Archive<'a, R> {
 
     /// One block, or `None` where the input ends before its first byte.
     fn block(&mut self) -> Result<Option<[u8; 512]>, Problem> {
+        self.fill(512)
+    }
+
+    /// The next `count` bytes, at most a block, or `None` where the input ends before the first.
+    fn fill(&mut self, count: usize) -> Result<Option<[u8; 512]>, Problem> {
         let mut block = [0; 512];
         let mut filled = 0;
-        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = block.get_mut(filled..count).filter(|rest| !rest.is_empty()) {
             match self.input.read(rest) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.damaged("it ends in a header")),
+                Ok(0) => return Err(self.damaged("it ends within a block")),
                 Ok(read) => {
                     filled += read;
                     self.at += read as u64;

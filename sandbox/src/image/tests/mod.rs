@@ -4,3 +4,5 @@ mod documents;
 mod fixture;
 mod formats;
 mod hostile;
+mod store;
+mod tools;

@@ -1,0 +1,198 @@
+//! Unpacking the layers of one import side by side, each verified while it streams.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::{Import, Progress, Receiver};
+use crate::{
+    Result,
+    image::{
+        archive::{Archive, Skip},
+        compression::{Compressed, Decompressed},
+        digest::{Algorithm, Digest, HashingReader},
+        limits::Budget,
+        problem::Problem,
+        source::{Blob, FileReader},
+        unpack::{Extracted, Tree, extract},
+    },
+};
+
+/// A layer that was unpacked below the scratch directory.
+#[derive(Debug)]
+pub(super) struct Unpacked<'a> {
+    pub(super) tree: Tree<'a>,
+    pub(super) path: PathBuf,
+    pub(super) diff_id: Digest,
+    pub(super) bytes: u64,
+    pub(super) extracted: Extracted,
+}
+
+impl<'a> Import<'a> {
+    /// Unpacks the missing layers on as many threads as there are processors. The first failure
+    /// stops the others.
+    pub(super) fn unpack_all<'b>(
+        &self,
+        missing: &[(usize, &Blob, &Digest)],
+        budget: &'b Budget<'b>,
+        open: impl Fn(&Blob) -> Result<(FileReader, u64)> + Sync,
+    ) -> Result<Vec<(usize, Unpacked<'b>)>>
+    where
+        'a: 'b,
+    {
+        let next = AtomicUsize::new(0);
+        let stopped = AtomicBool::new(false);
+        let done = Mutex::new(Vec::new());
+        let failure = Mutex::new(None);
+        let work = || {
+            while !stopped.load(Ordering::Relaxed)
+                && let Some((layer, blob, diff_id)) =
+                    missing.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let outcome = open(blob).and_then(|(file, size)| {
+                    let watched = Watched {
+                        input: file,
+                        progress: self.progress,
+                        layer: *layer,
+                        total: size,
+                        stopped: &stopped,
+                    };
+                    self.unpack(watched, *layer, diff_id.algorithm(), Some((blob, diff_id)), budget)
+                        .map_err(|problem| {
+                            let source = self.path.display();
+                            problem.during(format!("unpack layer `{}` of `{source}`", blob.member))
+                        })
+                });
+                match outcome {
+                    Ok(unpacked) => lock(&done).push((*layer, unpacked)),
+                    Err(error) => {
+                        // Those that are stopped because of it fail later.
+                        stopped.store(true, Ordering::Relaxed);
+                        lock(&failure).get_or_insert(error);
+                    }
+                }
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_unstable_by_key(|(layer, _)| *layer);
+        Ok(done)
+    }
+
+    /// Unpacks one layer and checks it against everything that was promised of it.
+    pub(super) fn unpack<'b, R: Read>(
+        &self,
+        source: Watched<'_, R>,
+        layer: usize,
+        algorithm: Algorithm,
+        promised: Option<(&Blob, &Digest)>,
+        budget: &'b Budget<'b>,
+    ) -> Result<Unpacked<'b>, Problem> {
+        let path = self.scratch.path().join(format!("layer-{layer}"));
+        let root = create(&path).map_err(|error| Problem::write(b"layer", error))?;
+        let blob = promised.map(|(blob, _)| blob);
+        let blob_algorithm = blob.and_then(|blob| blob.digest.as_ref()).map(Digest::algorithm);
+        let hashing = HashingReader::new(source, blob_algorithm.unwrap_or(Algorithm::Sha256));
+        let compressed = Compressed::new(hashing)?;
+        if let Some(expected) = blob.and_then(|blob| blob.compression)
+            && expected != compressed.compression
+        {
+            return Err(Problem::Mismatch {
+                what: "its compression",
+                expected: expected.as_str().to_owned(),
+                actual: compressed.compression.as_str().to_owned(),
+            });
+        }
+        let plain = HashingReader::new(Decompressed::new(compressed, budget)?, algorithm);
+        let plain = Buffered(BufReader::with_capacity(128 * 1024, plain));
+        let mut archive = Archive::new(plain, budget.limits);
+        let mut tree = Tree::new(root, budget.limits);
+        let extracted = extract(&mut archive, &mut tree, budget)?;
+
+        // What follows the end of the archive is part of what was promised.
+        let mut plain = archive.into_inner().0;
+        io::copy(&mut plain, &mut io::sink())?;
+        let (decompressed, diff_id, bytes) = plain.into_inner().finish();
+        let (_, digest, size) = decompressed.into_source().finish();
+        if let Some((blob, expected)) = promised {
+            let mismatch = |what, expected: String, actual: String| {
+                Err(Problem::Mismatch { what, expected, actual })
+            };
+            if size != blob.size {
+                return mismatch("its size", blob.size.to_string(), size.to_string());
+            }
+            if let Some(expected) = &blob.digest
+                && *expected != digest
+            {
+                return mismatch("its digest", expected.to_string(), digest.to_string());
+            }
+            if *expected != diff_id {
+                return mismatch("its diff id", expected.to_string(), diff_id.to_string());
+            }
+        }
+        self.tell(Progress::Unpacked { layer })?;
+        Ok(Unpacked { tree, path, diff_id, bytes, extracted })
+    }
+}
+
+fn create(path: &Path) -> io::Result<OwnedFd> {
+    let diff = path.join("diff");
+    fs::create_dir(path)?;
+    fs::create_dir(&diff)?;
+    Ok(File::open(diff)?.into())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A source that reports what is read from it, and ends when the import is stopped.
+pub(super) struct Watched<'a, R> {
+    pub(super) input: R,
+    pub(super) progress: Receiver<'a>,
+    pub(super) layer: usize,
+    pub(super) total: u64,
+    pub(super) stopped: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Problem::Cancelled.into());
+        }
+        let read = self.input.read(buffer)?;
+        let event = Progress::Read { layer: self.layer, bytes: read as u64, total: self.total };
+        if (self.progress)(event).is_break() {
+            return Err(Problem::Cancelled.into());
+        }
+        Ok(read)
+    }
+}
+
+/// A buffer before the hashes: headers are read in blocks of 512 bytes.
+struct Buffered<R: Read>(BufReader<R>);
+
+impl<R: Read> Read for Buffered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read> Skip for Buffered<R> {}
