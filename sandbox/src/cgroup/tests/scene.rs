@@ -107,11 +107,14 @@ pub(super) fn run_in(group: &Group, script: &str) -> Child {
 
 pub(super) fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + time;
+    let mut pause = Duration::from_millis(1);
     while !condition() {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(pause);
+        // Looking takes time from what is looked at, most of all in an emulated machine.
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
     true
 }
