@@ -317,6 +317,30 @@ pub(super) fn message(error: &crate::Error) -> String {
     text
 }
 
+/// The ids of a file. Who is not root can give no file away, so there all are shown as root's.
+fn shown_ids(metadata: &fs::Metadata) -> (u32, u32) {
+    match nix::unistd::geteuid().is_root() {
+        true => (metadata.uid(), metadata.gid()),
+        false => (0, 0),
+    }
+}
+
+/// A listing as it must be: as given for root, and with root's ids for anyone else.
+pub(super) fn owned(listing: &str) -> String {
+    if nix::unistd::geteuid().is_root() {
+        return listing.to_owned();
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let word = |word: &str| {
+        let (text, end) = word.split_at(word.trim_end().len());
+        match text.split_once(':') {
+            Some((uid, gid)) if is_number(uid) && is_number(gid) => format!("0:0{end}"),
+            _ => word.to_owned(),
+        }
+    };
+    listing.split_inclusive([' ', '\n']).map(word).collect()
+}
+
 /// A tree as text: one line for each entry, sorted, with what matters of it.
 pub(super) fn listing(root: &Path) -> String {
     let mut lines = Vec::new();
@@ -332,7 +356,7 @@ fn list(root: &Path, path: &Path, lines: &mut Vec<String>) {
         let name = path.strip_prefix(root).unwrap().display().to_string();
         let kind = metadata.file_type();
         let mode = metadata.mode() & 0o7777;
-        let (uid, gid) = (metadata.uid(), metadata.gid());
+        let (uid, gid) = shown_ids(&metadata);
         let line = if kind.is_symlink() {
             format!("{name} -> {}", fs::read_link(&path).unwrap().display())
         } else if kind.is_char_device() && metadata.rdev() == 0 {
