@@ -47,6 +47,11 @@ impl Problem {
         }
     }
 
+    /// What to do next, where that is known.
+    pub(crate) fn remedy_text(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// The exit status.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -10,6 +10,7 @@ mod container;
 mod devices;
 pub mod error;
 pub mod export;
+pub mod host_report;
 mod id_range;
 pub mod image;
 mod init;

@@ -1,6 +1,7 @@
 //! From a parsed command line to the room that does the work.
 
 mod check;
+mod doctor;
 mod image;
 mod logs;
 
@@ -36,7 +37,14 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());
             Ok(Exit::Passed.code())
         }
-        _ => Err(Problem::new(Exit::Usage, "not here yet")),
+        (Command::Doctor { json }, Some(spawner)) => {
+            let state = state()?;
+            block_on(async move { doctor::run(json, &state, spawner).await })
+        }
+        // `main` starts the spawner for exactly these.
+        (Command::Run(_) | Command::Exec(_) | Command::Doctor { .. }, None) => {
+            Err(Problem::new(Exit::System, "the spawner was not started"))
+        }
     }
 }
 

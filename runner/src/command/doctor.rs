@@ -1,0 +1,108 @@
+//! `cofferdam doctor`: what this host can enforce, and what to do about the rest.
+
+use std::{io, path::Path, sync::Arc, time::Instant};
+
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use cofferdam_sandbox::{
+    ContainerSpec, Program, Sandbox, Streams,
+    host_report::{self, Item, Standing},
+    image::Store,
+    spawner::Spawner,
+};
+use serde_json::json;
+
+use crate::{exit::Exit, problem::Problem, report::style::wants_colour};
+
+/// Examines the host and tries a container; ends with [`Exit::System`] when no job can run.
+pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8, Problem> {
+    let mut items = host_report::examine();
+    items.push(trial(state, spawner).await);
+    let able = items.iter().all(|item| item.standing != Standing::Missing);
+    if json {
+        let list: Vec<_> = items
+            .iter()
+            .map(|item| {
+                json!({
+                    "item": item.name,
+                    "standing": word(item.standing),
+                    "detail": item.detail,
+                    "remedy": item.remedy,
+                })
+            })
+            .collect();
+        println!("{}", json!({ "able": able, "items": list }));
+    } else {
+        print(&items, able);
+    }
+    Ok(if able { Exit::Passed } else { Exit::System }.code())
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Good => "good",
+        Standing::Limited => "limited",
+        Standing::Missing => "missing",
+    }
+}
+
+fn print(items: &[Item], able: bool) {
+    let colour = wants_colour(&io::stdout());
+    let width = items.iter().map(|item| item.name.len()).max().unwrap_or(0);
+    for item in items {
+        let (symbol, shade) = match item.standing {
+            Standing::Good => ('✓', AnsiColor::Green),
+            Standing::Limited => ('○', AnsiColor::Yellow),
+            Standing::Missing => ('✗', AnsiColor::Red),
+        };
+        let style = if colour { Style::new().fg_color(Some(shade.into())) } else { Style::new() };
+        println!("{style}{symbol}{style:#} {:width$}  {}", item.name, item.detail);
+        if let Some(remedy) = &item.remedy {
+            println!("  {:width$}  → {remedy}", "");
+        }
+    }
+    let verdict = if able { "jobs can run with hard limits" } else { "no job can run here" };
+    println!("\n{verdict}");
+}
+
+/// Puts one container up, runs `true` in it, and takes it down.
+async fn trial(state: &Path, spawner: Spawner) -> Item {
+    let name = "a container".to_owned();
+    let began = Instant::now();
+    match try_container(state, spawner).await {
+        Ok(()) => Item {
+            name,
+            standing: Standing::Good,
+            detail: format!("up, verified and down in {:.1?}", began.elapsed()),
+            remedy: None,
+        },
+        Err(problem) => Item {
+            name,
+            standing: Standing::Missing,
+            detail: problem.to_string(),
+            remedy: Some(problem.remedy_text().unwrap_or("mend what is named above").to_owned()),
+        },
+    }
+}
+
+async fn try_container(state: &Path, spawner: Spawner) -> Result<(), Problem> {
+    let sandbox = Sandbox::open(spawner, state)?;
+    let result = in_sandbox(&sandbox, state).await;
+    sandbox.close().await?;
+    result
+}
+
+async fn in_sandbox(sandbox: &Sandbox, state: &Path) -> Result<(), Problem> {
+    let image = Store::open(state)?.get("host")?;
+    let container = sandbox.create(ContainerSpec::new(Arc::new(image))).await?;
+    let streams = Streams::null()
+        .map_err(|error| Problem::new(Exit::System, "failed to open `/dev/null`").because(error))?;
+    let mut process = container.start(Program::new(["/bin/sh", "-c", ":"]), streams, None).await?;
+    let exit = process.wait().await?;
+    container.end().await?;
+    if exit.code() == Some(0) {
+        Ok(())
+    } else {
+        Err(Problem::new(Exit::System, format!("`sh -c :` ended with {exit:?}")))
+    }
+}

@@ -1,0 +1,203 @@
+//! What this host can enforce and what it cannot, item by item with the remedy.
+//!
+//! Looks, and changes nothing; that everything works together is shown by a container that is put
+//! up, which is the caller's to do.
+
+use std::{fs, path::Path};
+
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit},
+        utsname::uname,
+    },
+    unistd::{Pid, geteuid},
+};
+
+use crate::{
+    Limits,
+    cgroup::{Enforcement, Hierarchy},
+};
+
+/// The oldest kernel on which everything works: tmpfs has id-mapped mounts since Linux 6.3, and
+/// user extended attributes, which overlays in user namespaces need, since 6.6.
+const OLDEST_KERNEL: (u32, u32) = (6, 6);
+
+/// How an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as it should be.
+    Good,
+    /// Jobs run without it; what asks for it is refused.
+    Limited,
+    /// No job can run with hard limits.
+    Missing,
+}
+
+/// One item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What was looked at.
+    pub name: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was found.
+    pub detail: String,
+    /// What the user can do about it.
+    pub remedy: Option<String>,
+}
+
+impl Item {
+    fn good(name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            standing: Standing::Good,
+            detail: detail.into(),
+            remedy: None,
+        }
+    }
+
+    fn bad(name: &str, standing: Standing, detail: impl Into<String>, remedy: &str) -> Self {
+        let detail = detail.into();
+        Self { name: name.to_owned(), standing, detail, remedy: Some(remedy.to_owned()) }
+    }
+}
+
+/// Looks at everything that containers need of this host.
+pub fn examine() -> Vec<Item> {
+    let mut items = vec![kernel(), privileges(), user_namespaces(), open_files()];
+    items.extend(limits());
+    items.push(Item::good(
+        "limit disk, inodes",
+        "a tmpfs of each container's own; what is written counts as its memory",
+    ));
+    items
+}
+
+fn kernel() -> Item {
+    let release = uname().map(|it| it.release().to_string_lossy().into_owned()).unwrap_or_default();
+    if is_recent(&release) {
+        Item::good("kernel", release)
+    } else {
+        let (major, minor) = OLDEST_KERNEL;
+        let detail = format!("{release} is older than {major}.{minor}");
+        Item::bad("kernel", Standing::Missing, detail, "install a newer kernel")
+    }
+}
+
+fn is_recent(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OLDEST_KERNEL,
+        _ => false,
+    }
+}
+
+fn privileges() -> Item {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    match (geteuid().is_root(), whole) {
+        (true, true) => Item::good("privileges", "root"),
+        (true, false) => Item::bad(
+            "privileges",
+            Standing::Missing,
+            "root of a user namespace, such as a container",
+            "run it on the host, or in a virtual machine",
+        ),
+        (false, _) => Item::bad("privileges", Standing::Missing, "not root", "run it with `sudo`"),
+    }
+}
+
+fn user_namespaces() -> Item {
+    let path = Path::new("/proc/sys/user/max_user_namespaces");
+    let most = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    match most {
+        Some(0) => Item::bad(
+            "user namespaces",
+            Standing::Missing,
+            "forbidden by user.max_user_namespaces = 0",
+            "set it higher: `sysctl user.max_user_namespaces=10000`",
+        ),
+        Some(most) => Item::good("user namespaces", format!("up to {most}")),
+        None => Item::bad(
+            "user namespaces",
+            Standing::Missing,
+            "the kernel has none",
+            "use a kernel with CONFIG_USER_NS",
+        ),
+    }
+}
+
+fn open_files() -> Item {
+    let default = Limits::default().nofile;
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, hard)) if hard >= default => {
+            Item::good("limit nofile", format!("up to {hard} per process"))
+        }
+        Ok((_, hard)) => Item::bad(
+            "limit nofile",
+            Standing::Missing,
+            format!("the hard limit is {hard}, and jobs get {default}"),
+            "raise it with `ulimit -Hn`, or ask for less with `nofile`",
+        ),
+        Err(error) => Item::bad(
+            "limit nofile",
+            Standing::Missing,
+            error.to_string(),
+            "report this: getrlimit(2) cannot fail",
+        ),
+    }
+}
+
+fn limits() -> Vec<Item> {
+    let hierarchy = match Hierarchy::detect(&[Pid::this()]) {
+        Ok(hierarchy) => hierarchy,
+        Err(error) => {
+            let detail = error.to_string();
+            let remedy = "mount the control groups: `mount -t cgroup2 none /sys/fs/cgroup`";
+            return vec![Item::bad("control groups", Standing::Missing, detail, remedy)];
+        }
+    };
+    hierarchy
+        .report()
+        .into_iter()
+        .map(|finding| {
+            let name = format!("limit {}", finding.limit);
+            match finding.enforcement {
+                Enforcement::Enforced(how) => Item::good(&name, how),
+                Enforcement::Unneeded(why) => Item::good(&name, format!("not needed: {why}")),
+                Enforcement::Missing { reason, remedy } => {
+                    let optional = finding.limit.is_optional();
+                    let standing = if optional { Standing::Limited } else { Standing::Missing };
+                    Item::bad(&name, standing, reason, &remedy)
+                }
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_compared_as_numbers() {
+        for (release, expected) in [
+            ("6.6.0", true),
+            ("6.18.44-fc-v669", true),
+            ("10.0", true),
+            ("6.1.0-40-cloud-amd64", false),
+            ("5.19", false),
+            ("6", false),
+            ("odd", false),
+        ] {
+            assert_eq!(is_recent(release), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn everything_bad_has_a_remedy() {
+        for item in examine() {
+            assert_eq!(item.standing == Standing::Good, item.remedy.is_none(), "{item:?}");
+        }
+    }
+}
