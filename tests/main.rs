@@ -5,7 +5,11 @@
 //! standard error, see [`host`].
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod binary;
+#[cfg(test)]
+mod check;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -15,12 +19,18 @@ mod exec_output;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod image;
 #[cfg(test)]
 mod images;
+#[cfg(test)]
+mod interrupt;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod residue;
+#[cfg(test)]
+mod run;

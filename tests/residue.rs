@@ -30,6 +30,11 @@ impl Snapshot {
         Self(found)
     }
 
+    /// Whether anything of a kind ("process", "mount", …) is there.
+    pub(crate) fn names(&self, kind: &str) -> bool {
+        self.0.iter().any(|line| line.starts_with(kind))
+    }
+
     /// Asserts that the host comes back to this state within the grace.
     #[track_caller]
     pub(crate) fn expect_again(&self, state: &Path) {

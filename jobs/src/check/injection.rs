@@ -13,9 +13,6 @@ use crate::{
 impl Checker<'_> {
     pub(super) fn injections(&mut self, job: &Job) {
         for step in job.steps.iter().chain(&job.cleanup) {
-            if self.report.is_full() {
-                return;
-            }
             self.step_injections(step);
         }
     }
@@ -53,7 +50,11 @@ impl Checker<'_> {
             Context::Git => !matches!(name(0), Some("commit")),
             Context::Needs => name(1) != Some("result"),
             // Options are the author's own words.
-            Context::Params => !name(0).is_some_and(|name| self.closed_params.contains(name)),
+            Context::Params => !self
+                .pipeline
+                .params
+                .iter()
+                .any(|param| Some(param.name.as_str()) == name(0) && !param.options.is_empty()),
             _ => false,
         }
     }

@@ -1,0 +1,152 @@
+//! Bad input to a run: a paragraph that says what, where and what to do, a documented exit status,
+//! and nothing left behind.
+
+use std::path::Path;
+
+use crate::{
+    binary::{Cofferdam, Ended, file, fixture, program, wait},
+    host::{Need, needs},
+    residue::Snapshot,
+};
+
+/// Runs a pipeline of this text in a project of its own.
+fn run(text: &str, arguments: &[&str]) -> Ended {
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "cofferdam.yml", text);
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let ended = cofferdam.run(["run"].iter().chain(arguments));
+    assert!(!ended.text().contains("panicked"), "{}", ended.text());
+    let left = Snapshot::take(cofferdam.state());
+    for kind in ["process", "mount", "loop device"] {
+        assert!(!left.names(kind), "{left:#?}");
+    }
+    let names: Vec<_> = std::fs::read_dir(project.path()).expect("list").collect();
+    assert!(names.len() <= 2, "more than the run's directory appeared: {names:?}");
+    ended
+}
+
+/// A wrong file stops a run as it stops `check`, before anything starts.
+#[test]
+fn wrong_pipeline() {
+    let cases: &[(&str, &str)] = &[
+        ("jobs: { a: { stps: [{ run: x }] } }", "steps"),
+        ("jobs: { a: { steps: [{ run: [x] }] } }", "run"),
+        (
+            "jobs: { a: { needs: [b], steps: [{ run: x }] }, b: { needs: [a], steps: [{ run: x }] } }",
+            "a",
+        ),
+        ("jobs: { a: { steps: [{ run: x }] }, a: { steps: [{ run: y }] } }", "a"),
+        ("a: &a [x]\nb: &b [*a, *a]\njobs: *b", "jobs"),
+    ];
+    for (text, says) in cases {
+        run(text, &[]).expect(65).says(&["cofferdam.yml", says]);
+    }
+}
+
+/// An argument that does not fit the pipeline names what there is.
+#[test]
+fn wrong_arguments() {
+    let text = "params: { mode: { default: a, options: [a, b] } }\nsecrets: [TOKEN]\n\
+                jobs: { build: { steps: [{ run: 'true' }] } }";
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--job", "biuld"], &["biuld", "build"]),
+        (&["--param", "mdoe=a"], &["mdoe", "mode"]),
+        (&["--param", "mode=c"], &["mode", "a", "b"]),
+        (&["--param", "mode"], &["mode"]),
+        (&["--max-parallel", "0"], &["max-parallel"]),
+    ];
+    for (arguments, says) in cases {
+        let ended = run(text, arguments).says(says);
+        assert!([2, 64, 65].contains(&ended.status), "{arguments:?}: {}", ended.status);
+        assert!(!ended.text().contains("1234567890"), "a secret is shown: {}", ended.text());
+    }
+}
+
+/// A missing image is named, with how to get one.
+#[test]
+fn missing_image() {
+    needs!(Need::Containers);
+    let ended = run("jobs: { a: { image: not-imported, steps: [{ run: x }] } }", &[])
+        .says(&["not-imported", "the store has no such image"]);
+    assert!(![0, 70].contains(&ended.status), "{}", ended.status);
+}
+
+/// A workspace that is not there is said before anything starts.
+#[test]
+fn missing_workspace() {
+    needs!(Need::Containers);
+    let cofferdam = Cofferdam::new();
+    let file = fixture("pipelines/diamond.yml");
+    let file = file.to_str().expect("a path");
+    let says = &["/no/such/project"];
+    cofferdam.run(["run", file, "--workspace", "/no/such/project"]).expect(66).says(says);
+    let flags = ["exec", "host", "--workspace", "/no/such/project", "--", "true"];
+    cofferdam.run(flags).expect(125).says(says);
+    // A file is no project either.
+    cofferdam.run(["run", file, "--workspace", file]).expect(66).says(&["directory"]);
+}
+
+/// A user who may not make containers, or not write the state directory, reads what would help.
+#[test]
+fn no_permission() {
+    needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
+    let state = tempfile::tempdir().expect("a directory");
+    let binary = tempfile::tempdir().expect("a directory");
+    let copied = binary.path().join("cofferdam");
+    std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), &copied).expect("copy the binary");
+    open_to_all(binary.path());
+    let mut command = program("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&copied)
+        .args(["exec", "host", "--", "true"])
+        .env("COFFERDAM_STATE", state.path().join("below"))
+        .current_dir("/")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let ended = wait(command.spawn().expect("start")).expect(125);
+    ended.says(&["sudo"]);
+}
+
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+/// A full disk under the state directory is the system's fault, not the pipeline's.
+#[test]
+fn full_disk() {
+    needs!(Need::Root, Need::Program("unshare"));
+    let state = tempfile::tempdir().expect("a directory");
+    let script = "mount -t tmpfs -o size=256k,mode=755 none \"$1\" \
+                  && head -c 1m /dev/zero > \"$1/filler\" 2>/dev/null; \
+                  \"$2\" exec host -- true; echo \"status $?\"; ls \"$1\"";
+    let mut command = program("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(state.path())
+        .arg(env!("CARGO_BIN_EXE_cofferdam"))
+        .env("COFFERDAM_STATE", state.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let ended = wait(command.spawn().expect("start"));
+    let ended = ended.says(&["status 125", "No space left"]);
+    assert!(!ended.text().contains("panicked"), "{}", ended.text());
+}
+
+/// Where the kernel refuses namespaces (here: inside a container of our own) it is said, not hung on.
+#[test]
+fn missing_kernel_feature() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), directory.path().join("cofferdam"))
+        .expect("copy");
+    open_to_all(directory.path());
+    let mount = format!("{}:/inner:ro", directory.path().display());
+    let ended = Cofferdam::new().script(
+        &["--mount", &mount],
+        "COFFERDAM_STATE=/tmp/state /inner/cofferdam exec host -- true; echo \"status $?\"",
+    );
+    let ended = ended.says(&["status 70", "failed to fork the spawner"]);
+    assert!(!ended.text().contains("panicked"), "{}", ended.text());
+}
