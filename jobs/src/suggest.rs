@@ -2,6 +2,10 @@
 
 use crate::diagnostic::quoted;
 
+/// How many known names are looked at: a hostile file declares tens of thousands, and misspells
+/// each of them.
+const MAX_CANDIDATES: usize = 2_000;
+
 /// "did you mean …?" for the known name that is nearest, if any is near enough to be meant.
 pub(crate) fn suggestion<'a>(
     name: &str,
@@ -21,6 +25,9 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     let lower = name.to_lowercase();
     known
         .into_iter()
+        .take(MAX_CANDIDATES)
+        // A character has at most four bytes.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= allowed * 4)
         .filter(|candidate| candidate.len() <= MAX)
         .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)

@@ -16,8 +16,9 @@ fn faults(bytes: &[u8]) -> Vec<(Code, String)> {
     assert!(drawn.len() < 64 * 1024, "drawn in {} bytes", drawn.len());
     assert!(!drawn.contains(|c: char| c.is_control() && c != '\n'), "{drawn:?}");
     let place = |diagnostic: &Diagnostic| {
-        let span = diagnostic.span().unwrap();
-        (diagnostic.code, sources.file(span.file).unwrap().position(span.start).to_string())
+        let at =
+            diagnostic.span().map(|span| sources.file(span.file).unwrap().position(span.start));
+        (diagnostic.code, at.map(|at| at.to_string()).unwrap_or_default())
     };
     parsed.diagnostics.iter().map(place).collect()
 }
@@ -169,4 +170,39 @@ fn many_faults_are_counted_not_kept() {
     let parsed = parse(&sources, file);
     assert_eq!(parsed.diagnostics.len(), 101);
     assert_eq!(parsed.diagnostics.last().unwrap().code, Code::TooManyFaults);
+}
+
+/// A value that is written once and put into every combination.
+#[test]
+fn matrices_do_not_multiply_what_they_hold() {
+    let large = format!(
+        "{{ {} }}",
+        (0..500).fold(String::new(), |text, key| text + &format!("k{key}: 1, "))
+    );
+    let numbers = |count: usize| {
+        let all: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+        all.join(", ")
+    };
+    let includes: Vec<String> = (0..300).map(|key| format!("{{ x{key}: 1 }}")).collect();
+    for matrix in [
+        format!("a: [{large}], b: [{}]", numbers(200)),
+        format!("b: [{}], include: [{{ a: {large} }}]", numbers(200)),
+        format!("b: [1], include: [{}]", includes.join(", ")),
+        format!("b: [1], exclude: [{}]", vec!["{ b: 2 }"; 300].join(", ")),
+        format!("b: [{}]", numbers(90_000)),
+    ] {
+        let yaml = format!("jobs: {{ a: {{ matrix: {{ {matrix} }}, steps: [{{ run: x }}] }} }}");
+        let codes: Vec<Code> = faults(yaml.as_bytes()).into_iter().map(|(code, _)| code).collect();
+        assert!(codes.contains(&Code::MatrixTooLarge), "{codes:?}");
+    }
+}
+
+/// Tens of thousands of names, all of them misspelt: looked at no longer than faults are kept.
+#[test]
+fn suggestions_are_bounded() {
+    let names = (0..20_000).fold(String::new(), |text, name| text + &format!("name{name}: {{}}, "));
+    let uses = "{ run: x, if: params.nome1234 }, ".repeat(5_000);
+    let yaml = format!("params: {{ {names} }}\njobs: {{ a: {{ steps: [{uses}] }} }}");
+    let found = faults(yaml.as_bytes());
+    assert_eq!(found.last().unwrap().0, Code::TooManyFaults);
 }

@@ -1,8 +1,10 @@
 //! What expressions look up: that it is there, and there in time.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Checker;
 use crate::{
-    diagnostic::{Code, Diagnostic, quoted},
+    diagnostic::{Code, Diagnostic, Report, quoted},
     expr::{Context, Data, Expr, ExprKind, Function, Segment},
     model::{
         Job,
@@ -88,11 +90,12 @@ impl Checker<'_> {
             }
         }
         for job in &pipeline.jobs {
-            let mut found = Vec::new();
-            expressions(job, &mut |place, expr| found.push((place, expr.clone())));
-            for (place, expr) in &found {
-                self.expression(job, *place, expr);
-            }
+            let names = JobNames::of(job);
+            expressions(job, &mut |place, expr| {
+                if !self.report.is_full() {
+                    self.expression(job, &names, place, expr);
+                }
+            });
             self.injections(job);
         }
     }
@@ -112,7 +115,7 @@ impl Checker<'_> {
         self.functions(expr, false, false);
     }
 
-    fn expression(&mut self, job: &Job, place: Place, expr: &Expr) {
+    fn expression(&mut self, job: &Job, names: &JobNames<'_>, place: Place, expr: &Expr) {
         let condition = matches!(place, Place::JobIf | Place::StepIf(_));
         self.functions(expr, condition, place != Place::Plan);
         for (context, segments, span) in lookups(expr) {
@@ -121,9 +124,9 @@ impl Checker<'_> {
             }
             match context {
                 Context::Params => self.param(&segments),
-                Context::Matrix => self.matrix_value(job, &segments, span),
-                Context::Needs => self.need(job, &segments),
-                Context::Steps => self.step(job, place, &segments),
+                Context::Matrix => self.matrix_value(job, names, &segments, span),
+                Context::Needs => self.need(names, &segments),
+                Context::Steps => self.step(names, place, &segments),
                 Context::Job | Context::Run | Context::Git => self.fixed(context, &segments),
                 Context::Secrets => match place {
                     Place::Command(_) | Place::Step(_) => self.readable_secret(&segments, span),
@@ -183,19 +186,18 @@ impl Checker<'_> {
     }
 
     fn param(&mut self, segments: &[Segment]) {
-        let known: Vec<&str> =
-            self.pipeline.params.iter().map(|param| param.name.as_str()).collect();
-        self.known(
+        known(
+            self.report,
             segments,
             0,
             "the pipeline has no parameter",
-            &known,
+            &self.params,
             "declare it under `params`",
         );
     }
 
-    fn matrix_value(&mut self, job: &Job, segments: &[Segment], span: Span) {
-        let Some(matrix) = &job.matrix else {
+    fn matrix_value(&mut self, job: &Job, names: &JobNames<'_>, segments: &[Segment], span: Span) {
+        if job.matrix.is_none() {
             self.report.push(
                 Diagnostic::error(
                     Code::UnknownProperty,
@@ -205,28 +207,25 @@ impl Checker<'_> {
                 .help("add `matrix`, or use `job.index` and `job.total` with `parallel`"),
             );
             return;
-        };
-        let mut known: Vec<&str> = matrix.axes.iter().map(|(axis, _)| axis.as_str()).collect();
-        for include in &matrix.include {
-            if let Data::Map(entries) = &include.value.data {
-                known.extend(entries.iter().map(|(name, _)| name.as_str()));
-            }
         }
-        self.known(segments, 0, "the matrix has no value", &known, "add an axis of this name");
+        known(
+            self.report,
+            segments,
+            0,
+            "the matrix has no value",
+            &names.matrix,
+            "add an axis of this name",
+        );
     }
 
-    fn need(&mut self, job: &Job, segments: &[Segment]) {
-        let needed = || {
-            let from = job.from.iter().map(|from| from.job.as_str());
-            job.needs.iter().map(|need| need.job.as_str()).chain(from)
-        };
+    fn need(&mut self, names: &JobNames<'_>, segments: &[Segment]) {
         let Some(first) = segments.first() else { return };
         let Some(name) = first.name() else { return };
-        if !needed().any(|need| need == name) {
+        if !names.needs.contains(name) {
             let help = if self.jobs.contains_key(name) {
                 format!("add it to the needs of this job: `needs: [{name}]`")
             } else {
-                suggestion(name, needed())
+                suggestion(name, names.needs.iter().copied())
                     .unwrap_or_else(|| "name a job that is in `needs`".to_owned())
             };
             let message = format!("{} is not among the needs of this job", quoted(name));
@@ -235,45 +234,34 @@ impl Checker<'_> {
             );
             return;
         }
-        self.known(segments, 1, "a need has no value", &["result", "outputs"], "");
+        let parts = HashSet::from(["result", "outputs"]);
+        known(self.report, segments, 1, "a need has no value", &parts, "");
         if segments.get(1).and_then(Segment::name) == Some("outputs")
-            && let Some(needed) = self.pipeline.job(name)
+            && let Some(outputs) = self.outputs.get(name)
         {
-            let outputs: Vec<&str> = needed.outputs.iter().map(|(name, _)| name.as_str()).collect();
             let help = format!("declare it under `outputs` of {}", quoted(name));
-            self.known(segments, 2, "the job has no output", &outputs, &help);
+            known(self.report, segments, 2, "the job has no output", outputs, &help);
         }
     }
 
-    fn step(&mut self, job: &Job, place: Place, segments: &[Segment]) {
-        let all = job.steps.len();
-        let (steps, cleanup) = match place {
-            Place::StepIf(at) | Place::StepEnv(at) | Place::Command(at) | Place::Step(at) => {
-                match at {
-                    At { cleanup: false, index } => (index, 0),
-                    At { cleanup: true, index } => (all, index),
-                }
-            }
-            _ => (all, 0),
+    fn step(&mut self, names: &JobNames<'_>, place: Place, segments: &[Segment]) {
+        let here = match place {
+            Place::StepIf(at) | Place::StepEnv(at) | Place::Command(at) | Place::Step(at) => at,
+            _ => At { cleanup: true, index: 0 },
         };
-        let before: Vec<&str> = job
-            .steps
-            .iter()
-            .take(steps)
-            .chain(job.cleanup.iter().take(cleanup))
-            .filter_map(|step| step.id.as_ref().map(|id| id.as_str()))
-            .collect();
+        let before = |at: &At| (at.cleanup, at.index) < (here.cleanup, here.index);
         let Some(first) = segments.first() else { return };
         let Some(name) = first.name() else { return };
-        if !before.contains(&name) {
-            let later = job.steps.iter().chain(&job.cleanup).filter_map(|step| step.id.as_ref());
-            let (message, help) = if later.into_iter().any(|id| id.value == name) {
+        let found = names.steps.get(name);
+        if !found.is_some_and(before) {
+            let (message, help) = if found.is_some() {
                 (format!("the step {} does not come before this", quoted(name)), None)
             } else {
-                let help = suggestion(name, before.iter().copied());
+                let ids = names.steps.iter().filter(|(_, at)| before(at)).map(|(id, _)| *id);
                 (
                     format!("no step before this has the id {}", quoted(name)),
-                    help.or_else(|| Some(format!("give an earlier step `id: {name}`"))),
+                    suggestion(name, ids)
+                        .or_else(|| Some(format!("give an earlier step `id: {name}`"))),
                 )
             };
             self.report.push(
@@ -281,14 +269,14 @@ impl Checker<'_> {
             );
             return;
         }
-        let known = ["outcome", "conclusion", "outputs"];
-        self.known(segments, 1, "a step has no value", &known, "");
+        let parts = HashSet::from(["outcome", "conclusion", "outputs"]);
+        known(self.report, segments, 1, "a step has no value", &parts, "");
     }
 
     fn fixed(&mut self, context: Context, segments: &[Segment]) {
-        let known = context.fixed_names().unwrap_or_default();
+        let names = context.fixed_names().unwrap_or_default().iter().copied().collect();
         let message = format!("`{}` has no value", context.as_str());
-        self.known(segments, 0, &message, known, "");
+        known(self.report, segments, 0, &message, &names, "");
     }
 
     /// Secrets are asked for one by one, so that it can be seen which are used.
@@ -303,7 +291,7 @@ impl Checker<'_> {
         };
         match first.name() {
             Some(name) => {
-                if !self.pipeline.secrets.iter().any(|secret| secret.value == name) {
+                if !self.secrets.contains(name) {
                     self.undeclared_secret(name, first.span());
                 }
             }
@@ -326,28 +314,65 @@ impl Checker<'_> {
                 )),
         );
     }
+}
 
-    /// Reports the name at `depth` if it is not among the known ones.
-    fn known(
-        &mut self,
-        segments: &[Segment],
-        depth: usize,
-        what: &str,
-        known: &[&str],
-        help: &str,
-    ) {
-        let Some(segment) = segments.get(depth) else { return };
-        let Some(name) = segment.name().filter(|name| !known.contains(name)) else { return };
-        let help = suggestion(name, known.iter().copied()).or_else(|| match (help, known) {
+/// Reports the name at `depth` if it is not among the known ones.
+fn known(
+    report: &mut Report,
+    segments: &[Segment],
+    depth: usize,
+    what: &str,
+    known: &HashSet<&str>,
+    help: &str,
+) {
+    let Some(segment) = segments.get(depth) else { return };
+    let Some(name) = segment.name().filter(|name| !known.contains(name)) else { return };
+    let help = suggestion(name, known.iter().copied()).or_else(|| {
+        let mut names: Vec<&str> = known.iter().copied().collect();
+        names.sort_unstable();
+        match (help, names.as_slice()) {
             ("", []) => None,
-            ("", _) => Some(format!("there are `{}`", known.join("`, `"))),
+            ("", names) => Some(format!("there are `{}`", names.join("`, `"))),
             _ => Some(help.to_owned()),
-        });
-        self.report.push(
-            Diagnostic::error(Code::UnknownProperty, format!("{what} {}", quoted(name)))
-                .at(segment.span(), "")
-                .maybe_help(help),
-        );
+        }
+    });
+    report.push(
+        Diagnostic::error(Code::UnknownProperty, format!("{what} {}", quoted(name)))
+            .at(segment.span(), "")
+            .maybe_help(help),
+    );
+}
+
+/// The names that expressions of one job can look up, found once for all of them.
+struct JobNames<'m> {
+    matrix: HashSet<&'m str>,
+    needs: HashSet<&'m str>,
+    /// The first step of each id.
+    steps: HashMap<&'m str, At>,
+}
+
+impl<'m> JobNames<'m> {
+    fn of(job: &'m Job) -> Self {
+        let mut matrix = HashSet::new();
+        if let Some(each) = &job.matrix {
+            matrix.extend(each.axes.iter().map(|(axis, _)| axis.as_str()));
+            for include in &each.include {
+                if let Data::Map(entries) = &include.value.data {
+                    matrix.extend(entries.iter().map(|(name, _)| name.as_str()));
+                }
+            }
+        }
+        let from = job.from.iter().map(|from| from.job.as_str());
+        let needs = job.needs.iter().map(|need| need.job.as_str()).chain(from).collect();
+        let mut steps = HashMap::new();
+        for (cleanup, list) in [(false, &job.steps), (true, &job.cleanup)] {
+            for (index, step) in list.iter().enumerate() {
+                if let Some(id) = &step.id {
+                    steps.entry(id.as_str()).or_insert(At { cleanup, index });
+                }
+            }
+        }
+        Self { matrix, needs, steps }
     }
 }
 

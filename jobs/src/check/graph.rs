@@ -32,7 +32,10 @@ impl Checker<'_> {
 
     fn job_exists(&mut self, name: &Spanned<String>) -> bool {
         // With `include`, the job may be in another file.
-        if self.jobs.contains_key(name.as_str()) || !self.pipeline.include.is_empty() {
+        if self.jobs.contains_key(name.as_str())
+            || !self.pipeline.include.is_empty()
+            || self.report.is_full()
+        {
             return true;
         }
         let known = self.pipeline.jobs.iter().map(|job| job.id.as_str());

@@ -13,6 +13,9 @@ use crate::{
 impl Checker<'_> {
     pub(super) fn injections(&mut self, job: &Job) {
         for step in job.steps.iter().chain(&job.cleanup) {
+            if self.report.is_full() {
+                return;
+            }
             self.step_injections(step);
         }
     }
@@ -50,11 +53,7 @@ impl Checker<'_> {
             Context::Git => !matches!(name(0), Some("commit")),
             Context::Needs => name(1) != Some("result"),
             // Options are the author's own words.
-            Context::Params => !self
-                .pipeline
-                .params
-                .iter()
-                .any(|param| Some(param.name.as_str()) == name(0) && !param.options.is_empty()),
+            Context::Params => !name(0).is_some_and(|name| self.closed_params.contains(name)),
             _ => false,
         }
     }

@@ -80,6 +80,9 @@ impl Checker<'_> {
             self.steps(&image.steps, &mut HashMap::new());
         }
         for job in &pipeline.jobs {
+            if self.report.is_full() {
+                return;
+            }
             self.job_names(job);
         }
     }
@@ -121,10 +124,8 @@ impl Checker<'_> {
     fn secret_uses(&mut self, uses: &[SecretUse]) {
         let names: Vec<Spanned<String>> = uses.iter().map(|secret| secret.name.clone()).collect();
         self.unique(&names, "secret");
-        let declared: Vec<&str> =
-            self.pipeline.secrets.iter().map(|secret| secret.value.as_str()).collect();
         for name in &names {
-            if !declared.contains(&name.as_str()) {
+            if !self.secrets.contains(name.as_str()) && !self.report.is_full() {
                 self.undeclared_secret(&name.value, name.span);
             }
         }

@@ -1,5 +1,7 @@
 //! Values that are text to YAML and more than that to us: images, users, paths, globs, matrices.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use super::{Checker, is_image_reference};
 use crate::{
     diagnostic::{Code, Diagnostic, quoted},
@@ -18,6 +20,9 @@ impl Checker<'_> {
         self.user(defaults.user.as_ref());
         self.workdir(defaults.workdir.as_ref());
         for job in &pipeline.jobs {
+            if self.report.is_full() {
+                return;
+            }
             self.job_values(job);
         }
     }
@@ -90,11 +95,7 @@ impl Checker<'_> {
 
     fn user(&mut self, user: Option<&Template>) {
         let Some((text, span)) = literal(user) else { return };
-        let (name, group) = match text.split_once(':') {
-            Some((name, group)) => (name, Some(group)),
-            None => (text, None),
-        };
-        if !is_account(name) || group.is_some_and(|group| !is_account(group)) {
+        if !is_user(text) {
             self.bad_value(
                 span,
                 &format!("{} is not a user", quoted(text)),
@@ -127,7 +128,7 @@ impl Checker<'_> {
 
     /// A path must not climb.
     fn no_way_up(&mut self, path: Option<&str>, span: Span) {
-        if let Some(text) = path.filter(|path| path.split('/').any(|part| part == "..")) {
+        if let Some(text) = path.filter(|path| climbs(path)) {
             self.bad_path(text, span, "write it without `..`");
         }
     }
@@ -143,17 +144,23 @@ impl Checker<'_> {
 
     fn matrix(&mut self, matrix: &Matrix) {
         for (axis, values) in &matrix.axes {
-            for (index, value) in values.iter().enumerate() {
-                let first =
-                    values.iter().take(index).find(|first| same(&first.value, &value.value));
-                if let Some(first) = first {
-                    let message = format!("the axis {} has a value twice", quoted(axis));
-                    self.report.push(
-                        Diagnostic::error(Code::DuplicateName, message)
-                            .at(value.span, "the second time")
-                            .at(first.span, "the first time")
-                            .help("remove one of them"),
-                    );
+            let mut seen: HashMap<String, Span> = HashMap::new();
+            for value in values {
+                // `3.1` and `3.10` are the same number and two versions.
+                let Some(text) = value.to_text() else { continue };
+                match seen.entry(text) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(value.span);
+                    }
+                    Entry::Occupied(first) => self.report.push(
+                        Diagnostic::error(
+                            Code::DuplicateName,
+                            format!("the axis {} has a value twice", quoted(axis)),
+                        )
+                        .at(value.span, "the second time")
+                        .at(*first.get(), "the first time")
+                        .help("remove one of them"),
+                    ),
                 }
             }
         }
@@ -186,11 +193,16 @@ fn literal(template: Option<&Template>) -> Option<(&str, Span)> {
     Some((template.as_literal()?, template.span))
 }
 
-/// `3.1` and `3.10` are the same number and two versions.
-fn same(first: &Value, second: &Value) -> bool {
-    match (first.to_text(), second.to_text()) {
-        (Some(first), Some(second)) => first == second,
-        _ => first == second,
+/// Whether a path has `..` in it.
+pub(crate) fn climbs(path: &str) -> bool {
+    path.split('/').any(|part| part == "..")
+}
+
+/// Whether a text is `USER` or `USER:GROUP`.
+pub(crate) fn is_user(text: &str) -> bool {
+    match text.split_once(':') {
+        Some((name, group)) => is_account(name) && is_account(group),
+        None => is_account(text),
     }
 }
 

@@ -73,7 +73,7 @@ impl<'t> Decoder<'t> {
         };
         let mut meant = Vec::new();
         for entry in entries {
-            if known.contains(&entry.key.as_ref()) {
+            if known.contains(&entry.key.as_ref()) || self.report.is_full() {
                 continue;
             }
             let near = nearest(&entry.key, known.iter().copied());

@@ -43,7 +43,7 @@ codes! {
     RecursiveAlias = "E0111", "An alias is part of its own value.";
     BadMerge = "E0112", "The value of a merge key is not a mapping.";
     Empty = "E0113", "The file is empty.";
-    TooManyFaults = "E0199", "There are more faults than are shown.";
+    TooManyFaults = "E0199", "There may be more faults than are shown.";
     UnknownKey = "E0201", "A key is not known here.";
     WrongType = "E0202", "A value has the wrong type.";
     MissingKey = "E0203", "A key that is needed is missing.";

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::{Code, Diagnostic, Severity};
 use crate::source::Span;
 
-/// How many faults are kept; the rest is counted.
+/// How many faults are kept.
 const MAX_DIAGNOSTICS: usize = 100;
 
 /// Collects diagnostics.
@@ -17,7 +17,6 @@ pub struct Report {
     diagnostics: Vec<Diagnostic>,
     seen: HashSet<(Code, Option<Span>)>,
     errors: usize,
-    dropped: usize,
 }
 
 impl Report {
@@ -35,11 +34,14 @@ impl Report {
         if diagnostic.severity == Severity::Error {
             self.errors += 1;
         }
-        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+        if !self.is_full() {
             self.diagnostics.push(diagnostic);
-        } else {
-            self.dropped += 1;
         }
+    }
+
+    /// Whether no further fault would be kept: time to stop looking for more.
+    pub fn is_full(&self) -> bool {
+        self.diagnostics.len() >= MAX_DIAGNOSTICS
     }
 
     /// How many errors there were so far, kept or not.
@@ -47,15 +49,15 @@ impl Report {
         self.errors
     }
 
-    /// All faults in the order of the file, and a last one that says how many more there were.
+    /// All faults in the order of the file, and a last one that says so where there may be more.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         self.diagnostics
             .sort_by_key(|diagnostic| diagnostic.span().map(|span| (span.file, span.start)));
-        if self.dropped > 0 {
+        if self.is_full() {
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
             let mut last = Diagnostic::error(
                 Code::TooManyFaults,
-                format!("{} more faults are not shown", self.dropped),
+                format!("only the first {MAX_DIAGNOSTICS} faults are shown"),
             )
             .help("fix the ones above first");
             last.severity = severity;

@@ -8,6 +8,7 @@ use super::{
     inputs::context,
 };
 use crate::{
+    check::{climbs, is_image_reference, is_user},
     diagnostic::{Code, Diagnostic, Report, Severity, quoted},
     expr::{Context, EvaluationError, Scope, Status, Template, Value},
     graph::Graph,
@@ -41,6 +42,10 @@ pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic
         groups: Vec::new(),
         jobs: Vec::new(),
     };
+    if report.errors() > 0 {
+        // What is rendered from a parameter without a value would only repeat that fault.
+        return Err(report.finish());
+    }
     let indexes: HashMap<&str, usize> =
         pipeline.jobs.iter().enumerate().map(|(index, job)| (job.id.as_str(), index)).collect();
     let graph = Graph::new(pipeline.jobs.iter().map(|job| needs(job, &indexes)).collect());
@@ -243,6 +248,16 @@ fn expand_job(
         let user = render(source.user.as_ref().or(defaults.user.as_ref()));
         let workdir = render(source.workdir.as_ref().or(defaults.workdir.as_ref()));
         let id = source.id.value.as_str();
+        let templates = [
+            (&image, source.image.as_ref().or(defaults.image.as_ref()), Rendered::Image),
+            (&user, source.user.as_ref().or(defaults.user.as_ref()), Rendered::User),
+            (&workdir, source.workdir.as_ref().or(defaults.workdir.as_ref()), Rendered::Workdir),
+        ];
+        for (text, template, kind) in templates {
+            if let (Some(text), Some(template)) = (text, template) {
+                rendered(pipeline, kind, text, template, report);
+            }
+        }
         jobs.push(PlannedJob {
             id: if many { format!("{id}~{index}") } else { id.to_owned() },
             name: shortened(&name),
@@ -263,6 +278,40 @@ fn expand_job(
         });
     }
     jobs
+}
+
+/// What a template that the plan renders has to come to.
+#[derive(Clone, Copy)]
+enum Rendered {
+    Image,
+    User,
+    Workdir,
+}
+
+/// Holds rendered text to the rules that plain text is held to when the pipeline is checked.
+fn rendered(
+    pipeline: &Pipeline,
+    kind: Rendered,
+    text: &str,
+    template: &Template,
+    report: &mut Report,
+) {
+    let (fits, what) = match kind {
+        Rendered::Image => {
+            let own = pipeline.images.iter().any(|image| image.name.value == text);
+            (own || is_image_reference(text), "the name of an image")
+        }
+        Rendered::User => (is_user(text), "a user"),
+        Rendered::Workdir => (!climbs(text), "a path without `..`"),
+    };
+    if !fits {
+        let message = format!("{} is not {what}", quoted(text));
+        report.push(
+            Diagnostic::error(Code::BadValue, message)
+                .at(template.span, "this is what it comes to")
+                .help("look at the parameters and the values of the matrix that it is made from"),
+        );
+    }
 }
 
 /// Whether a name tells the jobs of a matrix apart by itself.

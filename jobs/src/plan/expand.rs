@@ -13,6 +13,10 @@ use crate::{
 /// The most jobs that one matrix makes.
 const MAX_COMBINATIONS: usize = 256;
 
+/// The most values that the combinations of one matrix hold together: a large value that is put
+/// into each of them is written once in the file.
+const MAX_VALUES: usize = 20_000;
+
 /// One combination: names and values, axes first.
 pub(crate) type Combination = Vec<(String, Value)>;
 
@@ -24,6 +28,18 @@ pub(crate) fn expand(matrix: &Matrix, report: &mut Report) -> Vec<Combination> {
         .fold(1_usize, |product, (_, values)| product.saturating_mul(values.len()));
     if size > MAX_COMBINATIONS {
         report.push(too_large(matrix, size));
+        return Vec::new();
+    }
+    let values = matrix.axes.iter().fold(0_usize, |sum, (_, values)| {
+        let weight: usize = values.iter().map(|value| weight(&value.value)).sum();
+        sum.saturating_add((weight * size).checked_div(values.len()).unwrap_or(0))
+    });
+    let mut budget = MAX_VALUES.saturating_sub(values);
+    if budget == 0
+        || matrix.include.len() > MAX_COMBINATIONS
+        || matrix.exclude.len() > MAX_COMBINATIONS
+    {
+        report.push(too_many_values(matrix));
         return Vec::new();
     }
     if size == 0 {
@@ -64,7 +80,10 @@ pub(crate) fn expand(matrix: &Matrix, report: &mut Report) -> Vec<Combination> {
             );
         }
     }
-    include(matrix, &mut combinations);
+    if !include(matrix, &mut combinations, &mut budget) {
+        report.push(too_many_values(matrix));
+        return Vec::new();
+    }
     if combinations.len() > MAX_COMBINATIONS {
         report.push(too_large(matrix, combinations.len()));
         return Vec::new();
@@ -79,10 +98,12 @@ pub(crate) fn expand(matrix: &Matrix, report: &mut Report) -> Vec<Combination> {
     combinations
 }
 
-fn include(matrix: &Matrix, combinations: &mut Vec<Combination>) {
+/// Adds the entries of `include`; false when they take more than `budget`.
+fn include(matrix: &Matrix, combinations: &mut Vec<Combination>, budget: &mut usize) -> bool {
     let products = combinations.len();
     for include in &matrix.include {
         let added = entries(&include.value);
+        let weight = weight(&include.value);
         let is_axis = |name: &str| matrix.axes.iter().any(|(axis, _)| axis.value == name);
         let mut found = false;
         for combination in combinations.iter_mut().take(products) {
@@ -94,6 +115,8 @@ fn include(matrix: &Matrix, combinations: &mut Vec<Combination>) {
                 continue;
             }
             found = true;
+            let Some(rest) = budget.checked_sub(weight) else { return false };
+            *budget = rest;
             for (name, value) in added {
                 match combination.iter_mut().find(|(has, _)| has == name) {
                     Some((_, has)) => *has = value.clone(),
@@ -102,8 +125,20 @@ fn include(matrix: &Matrix, combinations: &mut Vec<Combination>) {
             }
         }
         if !found {
+            let Some(rest) = budget.checked_sub(weight) else { return false };
+            *budget = rest;
             combinations.push(added.to_vec());
         }
+    }
+    true
+}
+
+/// How many values there are in a value. What the file can hold bounds the depth.
+fn weight(value: &Value) -> usize {
+    match &value.data {
+        Data::List(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Data::Map(entries) => 1 + entries.iter().map(|(_, value)| weight(value)).sum::<usize>(),
+        _ => 1,
     }
 }
 
@@ -125,4 +160,13 @@ fn too_large(matrix: &Matrix, size: usize) -> Diagnostic {
     )
     .at(matrix.span, "")
     .help("split the job, or let one job do several of the combinations")
+}
+
+fn too_many_values(matrix: &Matrix) -> Diagnostic {
+    Diagnostic::error(
+        Code::MatrixTooLarge,
+        format!("the combinations of the matrix hold more than {MAX_VALUES} values in all"),
+    )
+    .at(matrix.span, "")
+    .help("put what is large into a file of the project, and its name into the matrix")
 }

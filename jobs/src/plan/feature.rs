@@ -5,7 +5,7 @@
 
 use super::Plan;
 use crate::{
-    diagnostic::{Code, Diagnostic, Report, quoted},
+    diagnostic::{Code, Diagnostic, quoted},
     model::{ImageDefinition, Network, SecretForm, Step, Workspace},
     source::Span,
 };
@@ -122,18 +122,19 @@ impl Plan {
 
     /// A fault for everything that this plan asks for and that is not among `supported`.
     pub fn unsupported(&self, supported: &[Feature]) -> Vec<Diagnostic> {
-        let mut report = Report::new();
-        for (feature, span) in self.features() {
-            if !supported.contains(&feature) {
+        let mut asked = self.features();
+        asked.sort_by_key(|(feature, span)| (*span, *feature));
+        asked.dedup();
+        asked.retain(|(feature, _)| !supported.contains(feature));
+        asked
+            .into_iter()
+            .map(|(feature, span)| {
                 let name = quoted(feature.as_str());
-                report.push(
-                    Diagnostic::error(Code::Unsupported, format!("{name} cannot be run yet"))
-                        .at(span, "")
-                        .help("this version reads and checks it, but has no way to do it; leave it out"),
-                );
-            }
-        }
-        report.finish()
+                Diagnostic::error(Code::Unsupported, format!("{name} cannot be run yet"))
+                    .at(span, "")
+                    .help("this version reads and checks it, but has no way to do it; leave it out")
+            })
+            .collect()
     }
 }
 

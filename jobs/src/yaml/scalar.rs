@@ -34,18 +34,24 @@ pub(crate) fn resolve(text: &str) -> Scalar {
 fn may_be_typed(text: &str) -> bool {
     let Some(first) = text.bytes().next() else { return true };
     match first {
-        b'0'..=b'9' | b'+' | b'-' | b'.' => {
-            text.len() <= MAX_TYPED
-                && text.bytes().all(|byte| {
-                    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_')
-                })
-        }
+        b'0'..=b'9' | b'+' | b'-' | b'.' => text.len() <= MAX_TYPED && may_be_number(text),
         b'~' => text.len() == 1,
         b'n' | b'N' | b't' | b'T' | b'f' | b'F' => {
             ["null", "true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word))
         }
         _ => false,
     }
+}
+
+/// Digits with a point and an exponent, a number of another base, infinity, or not a number.
+fn may_be_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let decimal =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    unsigned.bytes().all(decimal)
+        || (unsigned.starts_with("0x") || unsigned.starts_with("0o") || unsigned.starts_with("0b"))
+        || unsigned.eq_ignore_ascii_case(".inf")
+        || unsigned.eq_ignore_ascii_case(".nan")
 }
 
 #[cfg(test)]
@@ -67,6 +73,9 @@ mod tests {
             ("3.10", Scalar::Number(3.1)),
             ("1e3", Scalar::Number(1000.0)),
             ("15m", Scalar::Text),
+            ("0o17", Scalar::Number(15.0)),
+            (".inf", Scalar::Number(f64::INFINITY)),
+            ("1_000", Scalar::Text),
             ("1:2", Scalar::Text),
             ("-", Scalar::Text),
             ("2026-11-23", Scalar::Text),

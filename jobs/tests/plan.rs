@@ -1,0 +1,129 @@
+//! What a pipeline expands to, for what the caller chose.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic as tests do")]
+
+use std::{fmt::Write as _, time::Duration};
+
+use cofferdam_jobs::{
+    Inputs, Plan, Sources, diagnostic::render::render_all, parse, plan, plan::Feature,
+};
+
+/// The plan of a pipeline, or what is wrong with it.
+fn planned(yaml: &str, inputs: &Inputs) -> Result<Plan, String> {
+    let mut sources = Sources::new();
+    let file = sources.add("cofferdam.yml", yaml.as_bytes());
+    let parsed = parse(&sources, file);
+    let shown = render_all(&parsed.diagnostics, &sources, false);
+    let pipeline = parsed.pipeline.ok_or(shown)?;
+    plan(&pipeline, inputs).map_err(|faults| render_all(&faults, &sources, false))
+}
+
+/// One line per job.
+fn table(yaml: &str, inputs: &Inputs) -> String {
+    let plan = match planned(yaml, inputs) {
+        Ok(plan) => plan,
+        Err(faults) => return faults,
+    };
+    let mut out = String::new();
+    for job in &plan.jobs {
+        let group = plan.group(job.group).unwrap();
+        let needs: Vec<&str> =
+            group.needs.iter().map(|need| plan.group(need.group).unwrap().id.as_str()).collect();
+        let image = job.image.as_deref().unwrap_or("-");
+        let weight = group.weight.as_secs();
+        let _ = writeln!(
+            out,
+            "{} | {} | {}/{} | image {image} | needs {needs:?} | weight {weight} | {:?}",
+            job.id, job.name, job.index, job.total, job.timeout
+        );
+    }
+    out
+}
+
+fn inputs(jobs: &[&str], params: &[(&str, &str)]) -> Inputs {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Inputs {
+        jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
+        params: params.iter().map(owned).collect(),
+        ..Inputs::default()
+    }
+}
+
+const PIPELINE: &str = r#"
+params:
+  profile: { default: debug, options: [debug, release] }
+  tag: {}
+defaults: { image: "debian:${{ params.tag }}", timeout: 5m }
+jobs:
+  report: { needs: [test, lint], steps: [{ run: x }] }
+  test:
+    needs: build
+    matrix: { python: [3.9, 3.10], os: [a, b], exclude: [{ os: b, python: 3.9 }], include: [{ os: b, extra: x }, { os: c, python: 3.12 }] }
+    image: "python:${{ matrix.python }}"
+    steps: [{ run: x }]
+  build: { image: host, timeout: 1h, steps: [{ run: x }] }
+  lint: { parallel: 2, name: "lint with ${{ params.profile }}", steps: [{ run: x }] }
+  named: { matrix: { n: [1, 2] }, name: "number ${{ matrix.n }}", steps: [{ run: x }] }
+  child: { from: build, steps: [{ run: x }] }
+"#;
+
+#[test]
+fn tables() {
+    let tag = ("tag", "12");
+    let cases = [
+        ("everything", inputs(&[], &[tag])),
+        ("one job with what it needs", inputs(&["test"], &[tag])),
+        ("one of a matrix, by name", inputs(&["test (3.10, a)"], &[tag])),
+        ("one of a matrix, by id", inputs(&["lint~2"], &[tag])),
+        ("one of a matrix, and what needs all of it", inputs(&["lint~2", "report"], &[tag])),
+        ("no such job", inputs(&["tset", "test (4.0, a)"], &[tag])),
+        ("no value for a parameter", inputs(&[], &[])),
+        ("not an option", inputs(&[], &[tag, ("profile", "relaese")])),
+        ("no image", inputs(&[], &[("tag", "../12")])),
+        ("no such parameter", inputs(&[], &[tag, ("profil", "debug")])),
+    ];
+    let mut out = String::new();
+    for (title, inputs) in cases {
+        let _ = writeln!(out, "## {title}\n{}", table(PIPELINE, &inputs).trim_end());
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn what_took_long_before_has_weight() {
+    let mut inputs = inputs(&[], &[("tag", "12")]);
+    inputs.expected = [("build".to_owned(), Duration::from_secs(1000))].into();
+    let plan = planned(PIPELINE, &inputs).unwrap();
+    let weight = |id: &str| plan.groups.iter().find(|group| group.id == id).unwrap().weight;
+    assert_eq!(weight("build"), Duration::from_secs(1120));
+    assert_eq!(weight("report"), Duration::from_secs(60));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_plan() {
+    let inputs = inputs(&[], &[("tag", "12")]);
+    assert_eq!(planned(PIPELINE, &inputs), planned(PIPELINE, &inputs));
+}
+
+#[test]
+fn what_a_runner_cannot_do_is_refused_where_it_is_asked_for() {
+    let yaml = "images: { own: { from: x, steps: [{ run: x }] } }\n\
+                jobs:\n  a: { image: own, network: full, limits: { io: 1MiB/s }, services: { db: { image: x } }, steps: [{ run: x, background: true }] }\n  \
+                b: { from: a, workspace: git, cache: [{ key: k, paths: [p] }], steps: [{ run: x, image: y, limits: { pids: 1 }, network: none }] }\n";
+    let mut sources = Sources::new();
+    let file = sources.add("cofferdam.yml", yaml.as_bytes());
+    let plan = plan(&parse(&sources, file).pipeline.unwrap(), &Inputs::default()).unwrap();
+    let faults = plan.unsupported(&[Feature::Background, Feature::WorkspaceGit]);
+    insta::assert_snapshot!(render_all(&faults, &sources, false));
+    let all: Vec<Feature> = plan.features().into_iter().map(|(feature, _)| feature).collect();
+    assert_eq!(plan.unsupported(&all), []);
+}
+
+#[test]
+fn digests_are_asked_for_once() {
+    let yaml = "jobs: { a: { cache: [{ key: \"k-${{ hash('a', 'b/**') }}\", paths: [p] }], \
+                steps: [{ env: { H: \"${{ hash('a', 'b/**') }}\" }, if: \"hash('c') != ''\", run: x }] } }";
+    let plan = planned(yaml, &Inputs::default()).unwrap();
+    let hashes: Vec<Vec<String>> = plan.hashes().into_iter().collect();
+    assert_eq!(hashes, [vec!["a".to_owned(), "b/**".to_owned()], vec!["c".to_owned()]]);
+}
