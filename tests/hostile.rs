@@ -85,6 +85,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("nodes-many", text(format!("name: [{}]\n{JOB}", "1,".repeat(300_000)))),
         ("keys-many", text(many_keys())),
         ("jobs-many", text(many_jobs())),
+        ("faults-many", text(many_faults())),
         (
             "key-twice-deep",
             text("jobs: { a: { steps: [{ run: x, env: { A: 1, A: 2 } }] } }\n".to_owned()),
@@ -198,6 +199,15 @@ fn many_jobs() -> String {
     let mut text = "jobs:\n".to_owned();
     for job in 0..60_000 {
         writeln!(text, "  j{job}: {{ steps: [ ] }}").expect("write");
+    }
+    text
+}
+
+/// Each of them is a fault, and each has thousands of names that could have been meant.
+fn many_faults() -> String {
+    let mut text = "jobs:\n".to_owned();
+    for job in 0..5_000 {
+        writeln!(text, "  j{job}: {{ stps: [x], needs: [k{job}] }}").expect("write");
     }
     text
 }
