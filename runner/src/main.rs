@@ -10,6 +10,7 @@ mod problem;
 mod report;
 mod state;
 mod supervise;
+mod variables;
 
 use std::process::ExitCode;
 

@@ -90,6 +90,18 @@ impl StdError for Error {
     }
 }
 
+/// An error and its causes in one line: "failed to …: …: …".
+pub fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Adds what was being done to a result whose error lacks it.
 pub(crate) trait Doing<T> {
     /// Marks the failure as the host's; `doing` completes "failed to …" and runs only on failure.

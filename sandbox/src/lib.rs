@@ -27,7 +27,7 @@ mod sys;
 pub use container::{
     Container, ContainerSpec, End, Exit, Mount, Process, Program, ProgramFile, Streams,
 };
-pub use error::{Error, Fault, Result};
+pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;
 pub use limits::Limits;
 pub use sandbox::Sandbox;

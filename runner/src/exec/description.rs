@@ -1,8 +1,7 @@
 //! From the command line of `exec` to what the sandbox shall do.
 
 use std::{
-    fs::{self, File},
-    io::Read as _,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,10 +18,8 @@ use crate::{
     log::{needles::Needles, secret::Secret},
     problem::Problem,
     supervise::PATH,
+    variables,
 };
-
-/// Largest file of variables.
-const ENV_FILE_MAX: u64 = 1024 * 1024;
 
 /// Everything that `exec` needs to know.
 #[derive(Debug)]
@@ -61,7 +58,7 @@ impl Description {
             env.push(("PATH".to_owned(), PATH.to_owned()));
         }
         for file in &arguments.env_file {
-            for (name, value) in env_file(file)? {
+            for (name, value) in variables::from_file(file)? {
                 set(&mut env, name, value);
             }
         }
@@ -136,41 +133,10 @@ fn variable_argument(text: &str) -> Result<Option<(String, String)>, Problem> {
     Ok(value.map(|value| (name.to_owned(), value)))
 }
 
-fn env_file(path: &Path) -> Result<Vec<(String, String)>, Problem> {
-    let problem = |what: String| {
-        Problem::new(Exit::NoInput, format!("failed to read `{}`: {what}", path.display()))
-    };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(ENV_FILE_MAX).read_to_string(&mut text))
-        .map_err(|error| problem(error.to_string()))?;
-    let mut variables = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match line.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                variables.push((name.trim().to_owned(), value.to_owned()));
-            }
-            _ => return Err(problem(format!("line {number} is not NAME=VALUE"))),
-        }
-    }
-    Ok(variables)
-}
-
 fn secrets(names: &[String]) -> Result<Vec<Secret>, Problem> {
     names
         .iter()
-        .map(|name| {
-            let value = std::env::var(name).map_err(|_| {
-                Problem::new(Exit::Usage, format!("the secret `{name}` is not set"))
-                    .remedy(format!("set the variable `{name}` for this command"))
-            })?;
-            Secret::new(name.as_str(), value)
-                .map_err(|error| Problem::new(Exit::Usage, error.to_string()))
-        })
+        .map(|name| variables::secret(name, variables::secret_from_environment(name)?))
         .collect()
 }
 

@@ -1,21 +1,13 @@
 //! What a run takes from its command line and its surroundings: parameters, secrets, the
 //! project's state under git, digests of its files.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Read as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use cofferdam_jobs::{Inputs, Plan};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::digest;
-use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem};
-
-/// Largest file of secrets.
-const SECRET_FILE_MAX: u64 = 1024 * 1024;
+use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem, variables};
 
 /// Reads `--param`, `--job` and the project.
 pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Result<Inputs, Problem> {
@@ -39,46 +31,20 @@ pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Resul
 pub(super) fn secrets(arguments: &cli::Run) -> Result<BTreeMap<String, Secret>, Problem> {
     let mut values = BTreeMap::new();
     for path in &arguments.secret_file {
-        values.extend(secret_file(path)?);
+        values.extend(variables::from_file(path)?);
     }
     for said in &arguments.secret {
         let (name, value) = match said.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
-            None => {
-                let value = std::env::var(said).map_err(|_| {
-                    Problem::new(Exit::Usage, format!("the secret `{said}` is not set"))
-                        .remedy(format!("set the variable `{said}` for this command"))
-                })?;
-                (said.as_str(), value)
-            }
+            None => (said.as_str(), variables::secret_from_environment(said)?),
         };
         values.insert(name.to_owned(), value);
     }
     values
         .into_iter()
         .map(|(name, value)| {
-            let secret = Secret::new(name.as_str(), value)
-                .map_err(|error| Problem::new(Exit::Usage, error.to_string()))?;
+            let secret = variables::secret(&name, value)?;
             Ok((name, secret))
-        })
-        .collect()
-}
-
-fn secret_file(path: &Path) -> Result<Vec<(String, String)>, Problem> {
-    let problem = |what: String| {
-        let message = format!("failed to read the secrets in `{}`: {what}", path.display());
-        Problem::new(Exit::NoInput, message)
-    };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(SECRET_FILE_MAX).read_to_string(&mut text))
-        .map_err(|error| problem(error.to_string()))?;
-    (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-        .map(|(number, line)| match line.split_once('=') {
-            Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
-            None => Err(problem(format!("line {number} is not NAME=VALUE"))),
         })
         .collect()
 }

@@ -13,6 +13,7 @@ use cofferdam_sandbox::{
     Container, ContainerSpec, Limits, Sandbox, WORKSPACE,
     export::{self, ExportLimits},
     image::Store,
+    with_causes,
 };
 use globset::{GlobSet, GlobSetBuilder};
 
@@ -37,7 +38,7 @@ pub(super) async fn start(
             cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
             cofferdam_sandbox::Fault::System => Fault::System,
         };
-        Message::Event(Event::JobStartFailed { job, fault, message: sentence(error) })
+        Message::Event(Event::JobStartFailed { job, fault, message: with_causes(error) })
     };
     let name = planned.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
     let image = match tokio::task::spawn_blocking(move || store.get(&name)).await {
@@ -58,18 +59,6 @@ pub(super) async fn start(
         Ok(container) => Message::Started { job, container: Box::new(container) },
         Err(error) => failed(&error),
     }
-}
-
-/// An error and its causes in one sentence.
-pub(super) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The limits of a job, with the defaults where it says nothing.
@@ -121,7 +110,7 @@ impl Collected {
             cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
             cofferdam_sandbox::Fault::System => Fault::System,
         };
-        self.fail(fault, sentence(error));
+        self.fail(fault, with_causes(error));
     }
 }
 

@@ -27,7 +27,7 @@ use cofferdam_jobs::{
     Plan,
     state::{Capacity, Conclusion, Run, Settings},
 };
-use cofferdam_sandbox::{Sandbox, image::Store, spawner::Spawner};
+use cofferdam_sandbox::{Sandbox, image::Store, spawner::Spawner, with_causes};
 use indicatif::ProgressDrawTarget;
 
 use crate::{
@@ -146,7 +146,7 @@ impl Finished<'_> {
             ended: Some(timestamp(SystemTime::now())),
             conclusion: Some(record::conclusion(conclusion)),
             jobs,
-            residue: closed.err().map(|error| job::sentence(&error)).into_iter().collect(),
+            residue: closed.err().map(|error| with_causes(&error)).into_iter().collect(),
         };
         self.write(&record, &tests)?;
         let clean = record.residue.is_empty();

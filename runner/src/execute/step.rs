@@ -7,6 +7,7 @@ use cofferdam_jobs::state::{
 };
 use cofferdam_sandbox::{
     Container, End, Error, Fault, Process, Program, ProgramFile, Streams, WORKSPACE, cgroup::Group,
+    with_causes,
 };
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
@@ -288,13 +289,6 @@ impl StepReport {
             Fault::Pipeline => StepOutcome::NotStarted,
             Fault::System => StepOutcome::System,
         };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::not_run(outcome, message)
+        Self::not_run(outcome, with_causes(error))
     }
 }

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use cofferdam_sandbox::{Container, export};
+use cofferdam_sandbox::{Container, export, with_causes};
 
 /// Largest file that is read, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
@@ -71,17 +71,6 @@ impl StepFiles {
             .map_err(|_| format!("what it wrote to `${variable}` is not UTF-8"))?;
         parse(&text).map_err(|what| format!("what it wrote to `${variable}`: {what}"))
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Reads names and values; a name that comes twice has its last value.
