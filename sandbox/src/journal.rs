@@ -1,7 +1,7 @@
 //! The journal of one process that runs containers: what it makes is named before it is made.
 //!
-//! A journal is a directory `instances/ID` of the state directory with a lock that its runner and
-//! its spawner hold, and a file with a line per resource. Teardown on the ordinary path removes
+//! A journal is a directory `instances/ID` of the state directory, locked by its runner and
+//! its spawner, and a file with a line per resource. Teardown on the ordinary path removes
 //! the resources and then the journal; whatever else happens, the spawner or the next start finds
 //! the journal and undoes it from its last line to its first.
 
@@ -27,8 +27,6 @@ use crate::{
 const INSTANCES: &str = "instances";
 /// The file with the entries.
 const ENTRIES: &str = "journal";
-/// The file that is locked while its runner or spawner lives.
-const LOCK: &str = "lock";
 /// Largest journal that is read back, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -50,24 +48,23 @@ pub(crate) struct Journal {
 impl Journal {
     /// Starts a journal below the state directory `state`.
     pub(crate) fn create(state: &Path) -> Result<Self> {
-        let id = random_id().system(|| "draw an instance id")?;
-        let directory = state.join(INSTANCES).join(&id);
-        let create = || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-            let lock = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(directory.join(LOCK))?;
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock)
-                .map_err(|(_, error)| io::Error::from(error))
+        let parent = state.join(INSTANCES);
+        let create = || -> io::Result<Self> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+            loop {
+                let id = random_id()?;
+                let directory = parent.join(&id);
+                fs::DirBuilder::new().mode(0o700).create(&directory)?;
+                if let Some(lock) = try_lock(&directory)? {
+                    return Ok(Self { id, directory, lock });
+                }
+            }
         };
-        let lock = create().map_err(|error| {
-            Error::system(format!("create the journal `{}`", directory.display()), error).remedy(
+        create().map_err(|error| {
+            Error::system(format!("create a journal in `{}`", parent.display()), error).remedy(
                 "choose a writable state directory with `--state` or the variable COFFERDAM_STATE",
             )
-        })?;
-        Ok(Self { id, directory, lock })
+        })
     }
 
     /// Name of this instance, unique on the machine.
@@ -115,7 +112,6 @@ pub(crate) fn undo(directory: &Path) -> Result<()> {
             Entry::ControlGroups(directories) => cgroup::remove_groups(&directories)?,
         }
     }
-    // The lock goes last: without it, a directory is nobody's and is removed by the next start.
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -150,15 +146,8 @@ pub(crate) fn recover(state: &Path) -> Result<usize> {
     let mut undone = 0;
     for directory in list {
         let directory = directory.system(|| format!("list `{}`", parent.display()))?.path();
-        let lock = match OpenOptions::new().write(true).open(directory.join(LOCK)) {
-            Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => Some(lock),
-                Err(_) => continue,
-            },
-            // Being made right now, or left without a lock: only an old one is nobody's.
-            Err(_) if is_older_than_a_minute(&directory) => None,
-            Err(_) => continue,
-        };
+        let lock = try_lock(&directory).system(|| format!("lock `{}`", directory.display()))?;
+        let Some(lock) = lock else { continue };
         undo(&directory)?;
         drop(lock);
         undone += 1;
@@ -166,9 +155,21 @@ pub(crate) fn recover(state: &Path) -> Result<usize> {
     Ok(undone)
 }
 
-fn is_older_than_a_minute(path: &Path) -> bool {
-    let age = fs::metadata(path).and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
-    age.is_some_and(|age| age.as_secs() > 60)
+/// Locks a journal's directory; `None` where somebody else has it, or has removed it.
+///
+/// The directory itself is locked and no file in it, so that there is no moment in which it exists
+/// and could not be told to be abandoned. Between its making and its locking, a start that clears up
+/// may take it: the maker then finds it gone and makes another.
+fn try_lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
+    let handle = match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(directory.exists().then_some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
 }
 
 fn random_id() -> io::Result<String> {

@@ -34,6 +34,9 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
 const PATIENCE_MS: u16 = 10_000;
 
 /// Serves until the runner closes its end, then removes what it left.
+///
+/// A reply that cannot be sent means the same as a closed end: the runner is gone, and what it left
+/// is removed.
 pub(super) fn serve(channel: Channel) -> io::Result<()> {
     let mut watched: Option<PathBuf> = None;
     let mut locks: Vec<OwnedFd> = Vec::new();
@@ -43,18 +46,27 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
             Request::Watch { journal } => {
                 watched = Some(journal);
                 locks = descriptors;
-                channel.send(&Reply::Watching, &[])?;
+                if channel.send(&Reply::Watching, &[]).is_err() {
+                    break;
+                }
             }
             Request::Spawn { map, cgroup } => {
                 forget_ended(&mut inits)?;
                 match spawn(map, cgroup, descriptors) {
                     Ok((pid, pidfd)) => {
-                        channel.send(&Reply::Spawned { pid: pid.as_raw() }, &[pidfd.as_fd()])?;
+                        let reply = Reply::Spawned { pid: pid.as_raw() };
+                        let sent = channel.send(&reply, &[pidfd.as_fd()]);
                         inits.push(pidfd);
+                        if sent.is_err() {
+                            break;
+                        }
                     }
                     Err((doing, error)) => {
                         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                        channel.send(&Reply::Failed { doing: doing.to_owned(), errno }, &[])?;
+                        let reply = Reply::Failed { doing: doing.to_owned(), errno };
+                        if channel.send(&reply, &[]).is_err() {
+                            break;
+                        }
                     }
                 }
             }
