@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Action, Attempt, Cause, Conclusion, Event, Fault, Phase, Reason, Settings, Stop, StopReason,
-    Timer,
+    Timer, WaitingFor,
     job::{JobState, JobView, allows, retries},
     schedule::GroupState,
     settings::{Demand, exceeds},
@@ -29,6 +29,8 @@ pub struct Run {
     pub(super) demands: Vec<Demand>,
     /// Jobs that wait for room, the longest way to the end first.
     pub(super) ready: BTreeSet<(Reverse<Duration>, usize)>,
+    /// Jobs that have begun to wait since [`Run::newly_waiting`] was asked.
+    pub(super) queued: Vec<usize>,
     /// What the jobs that hold a place take together, and how many they are.
     pub(super) used: Demand,
     pub(super) places: u32,
@@ -69,6 +71,7 @@ impl Run {
             groups,
             demands,
             ready: BTreeSet::new(),
+            queued: Vec::new(),
             used: Demand::default(),
             places: 0,
             settled: VecDeque::new(),
@@ -142,6 +145,17 @@ impl Run {
             cleanup: &state.cleanup,
             outputs: &state.outputs,
         })
+    }
+
+    /// The jobs that have begun to wait for room or a place since the last call, and for what.
+    pub fn newly_waiting(&mut self) -> Vec<(usize, WaitingFor)> {
+        let queued = std::mem::take(&mut self.queued);
+        let waiting = |job| Some((job, self.waiting_for(job)?));
+        queued
+            .into_iter()
+            .filter(|job| self.phase(*job) == Some(Phase::Ready))
+            .filter_map(waiting)
+            .collect()
     }
 
     /// The plan that is run.

@@ -111,6 +111,7 @@ impl Run {
         if let Some(state) = self.jobs.get_mut(job) {
             state.phase = Phase::Ready;
             self.ready.insert((Reverse(weight), job));
+            self.queued.push(job);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::Args;
+use cofferdam_jobs::model::quantity;
 
 use super::DEFAULT_FILE;
 
@@ -33,6 +34,14 @@ pub(crate) struct Run {
     /// Jobs at the same time [default: the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) max_parallel: Option<NonZeroUsize>,
+
+    /// Processors that all running jobs may ask for together, such as 3.5; more have to wait
+    #[arg(long, value_name = "N", value_parser = quantity::millicpus)]
+    pub(crate) max_cpus: Option<u64>,
+
+    /// Memory that all running jobs may ask for together, such as 8GiB; more have to wait
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub(crate) max_memory: Option<u64>,
 
     /// Where the results go [default: a directory of the run's own in the state directory]
     #[arg(short, long, value_name = "DIR")]

@@ -14,7 +14,7 @@ use cofferdam_jobs::{
     model::Workspace,
     state::{
         Action, Collect, Conclusion, Event, Part, ResolvedStep, Run, StartJob, StepRecord, StepRef,
-        Stop,
+        Stop, WaitingFor,
     },
 };
 use cofferdam_sandbox::{Container, Sandbox, image::Store};
@@ -138,6 +138,17 @@ impl Driver {
         self.perform(actions)
     }
 
+    /// Tells of jobs that wait for the machine; that others have the places shows by itself.
+    fn tell_waiting(&mut self) -> Result<(), Problem> {
+        for (job, waiting) in self.state.newly_waiting() {
+            if let WaitingFor::Room(what) = waiting {
+                let reason = format!("waits: the running jobs leave too little {what}");
+                self.show(display::Event::JobQueued { job, reason: &reason })?;
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, message: Message) -> Result<(), Problem> {
         match message {
             Message::Started { job, container } => {
@@ -187,7 +198,7 @@ impl Driver {
                 Action::RunEnded { .. } => {}
             }
         }
-        Ok(())
+        self.tell_waiting()
     }
 
     fn start_job(&mut self, start: &StartJob) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cofferdam_jobs::{
+    Span, Spanned,
     plan::PlannedJob,
     state::{Collect, Event, Fault},
 };
@@ -61,10 +62,27 @@ pub(super) async fn start(
     }
 }
 
+/// What a job asks for that does not say, for the scheduler.
+pub(super) fn default_limits() -> cofferdam_jobs::model::Limits {
+    let default = Limits::default();
+    let limit = |value| Some(Spanned::new(value, Span::default()));
+    cofferdam_jobs::model::Limits {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the default is one processor"
+        )]
+        millicpus: limit((default.cpus * 1000.0) as u64),
+        memory: limit(default.memory),
+        disk: limit(default.disk),
+        ..cofferdam_jobs::model::Limits::default()
+    }
+}
+
 /// The limits of a job, with the defaults where it says nothing.
 pub(super) fn limits(job: &PlannedJob) -> Limits {
     let default = Limits::default();
-    let said = |limit: &Option<cofferdam_jobs::Spanned<u64>>| limit.as_ref().map(|it| it.value);
+    let said = |limit: &Option<Spanned<u64>>| limit.as_ref().map(|it| it.value);
     Limits {
         #[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
         cpus: said(&job.limits.millicpus).map_or(default.cpus, |cpus| cpus as f64 / 1000.0),

@@ -24,7 +24,7 @@ use std::{
 
 use anstream::println;
 use cofferdam_jobs::{
-    Plan,
+    Code, Diagnostic, Plan,
     state::{Capacity, Conclusion, Run, Settings},
 };
 use cofferdam_sandbox::{Sandbox, image::Store, spawner::Spawner, with_causes};
@@ -62,6 +62,13 @@ pub(crate) async fn run(
         return Err(file.faults(&arguments.file, &file.diagnostics));
     };
     let workspace = workspace(&arguments)?;
+    if let Some(include) = pipeline.include.first() {
+        let unsupported = Diagnostic::error(Code::Unsupported, "`include` cannot be run yet")
+            .at(include.span, "")
+            .help("put the jobs into this file");
+        file.draw(std::slice::from_ref(&unsupported));
+        return Err(file.faults(&arguments.file, &[unsupported]));
+    }
     let inputs = inputs::inputs(&arguments, &run_id, &workspace)?;
     let secrets = inputs::secrets(&arguments)?;
     let refuse = |diagnostics: Vec<_>| {
@@ -79,10 +86,10 @@ pub(crate) async fn run(
         (name.clone(), String::from_utf8_lossy(secret.expose()).into_owned())
     });
     let settings = Settings {
-        capacity: capacity(arguments.max_parallel),
+        capacity: capacity(&arguments),
+        limits: job::default_limits(),
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
-        ..Settings::default()
     };
     let machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
     let interrupts = Interrupts::new().map_err(|error| {
@@ -233,10 +240,15 @@ fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Pr
     fs::canonicalize(&directory).map_err(problem)
 }
 
-fn capacity(max_parallel: Option<std::num::NonZeroUsize>) -> Capacity {
+fn capacity(arguments: &cli::Run) -> Capacity {
     let processors = std::thread::available_parallelism();
-    let jobs = max_parallel.or_else(|| processors.ok()).map_or(1, std::num::NonZeroUsize::get);
-    Capacity { jobs: u32::try_from(jobs).ok(), ..Capacity::default() }
+    let jobs = arguments.max_parallel.or_else(|| processors.ok());
+    Capacity {
+        jobs: jobs.and_then(|jobs| u32::try_from(jobs.get()).ok()),
+        millicpus: arguments.max_cpus,
+        memory: arguments.max_memory,
+        disk: None,
+    }
 }
 
 /// The time and a few letters of chance: sorted by time, unique on all machines.

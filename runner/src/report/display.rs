@@ -34,7 +34,6 @@ pub(crate) enum Event<'a> {
         jobs: &'a [&'a str],
     },
     /// A job has to wait although its needs are met.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the scheduler does not tell it yet"))]
     JobQueued {
         /// The job.
         job: usize,
