@@ -54,6 +54,7 @@ fn wrong_arguments() {
         (&["--param", "mode=c"], &["mode", "a", "b"]),
         (&["--param", "mode"], &["mode"]),
         (&["--max-parallel", "0"], &["max-parallel"]),
+        (&["--secret", "TOKNE=1234567890"], &["TOKNE", "TOKEN"]),
     ];
     for (arguments, says) in cases {
         let ended = run(text, arguments).says(says);
@@ -66,9 +67,11 @@ fn wrong_arguments() {
 #[test]
 fn missing_image() {
     needs!(Need::Containers);
-    let ended = run("jobs: { a: { image: not-imported, steps: [{ run: x }] } }", &[])
-        .says(&["not-imported", "the store has no such image"]);
-    assert!(![0, 70].contains(&ended.status), "{}", ended.status);
+    run("jobs: { a: { image: not-imported, steps: [{ run: x }] } }", &[]).expect(66).says(&[
+        "not-imported",
+        "the store has no such image",
+        "cofferdam image import",
+    ]);
 }
 
 /// A workspace that is not there is said before anything starts.
@@ -147,6 +150,6 @@ fn missing_kernel_feature() {
         &["--mount", &mount],
         "COFFERDAM_STATE=/tmp/state /inner/cofferdam exec host -- true; echo \"status $?\"",
     );
-    let ended = ended.says(&["status 70", "failed to fork the spawner"]);
+    let ended = ended.says(&["status 125", "failed to fork the spawner", "help:"]);
     assert!(!ended.text().contains("panicked"), "{}", ended.text());
 }

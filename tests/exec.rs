@@ -135,7 +135,11 @@ fn user() {
     let ids = "echo $(id -u):$(id -g)";
     check(&[], ids, 0, &["0:0\n"]);
     check(&["--user", "1000:2000"], ids, 0, &["1000:2000\n"]);
-    check(&["--user", "1000"], "touch /tmp/mine && stat -c %u /tmp/mine", 0, &["1000\n"]);
+    for file in ["/tmp/mine", "/workspace/mine"] {
+        let script = format!("touch {file} && stat -c %u {file}");
+        check(&["--user", "1000"], &script, 0, &["1000\n"]);
+        check(&["--user", "1000", "--workspace", "."], &script, 0, &["1000\n"]);
+    }
     check(&["--user", "no-such-user"], "true", 125, &["no-such-user"]);
     check(&["--user", "4294967295"], "true", 125, &["4294967295"]);
 }

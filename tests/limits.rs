@@ -23,6 +23,15 @@ fn memory() {
     );
 }
 
+/// Memory that runs out ends the job as a whole, not one process of it.
+#[test]
+fn memory_ends_the_whole_job() {
+    needs!(Need::Containers);
+    let hog = "awk 'BEGIN { text = \"x\"; while (1) text = text text }'; echo survived";
+    let ended = Cofferdam::common().script(&["--memory", "32MiB"], hog).expect(137);
+    assert!(!ended.text().contains("survived"), "{}", ended.text());
+}
+
 /// What is under the limit is let live.
 #[test]
 fn memory_below_the_limit() {

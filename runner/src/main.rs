@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let spawner = if cli.command.starts_containers() {
         match spawner::start() {
             Ok(spawner) => Some(spawner),
-            Err(error) => return end(Err(Problem::from(error))),
+            Err(error) => return end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
         }
     } else {
         None

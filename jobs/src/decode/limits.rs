@@ -24,7 +24,7 @@ impl<'t> Decoder<'t> {
             pids: get("pids", quantity::count),
             disk: get("disk", quantity::size),
             inodes: get("inodes", quantity::count),
-            nofile: get("nofile", quantity::count),
+            nofile: get("nofile", quantity::open_files),
             logs: get("logs", quantity::size),
             io: fields.get("io").and_then(|node| self.io(node)),
         }

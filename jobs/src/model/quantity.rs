@@ -69,6 +69,23 @@ pub fn count(text: &str) -> Result<u64> {
     scaled(number, scale).ok_or_else(|| QuantityError::new("write a count such as `512` or `200k`"))
 }
 
+/// The most open files that Linux lets a process ask for by default (`fs.nr_open`).
+const OPEN_FILES_MAX: u64 = 1_048_576;
+
+/// A limit of open files: a [`count`] up to 1 048 576.
+///
+/// # Errors
+/// The text is no count, or it is zero or larger.
+pub fn open_files(text: &str) -> Result<u64> {
+    count(text).and_then(|files| {
+        if files <= OPEN_FILES_MAX {
+            Ok(files)
+        } else {
+            Err(QuantityError::new(format!("write at most {OPEN_FILES_MAX} open files")))
+        }
+    })
+}
+
 /// Processors, in thousandths: `2`, `0.5`, `1.25`.
 ///
 /// # Errors

@@ -107,7 +107,7 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "N", value_parser = quantity::count)]
     pub(crate) inodes: Option<u64>,
     /// Open files per process
-    #[arg(long, value_name = "N", value_parser = quantity::count)]
+    #[arg(long, value_name = "N", value_parser = quantity::open_files)]
     pub(crate) nofile: Option<u64>,
     /// Wall time, such as 90s or 15m
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::exit::Exit;
+
 pub(crate) use exec::{Exec, LimitArguments, MountArgument};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use logs::Logs;
@@ -78,6 +80,11 @@ pub(crate) enum Command {
 pub(crate) const DEFAULT_FILE: &str = "cofferdam.yml";
 
 impl Command {
+    /// How a failure to begin at all ends the process.
+    pub(crate) fn cannot_start(&self) -> Exit {
+        if matches!(self, Self::Exec(_)) { Exit::NotStarted } else { Exit::System }
+    }
+
     /// Whether containers are started, so that the spawner is needed.
     pub(crate) fn starts_containers(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Exec(_) | Self::Doctor { .. })

@@ -17,7 +17,7 @@ use cofferdam_jobs::{
         Stop, WaitingFor,
     },
 };
-use cofferdam_sandbox::{Container, Sandbox, image::Store};
+use cofferdam_sandbox::{Container, Sandbox, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
@@ -47,7 +47,8 @@ pub(super) struct Surroundings {
     /// The run's id.
     pub(super) run: String,
     pub(super) sandbox: Sandbox,
-    pub(super) store: Arc<Store>,
+    /// The images of all jobs by name; their layers stay in the store while this lives.
+    pub(super) images: HashMap<String, Arc<Image>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
     /// Where the results go.
@@ -203,6 +204,10 @@ impl Driver {
 
     fn start_job(&mut self, start: &StartJob) -> Result<(), Problem> {
         let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
+        let image = self.surroundings.images.get(job::image_name(&planned)).cloned();
+        let image = image.ok_or_else(|| {
+            Problem::new(Exit::System, format!("the image of job `{}` was lost", planned.name))
+        })?;
         let steps = planned.source.steps.len() + planned.source.cleanup.len();
         self.show(display::Event::JobStarted { job: start.job, steps })?;
         self.started.entry(start.job).or_insert_with(Instant::now);
@@ -212,13 +217,8 @@ impl Driver {
         self.ledger.attempt_started(start.job, start.attempt);
         let workspace =
             (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
-        let started = job::start(
-            self.surroundings.sandbox.clone(),
-            Arc::clone(&self.surroundings.store),
-            start.job,
-            planned,
-            workspace,
-        );
+        let started =
+            job::start(self.surroundings.sandbox.clone(), image, start.job, planned, workspace);
         let messages = self.messages.clone();
         tokio::spawn(async move {
             let message = started.await;
@@ -322,7 +322,12 @@ impl Driver {
                 Part::Cleanup => view.cleanup,
             };
             let record = records.get(step.step.index)?;
-            Some((record.conclusion?, record.reason.as_ref().map(ToString::to_string)))
+            let tolerated = record.outcome != record.conclusion;
+            let why = record.reason.as_ref().map(|reason| match tolerated {
+                true => format!("{reason}; `continue-on-error` lets the job go on"),
+                false => reason.to_string(),
+            });
+            Some((record.outcome?, why))
         });
         if let Some((conclusion, why)) = told {
             let conclusion = super::record::conclusion(conclusion);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use cofferdam_jobs::{Inputs, Plan};
+use cofferdam_jobs::{Inputs, Pipeline, Plan};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::digest;
@@ -28,7 +28,10 @@ pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Resul
 }
 
 /// Reads `--secret` and `--secret-file`; later ones win.
-pub(super) fn secrets(arguments: &cli::Run) -> Result<BTreeMap<String, Secret>, Problem> {
+pub(super) fn secrets(
+    arguments: &cli::Run,
+    pipeline: &Pipeline,
+) -> Result<BTreeMap<String, Secret>, Problem> {
     let mut values = BTreeMap::new();
     for path in &arguments.secret_file {
         values.extend(variables::from_file(path)?);
@@ -38,6 +41,17 @@ pub(super) fn secrets(arguments: &cli::Run) -> Result<BTreeMap<String, Secret>, 
             Some((name, value)) => (name, value.to_owned()),
             None => (said.as_str(), variables::secret_from_environment(said)?),
         };
+        let declared: Vec<&str> =
+            pipeline.secrets.iter().map(|secret| secret.value.as_str()).collect();
+        if !declared.contains(&name) {
+            let known = if declared.is_empty() {
+                "it declares none: add `secrets: [NAME]` at its top".to_owned()
+            } else {
+                format!("it declares `{}`", declared.join("`, `"))
+            };
+            let message = format!("the pipeline declares no secret `{name}`");
+            return Err(Problem::new(Exit::Usage, message).remedy(known));
+        }
         values.insert(name.to_owned(), value);
     }
     values

@@ -13,7 +13,7 @@ use cofferdam_jobs::{
 use cofferdam_sandbox::{
     Container, ContainerSpec, Limits, Sandbox, WORKSPACE,
     export::{self, ExportLimits},
-    image::Store,
+    image::Image,
     with_causes,
 };
 use globset::{GlobSet, GlobSetBuilder};
@@ -26,10 +26,15 @@ use cofferdam_jobs::state::StepRef;
 /// The image of jobs that name none.
 pub(super) const DEFAULT_IMAGE: &str = "host";
 
+/// The name of the image that a job starts from.
+pub(super) fn image_name(job: &PlannedJob) -> &str {
+    job.image.as_deref().unwrap_or(DEFAULT_IMAGE)
+}
+
 /// Puts the container of a job up; returns the message that says so.
 pub(super) async fn start(
     sandbox: Sandbox,
-    store: Arc<Store>,
+    image: Arc<Image>,
     job: usize,
     planned: PlannedJob,
     workspace: Option<PathBuf>,
@@ -41,20 +46,11 @@ pub(super) async fn start(
         };
         Message::Event(Event::JobStartFailed { job, fault, message: with_causes(error) })
     };
-    let name = planned.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-    let image = match tokio::task::spawn_blocking(move || store.get(&name)).await {
-        Ok(Ok(image)) => image,
-        Ok(Err(error)) => return failed(&error),
-        Err(error) => {
-            let message = format!("failed to find the image: {error}");
-            return Message::Event(Event::JobStartFailed { job, fault: Fault::System, message });
-        }
-    };
     let spec = ContainerSpec {
         limits: limits(&planned),
         hostname: hostname(&planned.id),
         workspace,
-        ..ContainerSpec::new(Arc::new(image))
+        ..ContainerSpec::new(image)
     };
     match sandbox.create(spec).await {
         Ok(container) => Message::Started { job, container: Box::new(container) },

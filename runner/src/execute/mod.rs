@@ -15,6 +15,7 @@ mod step_files;
 mod timers;
 
 use std::{
+    collections::HashMap,
     fs,
     io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
@@ -27,7 +28,12 @@ use cofferdam_jobs::{
     Code, Diagnostic, Plan,
     state::{Capacity, Conclusion, Run, Settings},
 };
-use cofferdam_sandbox::{Sandbox, image::Store, spawner::Spawner, with_causes};
+use cofferdam_sandbox::{
+    Sandbox,
+    image::{Image, Store},
+    spawner::Spawner,
+    with_causes,
+};
 use indicatif::ProgressDrawTarget;
 
 use crate::{
@@ -70,7 +76,7 @@ pub(crate) async fn run(
         return Err(file.faults(&arguments.file, &[unsupported]));
     }
     let inputs = inputs::inputs(&arguments, &run_id, &workspace)?;
-    let secrets = inputs::secrets(&arguments)?;
+    let secrets = inputs::secrets(&arguments, pipeline)?;
     let refuse = |diagnostics: Vec<_>| {
         file.draw(&diagnostics);
         file.faults(&arguments.file, &diagnostics)
@@ -95,11 +101,12 @@ pub(crate) async fn run(
     let interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
+    let images = images(&plan, state)?;
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
     let surroundings = Surroundings {
         run: run_id.clone(),
         sandbox: Sandbox::open(spawner, state)?,
-        store: Arc::new(Store::open(state)?),
+        images,
         workspace,
         directory: directory.clone(),
         needles: Arc::new(needles),
@@ -107,6 +114,19 @@ pub(crate) async fn run(
     let finished =
         Finished { arguments: &arguments, file: &file, plan, directory, started, run_id };
     finished.drive(surroundings, machine, interrupts).await
+}
+
+/// Takes the images of all jobs, so that a missing one is told before anything runs.
+fn images(plan: &Plan, state: &Path) -> Result<HashMap<String, Arc<Image>>, Problem> {
+    let store = Store::open(state)?;
+    let mut images = HashMap::new();
+    for name in plan.jobs.iter().map(job::image_name) {
+        if !images.contains_key(name) {
+            let image = store.get(name).map_err(|error| Problem::sandbox(Exit::NoInput, error))?;
+            images.insert(name.to_owned(), Arc::new(image));
+        }
+    }
+    Ok(images)
 }
 
 /// What the end of a run needs to know of its beginning.

@@ -116,7 +116,7 @@ fn mask(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let is_directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
     let source = if is_directory { c"empty.d" } else { c"empty" };
     if !is_directory && !tree::exists(AT_FDCWD, "empty") {
-        std::fs::write("empty", b"")?;
+        tree::write_new("empty", 0o444, b"")?;
     }
     let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
     restrict(&copy, PLAIN.and(Attributes::RDONLY))?;

@@ -17,7 +17,7 @@ use nix::{
     fcntl::{AT_FDCWD, OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    sys::stat::{Mode, mkdirat},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat, umask},
     unistd::{Gid, Uid, chdir, fchdir, setgroups, sethostname, setresgid, setresuid},
 };
 
@@ -49,7 +49,7 @@ const DIRECTORIES: [(&str, u32); 8] = [
     ("run", 0o755),
     ("tmp", 0o1777),
     ("var", 0o755),
-    ("workspace", 0o755),
+    ("workspace", 0o777),
 ];
 
 /// What remains reachable of the container from outside after its end.
@@ -80,6 +80,8 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
         File::from(group).write_all(b"0").system(|| "join the container's control group")?;
     }
     become_root()?;
+    // What is made here has the permissions that are written here, whoever started the runner.
+    umask(Mode::empty());
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .system(|| "make all mounts private")?;
     let scratch = descriptors.next()?;
@@ -162,6 +164,7 @@ pub(super) fn tmpfs(
 
 fn place_layers(layers: usize, scratch: OwnedFd, descriptors: &mut Descriptors) -> Result<()> {
     place_at(&scratch, "up").system(|| "place the scratch file system")?;
+    open_to_all(AT_FDCWD, "up/workspace")?;
     for index in 0..layers {
         let name = format!("l/{index}");
         mkdirat(AT_FDCWD, name.as_str(), Mode::from_bits_truncate(0o755))
@@ -169,6 +172,13 @@ fn place_layers(layers: usize, scratch: OwnedFd, descriptors: &mut Descriptors) 
         place_at(&descriptors.next()?, &name).system(|| format!("place layer {index}"))?;
     }
     Ok(())
+}
+
+/// Whoever a step runs as may add to the workspace: it is a throwaway copy.
+fn open_to_all(parent: impl AsFd, name: &str) -> Result<()> {
+    let all = Mode::from_bits_truncate(0o777);
+    fchmodat(parent, name, all, FchmodatFlags::FollowSymlink)
+        .system(|| "open the workspace to all users of the container")
 }
 
 /// Places a detached mount on a directory of the set-up file system.
@@ -202,6 +212,8 @@ fn populate(
     for (name, mode) in DIRECTORIES {
         tree::own_directory(root, name, mode).system(|| format!("make `/{name}`"))?;
     }
+    // Not a link: it was made above, or is a directory of the image.
+    open_to_all(root, "workspace")?;
     let workspace = setup.workspace.then(|| descriptors.next()).transpose()?;
     let place = |mount: &OwnedFd, target: &str, is_directory| -> Result<()> {
         tree::mount_point(root, target, is_directory)
@@ -263,7 +275,7 @@ fn place_network_files(setup: &Setup, root: BorrowedFd<'_>) -> Result<()> {
         [("hosts", &setup.hosts), ("hostname", &hostname), ("resolv.conf", &setup.resolv_conf)]
     {
         let place = || -> std::io::Result<()> {
-            std::fs::write(name, content)?;
+            tree::write_new(name, 0o644, content.as_bytes())?;
             let source = open_tree(AT_FDCWD, &CString::new(name)?, Tree::Copy)?;
             restrict(&source, Attributes::RDONLY)?;
             move_mount(source, tree::own_file(etc.as_fd(), name)?)

@@ -4,8 +4,12 @@
 //! on the descriptor that came out, so neither a symbolic link of the image nor `..` leads out.
 
 use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::File,
+    io::{self, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
 };
 
 use nix::{
@@ -125,6 +129,11 @@ pub(super) fn split(path: &str) -> io::Result<(&str, &str)> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no file name at the end"));
     }
     Ok((if parent.is_empty() { "/" } else { parent }, name))
+}
+
+/// Writes a new file of the set-up file system, which is the current directory.
+pub(super) fn write_new(name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    File::options().write(true).create_new(true).mode(mode).open(name)?.write_all(content)
 }
 
 /// Whether `name` exists straight below `directory`, without following a link.

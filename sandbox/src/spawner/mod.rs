@@ -21,7 +21,7 @@ pub(crate) use client::{IdMap, Spawned};
 
 use crate::{
     channel::Channel,
-    error::{Doing as _, Result},
+    error::{Doing as _, Error, Result},
     sys,
 };
 
@@ -31,7 +31,13 @@ use crate::{
 /// When the process has more than one thread already, or cannot be copied.
 pub fn start() -> Result<Spawner> {
     let (ours, theirs) = Channel::pair().system(|| "make the spawner's channel")?;
-    match sys::process::clone(0, None).system(|| "fork the spawner")? {
+    let cloned = sys::process::clone(0, None).map_err(|error| {
+        Error::system("fork the spawner", error).remedy(
+            "run it on the host itself: a container engine around it forbids clone3(2), which \
+             every container needs",
+        )
+    })?;
+    match cloned {
         sys::process::Cloned::Parent { pid, .. } => Ok(Spawner::new(ours, pid)),
         sys::process::Cloned::Child => {
             drop(ours);
