@@ -89,31 +89,48 @@ fn missing_workspace() {
     cofferdam.run(["run", file, "--workspace", file]).expect(66).says(&["directory"]);
 }
 
-/// A user who may not make containers, or not write the state directory, reads what would help.
-#[test]
-fn no_permission() {
-    needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
-    let state = tempfile::tempdir().expect("a directory");
+/// Runs a command in a container as the user `nobody`, with the state directory `state`.
+fn as_nobody(state: &Path) -> Ended {
     let binary = tempfile::tempdir().expect("a directory");
     let copied = binary.path().join("cofferdam");
     std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), &copied).expect("copy the binary");
-    open_to_all(binary.path());
+    open_to_all(binary.path(), 0o755);
     let mut command = program("setpriv");
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(&copied)
         .args(["exec", "host", "--", "true"])
-        .env("COFFERDAM_STATE", state.path().join("below"))
+        .env("COFFERDAM_STATE", state)
         .current_dir("/")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let ended = wait(command.spawn().expect("start")).expect(125);
-    ended.says(&["sudo"]);
+    wait(command.spawn().expect("start"))
 }
 
-fn open_to_all(directory: &Path) {
+/// A user who may not write the state directory reads what would help.
+#[test]
+fn no_permission() {
+    needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
+    let state = tempfile::tempdir().expect("a directory");
+    let ended = as_nobody(&state.path().join("below")).expect(125);
+    ended.says(&["failed to make the state directory", "help: choose another with `--state`"]);
+}
+
+/// Without control groups of their own a user's limits cannot be enforced, so nothing is run.
+#[test]
+fn no_delegated_control_groups() {
+    needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
+    let state = tempfile::tempdir().expect("a directory");
+    open_to_all(state.path(), 0o777);
+    let ended = as_nobody(&state.path().join("below")).expect(125);
+    ended.says(&["failed to enforce the limit `memory`", "help: "]);
+    let left = std::fs::read_dir(state.path().join("below/instances")).expect("the journals");
+    assert_eq!(left.count(), 0);
+}
+
+fn open_to_all(directory: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
 /// A full disk under the state directory is the system's fault, not the pipeline's.
@@ -144,7 +161,7 @@ fn missing_kernel_feature() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), directory.path().join("cofferdam"))
         .expect("copy");
-    open_to_all(directory.path());
+    open_to_all(directory.path(), 0o755);
     let mount = format!("{}:/inner:ro", directory.path().display());
     let ended = Cofferdam::new().script(
         &["--mount", &mount],

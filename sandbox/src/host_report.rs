@@ -10,12 +10,13 @@ use nix::{
         resource::{Resource, getrlimit},
         utsname::uname,
     },
-    unistd::{Pid, geteuid},
+    unistd::{Pid, User, getegid, geteuid},
 };
 
 use crate::{
     Limits,
     cgroup::{Enforcement, Hierarchy},
+    ids::{IdMap, subordinate},
 };
 
 /// The oldest kernel on which everything works: tmpfs has id-mapped mounts since Linux 6.3, and
@@ -64,7 +65,9 @@ impl Item {
 
 /// Looks at everything that containers need of this host.
 pub fn examine() -> Vec<Item> {
-    let mut items = vec![kernel(), privileges(), user_namespaces(), open_files()];
+    let mut items = vec![kernel(), privileges()];
+    items.extend(subordinate_ids());
+    items.extend([user_namespaces(), open_files()]);
     items.extend(limits());
     items.push(Item::good(
         "limit disk, inodes",
@@ -103,23 +106,76 @@ fn privileges() -> Item {
             "root of a user namespace, such as a container",
             "run it on the host, or in a virtual machine",
         ),
-        (false, _) => Item::bad("privileges", Standing::Missing, "not root", "run it with `sudo`"),
+        (false, _) => Item::good("privileges", format!("rootless, as user {}", geteuid())),
     }
 }
 
+/// What a user's containers have besides root; `None` for root, whose containers have all ids.
+fn subordinate_ids() -> Option<Item> {
+    const NAME: &str = "subordinate ids";
+    let user = geteuid();
+    if user.is_root() {
+        return None;
+    }
+    if let IdMap::Subordinate { users, groups, count, .. } = subordinate::map_of(user, getegid()) {
+        let detail = format!("{count} users from {users} on, {count} groups from {groups} on");
+        return Some(Item::good(NAME, detail));
+    }
+    let alone = "so containers have no user but root";
+    let name = User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |it| it.name);
+    let missing = |path: &str| subordinate::found(Path::new(path), user.as_raw()).is_none();
+    if let Some(path) = ["/etc/subuid", "/etc/subgid"].into_iter().find(|path| missing(path)) {
+        let remedy = format!(
+            "have root run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \
+             {name}`, with a range that nobody else in these files has"
+        );
+        let detail = format!("`{path}` gives none to `{name}`, {alone}");
+        return Some(Item::bad(NAME, Standing::Limited, detail, &remedy));
+    }
+    let detail = format!("`newuidmap` or `newgidmap` is not installed, {alone}");
+    let remedy = "install Debian's package `uidmap`, or `shadow-utils` elsewhere";
+    Some(Item::bad(NAME, Standing::Limited, detail, remedy))
+}
+
+/// Switches that distributions add, the value that forbids, and what to do about it.
+const FOR_ROOT_ALONE: [(&str, &str, &str); 2] = [
+    (
+        "kernel.unprivileged_userns_clone",
+        "0",
+        "set it to 1: `sysctl kernel.unprivileged_userns_clone=1`",
+    ),
+    (
+        "kernel.apparmor_restrict_unprivileged_userns",
+        "1",
+        "have root load an AppArmor profile that lets this binary make user namespaces (`userns,`), \
+         or set it to 0 with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
+    ),
+];
+
 fn user_namespaces() -> Item {
-    let path = Path::new("/proc/sys/user/max_user_namespaces");
-    let most = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    match most {
+    const NAME: &str = "user namespaces";
+    let value = |name: &str| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    };
+    if !geteuid().is_root() {
+        for (name, forbids, remedy) in FOR_ROOT_ALONE {
+            if value(name).as_deref() == Some(forbids) {
+                let detail = format!("forbidden to users by {name} = {forbids}");
+                return Item::bad(NAME, Standing::Missing, detail, remedy);
+            }
+        }
+    }
+    match value("user.max_user_namespaces").and_then(|text| text.parse::<u64>().ok()) {
         Some(0) => Item::bad(
-            "user namespaces",
+            NAME,
             Standing::Missing,
             "forbidden by user.max_user_namespaces = 0",
             "set it higher: `sysctl user.max_user_namespaces=10000`",
         ),
-        Some(most) => Item::good("user namespaces", format!("up to {most}")),
+        Some(most) => Item::good(NAME, format!("up to {most}")),
         None => Item::bad(
-            "user namespaces",
+            NAME,
             Standing::Missing,
             "the kernel has none",
             "use a kernel with CONFIG_USER_NS",

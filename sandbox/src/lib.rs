@@ -11,7 +11,7 @@ mod devices;
 pub mod error;
 pub mod export;
 pub mod host_report;
-mod id_range;
+mod ids;
 pub mod image;
 mod init;
 mod journal;

@@ -10,9 +10,12 @@ use std::{
     path::Path,
 };
 
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+
 use crate::{
     error::{Error, Result},
-    sys::mount::{Attributes, Tree, map_ids, open_tree, restrict},
+    init::message::OwnTree,
+    sys::mount::{Attributes, Tree, map_ids, open_tree, restrict, restrict_recursively},
 };
 
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV);
@@ -24,6 +27,30 @@ pub(crate) enum WithoutIdMap {
     Refuse,
     /// Show them as they are; they then belong to nobody inside, and are only readable by all.
     ShowUnmapped,
+}
+
+/// A detached copy of a tree with the ids that it has on the host, made by the init in its own
+/// namespaces: its user's files show as root's there.
+pub(crate) fn own_tree(tree: &OwnTree) -> Result<OwnedFd> {
+    let attributes = if tree.read_only { PLAIN.and(Attributes::RDONLY) } else { PLAIN };
+    let copy = || -> io::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let source = openat2(AT_FDCWD, &tree.path, how)?;
+        let kind = if tree.recursive { Tree::CopyRecursive } else { Tree::Copy };
+        let copy = open_tree(source, c"", kind)?;
+        restrict_recursively(&copy, attributes)?;
+        Ok(copy)
+    };
+    copy().map_err(|error| {
+        let doing = format!("show `{}` in the container", tree.path.display());
+        if error.raw_os_error() == Some(libc::EINVAL) && !tree.recursive {
+            let why = "something else is mounted below it, which only root can leave out";
+            return Error::pipeline(doing, why);
+        }
+        Error::system(doing, error)
+    })
 }
 
 /// A detached copy of the mount at `path`, with the ids of `user_namespace`.

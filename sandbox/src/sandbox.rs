@@ -27,16 +27,14 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
-
-use nix::unistd::geteuid;
 
 use crate::{
     cgroup::{self, Hierarchy},
     container::{Container, ContainerSpec},
     error::{Doing as _, Error, Result},
-    id_range::IdRanges,
+    ids::Ids,
     init::NAMESPACES,
     journal::{self, Entry, Journal},
     spawner::Spawner,
@@ -53,7 +51,9 @@ pub struct Sandbox {
 pub(crate) struct Shared {
     pub(crate) spawner: Spawner,
     pub(crate) state: PathBuf,
-    pub(crate) ids: IdRanges,
+    pub(crate) ids: Ids,
+    /// Numbers the containers.
+    pub(crate) containers: AtomicU64,
     pub(crate) groups: cgroup::Instance,
     hierarchy: Hierarchy,
     pub(crate) host_namespaces: Vec<u64>,
@@ -67,10 +67,6 @@ impl Sandbox {
     /// # Errors
     /// When this user may not make containers, or the host cannot (see `cofferdam doctor`).
     pub fn open(spawner: Spawner, state: &Path) -> Result<Self> {
-        if !geteuid().is_root() {
-            return Err(Error::system("make containers", "this needs root so far")
-                .remedy("run it with `sudo`"));
-        }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
             Error::system(format!("make the state directory `{}`", state.display()), error)
                 .remedy("choose another with `--state` or the variable COFFERDAM_STATE")
@@ -78,7 +74,7 @@ impl Sandbox {
         let state = fs::canonicalize(state)
             .system(|| format!("find the state directory `{}`", state.display()))?;
         journal::recover(&state)?;
-        let ids = IdRanges::open(Path::new("/run/cofferdam"))?;
+        let ids = Ids::open()?;
         let journal = Journal::create(&state)?;
         spawner.watch(journal.directory(), journal.lock(), ids.descriptor())?;
         let hierarchy = Hierarchy::detect(&[spawner.pid()])?;
@@ -86,7 +82,16 @@ impl Sandbox {
         journal.record(&Entry::ControlGroups(directories))?;
         let groups = hierarchy.prepare(journal.id())?;
         let host_namespaces = host_namespaces().system(|| "read this process's namespaces")?;
-        let shared = Shared { spawner, state, ids, hierarchy, groups, host_namespaces, journal };
+        let shared = Shared {
+            spawner,
+            state,
+            ids,
+            containers: AtomicU64::new(0),
+            groups,
+            hierarchy,
+            host_namespaces,
+            journal,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -4,9 +4,7 @@
 //! nothing behind.
 
 use std::{
-    fs::{self, File},
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,18 +12,15 @@ use std::{
     time::Duration,
 };
 
-use super::ContainerSpec;
+use super::{ContainerSpec, mounts::Wanted};
 use crate::{
     cgroup::{self, GroupOptions},
     channel::Channel,
-    devices,
     error::{Doing as _, Error, Fault, Result},
-    id_range::IdRange,
-    init::message::{Bind, Reply, Setup},
-    lower::{self, WithoutIdMap},
+    ids::HeldIds,
+    init::message::{Reply, Setup},
     sandbox::Shared,
-    scratch,
-    spawner::{IdMap, Spawned},
+    spawner::Spawned,
     sys,
 };
 
@@ -43,7 +38,7 @@ pub(crate) struct Prepared {
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
     #[expect(dead_code, reason = "given back when dropped")]
-    pub(super) ids: IdRange,
+    pub(super) ids: HeldIds,
     pub(super) spec: ContainerSpec,
 }
 
@@ -85,94 +80,46 @@ impl Drop for Group {
 /// Makes a container, blocking; returns once its init has reported that it stands.
 pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> {
     let ids = shared.ids.acquire()?;
-    let name = format!("{:x}", ids.first());
+    let map = ids.map();
+    let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
     let group = shared.groups.create(&name, &spec.limits, &GroupOptions::default())?;
     let entrance = group.entrance()?;
     let group = Arc::new(Group { group, removed: AtomicBool::new(false) });
     let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
     let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
-    let init =
-        Init(shared.spawner.spawn(theirs, IdMap::Range { first: ids.first() }, clone_into)?);
+    let init = Init(shared.spawner.spawn(theirs, map, clone_into)?);
     let join = entrance.tasks;
-    let user_namespace = File::open(format!("/proc/{}/ns/user", init.0.pid))
-        .system(|| "open the container's user namespace")?;
-    let mut mounts = Mounts::default();
-    let scratch = scratch::in_memory(&spec.limits).system(|| "make the scratch file system")?;
-    sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
-        .system(|| "show the scratch file system with the container's ids")?;
-    mounts.collect(shared, &spec, &user_namespace)?;
+    let mut wanted = Wanted::collect(shared, &spec)?;
+    let privileged = map.is_privileged();
+    let mounts = privileged.then(|| wanted.prepare(&init.0, &spec.limits)).transpose()?;
     let setup = Setup {
         hostname: spec.hostname.clone(),
         join: join.len(),
         layers: spec.image.layers.len(),
         workspace: spec.workspace.is_some(),
-        binds: std::mem::take(&mut mounts.binds),
+        own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)),
+        binds: std::mem::take(&mut wanted.binds),
         hosts: hosts(&spec.hostname),
         resolv_conf: "# this container has no network\n".to_owned(),
         shm: spec.limits.shm,
         cgroup_mount: join.is_empty(),
+        ids: map,
         nofile: spec.limits.nofile,
         host_namespaces: shared.host_namespaces.clone(),
         hidden_paths: hidden_paths(shared, &spec),
     };
-    let devices = devices::make().system(|| "make the device file system")?;
     let mut descriptors: Vec<_> = join.iter().map(OwnedFd::as_fd).collect();
-    descriptors.push(scratch.as_fd());
-    descriptors.push(devices.as_fd());
-    descriptors.extend(mounts.mounts.iter().map(OwnedFd::as_fd));
+    if let Some(mounts) = &mounts {
+        descriptors.extend([mounts.scratch.as_fd(), mounts.devices.as_fd()]);
+        descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
+    }
     ours.send(&setup, &descriptors).system(|| "describe the container to its init")?;
-    let (root, workspace) = wait_until_ready(&ours)?;
+    let stands = wait_until_ready(&ours)?;
+    let scratch = mounts.map(|mounts| mounts.scratch).or(stands.scratch).ok_or_else(|| {
+        Error::system("wait for the container to stand", "the init sent no scratch file system")
+    })?;
+    let Stands { root, workspace, .. } = stands;
     Ok(Prepared { channel: ours, init, group, scratch, root, workspace, ids, spec })
-}
-
-/// The mounts of a container, and where those that are not layers go.
-#[derive(Debug, Default)]
-struct Mounts {
-    mounts: Vec<OwnedFd>,
-    binds: Vec<Bind>,
-}
-
-impl Mounts {
-    fn collect(&mut self, shared: &Shared, spec: &ContainerSpec, ids: &File) -> Result<()> {
-        for layer in &spec.image.layers {
-            self.mounts.push(lower::tree(&layer.path, ids, true, WithoutIdMap::Refuse)?);
-        }
-        if let Some(workspace) = &spec.workspace {
-            let workspace = canonical(workspace, "the workspace")?;
-            refuse_state(shared, &workspace)?;
-            self.mounts.push(lower::tree(&workspace, ids, true, WithoutIdMap::Refuse)?);
-        }
-        for mount in &spec.image.host_mounts {
-            // Readable by all is all that the host's programs need to be.
-            let shown = lower::tree(&mount.source, ids, true, WithoutIdMap::ShowUnmapped)?;
-            self.mounts.push(shown);
-            self.binds.push(Bind { target: mount.target.clone(), directory: true });
-        }
-        for mount in &spec.mounts {
-            let source = canonical(&mount.source, "the mount")?;
-            refuse_state(shared, &source)?;
-            let directory = source.is_dir();
-            self.mounts.push(lower::tree(&source, ids, mount.read_only, WithoutIdMap::Refuse)?);
-            self.binds.push(Bind { target: mount.target.clone(), directory });
-        }
-        Ok(())
-    }
-}
-
-fn canonical(path: &Path, what: &str) -> Result<PathBuf> {
-    fs::canonicalize(path).pipeline(|| format!("find {what} `{}`", path.display()))
-}
-
-/// Images and other runs' files are nothing that a container may see, let alone change.
-fn refuse_state(shared: &Shared, path: &Path) -> Result<()> {
-    if shared.state.starts_with(path) || path.starts_with(&shared.state) {
-        return Err(Error::pipeline(
-            format!("show `{}` in a container", path.display()),
-            format!("it holds or lies in the state directory `{}`", shared.state.display()),
-        )
-        .remedy("choose another directory, or another state directory with `--state`"));
-    }
-    Ok(())
 }
 
 /// Paths that must not show in the container's mount table: not those that the operator mounts.
@@ -190,16 +137,27 @@ fn hosts(hostname: &str) -> String {
     format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 }
 
-fn wait_until_ready(channel: &Channel) -> Result<(OwnedFd, OwnedFd)> {
+/// What the init shows of a container that stands.
+#[derive(Debug)]
+struct Stands {
+    root: OwnedFd,
+    workspace: OwnedFd,
+    scratch: Option<OwnedFd>,
+}
+
+fn wait_until_ready(channel: &Channel) -> Result<Stands> {
     let waiting = || "wait for the container to stand";
     channel.set_receive_timeout(Some(PATIENCE)).system(waiting)?;
     let reply = channel.receive::<Reply>().system(waiting)?;
     channel.set_receive_timeout(None).system(waiting)?;
     match reply {
-        Some((Reply::Ready, descriptors)) => match <[OwnedFd; 2]>::try_from(descriptors) {
-            Ok([root, workspace]) => Ok((root, workspace)),
-            Err(_) => Err(Error::system(waiting(), "the init sent no directories")),
-        },
+        Some((Reply::Ready, descriptors)) => {
+            let mut descriptors = descriptors.into_iter();
+            let (Some(root), Some(workspace)) = (descriptors.next(), descriptors.next()) else {
+                return Err(Error::system(waiting(), "the init sent no directories"));
+            };
+            Ok(Stands { root, workspace, scratch: descriptors.next() })
+        }
         Some((Reply::SetupFailed(failure), _)) => {
             let mut error = failure.into_error();
             if error.fault() == Fault::System && error.remedy_text().is_none() {

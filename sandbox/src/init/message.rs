@@ -3,13 +3,18 @@
 //! Wire types of their own: both sides are the same binary, so there is no version to agree on.
 //! Whatever comes *from* an init is not trusted further than its own job.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::ids::IdMap;
 
 /// The first message: everything the init needs to build the container.
 ///
 /// Its descriptors come in this order: `join` control group files, the scratch mount, the device
-/// mount (absent when `bind_devices`), `layers` lower mounts from the lowest up, the workspace
-/// mount where `workspace`, one mount per entry of `binds`.
+/// mount, `layers` lower mounts from the lowest up, the workspace mount where `workspace`, one
+/// mount per entry of `binds`. With `own_mounts` there are only the control group files: the init
+/// makes the rest by itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     /// Host name inside.
@@ -30,12 +35,39 @@ pub(crate) struct Setup {
     pub(crate) shm: u64,
     /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
     pub(crate) cgroup_mount: bool,
+    /// How ids inside map to those of the host.
+    pub(crate) ids: IdMap,
+    /// What the init has to make where the runner may not.
+    pub(crate) own_mounts: Option<OwnMounts>,
     /// Open files per process.
     pub(crate) nofile: u64,
     /// Inodes of the host's namespaces, none of which may be the container's.
     pub(crate) host_namespaces: Vec<u64>,
     /// Host paths that must not show in the container's mount table.
     pub(crate) hidden_paths: Vec<String>,
+}
+
+/// Mounts that an unprivileged runner cannot prepare. The container's root can, in its own
+/// namespaces, as long as the host's tree is in sight.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OwnMounts {
+    /// Bytes of the scratch file system.
+    pub(crate) disk: u64,
+    /// Inodes of the scratch file system.
+    pub(crate) inodes: u64,
+    /// The layers from the lowest up, the workspace, the binds.
+    pub(crate) trees: Vec<OwnTree>,
+}
+
+/// A tree of the host that the init mounts by itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OwnTree {
+    /// Absolute path without symbolic links.
+    pub(crate) path: PathBuf,
+    /// Whether it cannot be changed from inside.
+    pub(crate) read_only: bool,
+    /// Whether what is mounted below it comes along; otherwise nothing may be mounted there.
+    pub(crate) recursive: bool,
 }
 
 /// Where to place a prepared mount.
@@ -98,7 +130,8 @@ pub(crate) struct ProgramFile {
 /// From the init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The container stands and was verified. Descriptors: its root directory, its workspace.
+    /// The container stands and was verified. Descriptors: its root directory, its workspace, and
+    /// its scratch mount where the init made it.
     Ready,
     /// Setting up failed; the init has ended.
     SetupFailed(Failure),

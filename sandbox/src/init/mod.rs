@@ -7,6 +7,7 @@
 
 pub(crate) mod message;
 
+mod own_mounts;
 mod privilege;
 mod procfs;
 mod program;
@@ -40,7 +41,7 @@ const CHANNEL: i32 = 3;
 pub(crate) fn run(channel: Channel) -> ! {
     let status = match isolate_descriptors(channel) {
         Ok(channel) => match receive_and_build(&channel) {
-            Ok(()) => match serve::serve(&channel) {
+            Ok(highest_id) => match serve::serve(&channel, highest_id) {
                 Ok(()) => 0,
                 Err(_) => 1,
             },
@@ -67,7 +68,8 @@ fn isolate_descriptors(channel: Channel) -> io::Result<Channel> {
     Ok(Channel::from(sys::process::take_descriptor(CHANNEL)))
 }
 
-fn receive_and_build(channel: &Channel) -> Result<()> {
+/// Returns the highest id that the container has.
+fn receive_and_build(channel: &Channel) -> Result<u32> {
     reset_signals().system(|| "reset the init's signals")?;
     sys::process::set_name(c"init")
         .and_then(|()| sys::process::erase_start_strings(b"init"))
@@ -79,9 +81,13 @@ fn receive_and_build(channel: &Channel) -> Result<()> {
     let built = rootfs::build(&setup, descriptors)?;
     privilege::drop_all(&setup)?;
     verify::verify(&setup)?;
-    channel
-        .send(&Reply::Ready, &[built.root.as_fd(), built.workspace.as_fd()])
-        .system(|| "report that the container is ready")
+    let shown: Vec<_> = [Some(&built.root), Some(&built.workspace), built.scratch.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(OwnedFd::as_fd)
+        .collect();
+    channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
+    Ok(setup.ids.highest())
 }
 
 /// The spawner ignores signals that the programs in a container must not.
@@ -97,7 +103,7 @@ fn reset_signals() -> io::Result<()> {
 
 impl Failure {
     /// Flattens an error into what can be sent.
-    fn from_error(error: &Error) -> Self {
+    pub(crate) fn from_error(error: &Error) -> Self {
         let mut cause = String::new();
         let mut errno = 0;
         let mut source = std::error::Error::source(error);

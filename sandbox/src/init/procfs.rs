@@ -62,12 +62,12 @@ const MASKED_SYS: [&str; 6] = [
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::NOEXEC);
 
 /// Mounts the container's `/proc`, and returns what is still to be written there.
-pub(super) fn mount_proc(root: BorrowedFd<'_>) -> Result<KernelParameters> {
+pub(super) fn mount_proc(root: BorrowedFd<'_>, highest_id: u32) -> Result<KernelParameters> {
     let proc = Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
         "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
     })?;
     attach(root, "proc", &proc).system(|| "place `/proc`")?;
-    let parameters = KernelParameters::open(proc.as_fd())?;
+    let parameters = KernelParameters::open(proc.as_fd(), highest_id)?;
     for name in MASKED_PROC {
         mask(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
     }
@@ -126,15 +126,15 @@ fn mask(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 /// Kernel parameters of the container's own namespaces: opened while `/proc/sys` can be written,
 /// set when nothing is mounted any more, because one of them forbids mounts.
 #[derive(Debug)]
-pub(super) struct KernelParameters(Vec<(String, File, &'static [u8])>);
+pub(super) struct KernelParameters(Vec<(String, File, String)>);
 
 impl KernelParameters {
-    fn open(proc: BorrowedFd<'_>) -> Result<Self> {
+    fn open(proc: BorrowedFd<'_>, highest_id: u32) -> Result<Self> {
         // Namespaces inside namespaces are where kernel bugs are found, and no build needs them.
         let namespaces = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"]
-            .map(|kind| (format!("sys/user/max_{kind}_namespaces"), &b"0"[..]));
+            .map(|kind| (format!("sys/user/max_{kind}_namespaces"), "0".to_owned()));
         // `ping` works without CAP_NET_RAW for every id that the container has.
-        let ping = ("sys/net/ipv4/ping_group_range".to_owned(), &b"0 65535"[..]);
+        let ping = ("sys/net/ipv4/ping_group_range".to_owned(), format!("0 {highest_id}"));
         let mut parameters = Vec::new();
         for (path, value) in namespaces.into_iter().chain([ping]) {
             let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
@@ -153,7 +153,7 @@ impl KernelParameters {
     /// Writes them all.
     pub(super) fn set(self) -> Result<()> {
         for (path, mut file, value) in self.0 {
-            file.write_all(value).system(|| format!("write `/proc/{path}`"))?;
+            file.write_all(value.as_bytes()).system(|| format!("write `/proc/{path}`"))?;
         }
         Ok(())
     }

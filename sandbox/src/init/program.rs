@@ -40,14 +40,15 @@ pub(super) enum Streams {
     Terminal(OwnedFd),
 }
 
-/// Becomes the program; what fails on the way is written to `report`.
+/// Becomes the program, in a container that has the ids from 0 to `highest_id`; what fails on the way is written to `report`.
 pub(super) fn become_program(
     program: OwnedFd,
     streams: Streams,
     groups: Vec<OwnedFd>,
+    highest_id: u32,
     report: OwnedFd,
 ) -> ! {
-    let Err(error) = prepare_and_execute(program, streams, groups);
+    let Err(error) = prepare_and_execute(program, streams, groups, highest_id);
     let failure = Failure::from_error(&error);
     if let Ok(bytes) = postcard::to_allocvec(&failure) {
         drop(File::from(report).write_all(&bytes));
@@ -59,6 +60,7 @@ fn prepare_and_execute(
     program: OwnedFd,
     streams: Streams,
     groups: Vec<OwnedFd>,
+    highest_id: u32,
 ) -> Result<std::convert::Infallible> {
     for group in groups {
         File::from(group).write_all(b"0").system(|| "join the step's control group")?;
@@ -69,14 +71,14 @@ fn prepare_and_execute(
         .and_then(|bytes| postcard::from_bytes(&bytes).map_err(io::Error::other))
         .system(|| "read what to run")?;
     umask(Mode::from_bits_truncate(0o022));
-    let identity =
-        user::look_up(&program.user).pipeline(|| format!("look up the user `{}`", program.user))?;
+    let identity = user::look_up(&program.user, highest_id)
+        .pipeline(|| format!("look up the user `{}`", program.user))?;
     for file in &program.files {
         write_file(file, &identity).pipeline(|| format!("write `{}`", file.path))?;
     }
     enter_workdir(&program.workdir, &identity)
         .pipeline(|| format!("enter the working directory `{}`", program.workdir))?;
-    assume(&identity).system(|| "change to the user")?;
+    assume(&identity, highest_id).system(|| "change to the user")?;
     execute(program, &identity)
 }
 
@@ -136,13 +138,16 @@ fn enter_workdir(path: &str, identity: &Identity) -> io::Result<()> {
 }
 
 /// Changes to the user; only root keeps capabilities.
-fn assume(identity: &Identity) -> io::Result<()> {
+fn assume(identity: &Identity, highest_id: u32) -> io::Result<()> {
     if identity.uid != 0 {
         // The bounding set goes first, while there is still a capability to change it with.
         sys::process::limit_capabilities(0)?;
     }
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
-    setgroups(&groups)?;
+    if highest_id > 0 {
+        // In a namespace with a single mapped id, groups cannot be changed at all.
+        setgroups(&groups)?;
+    }
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;

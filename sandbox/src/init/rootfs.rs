@@ -1,8 +1,8 @@
 //! Builds the container's root file system and enters it.
 //!
-//! Order matters and is this: join the control groups, take a control group namespace of one's
-//! own, become root of the user namespace, make all mounts private, put lower layers and scratch
-//! on a small set-up file system, mount the overlay over them, place everything else inside it by
+//! Order matters and is this: join the control groups, make all mounts private, make those mounts
+//! that the runner could not prepare, take a control group namespace of one's own, become root of
+//! the user namespace, put lower layers and scratch on a small set-up file system, mount the overlay over them, place everything else inside it by
 //! descriptor, pivot, and detach the old root. All paths given to the overlay are relative to the
 //! set-up file system, so the mount table inside shows no path of the host.
 
@@ -23,10 +23,12 @@ use nix::{
 
 use super::{
     message::Setup,
+    own_mounts,
     procfs::{self, KernelParameters},
     tree,
 };
 use crate::{
+    devices,
     error::{Doing as _, Error, Result},
     sys::{
         mount::{
@@ -59,6 +61,8 @@ pub(super) struct Built {
     pub(super) root: OwnedFd,
     /// The workspace directory.
     pub(super) workspace: OwnedFd,
+    /// The writable file system, where it was made here.
+    pub(super) scratch: Option<OwnedFd>,
 }
 
 /// Hands out the descriptors of a [`Setup`] in their order.
@@ -79,11 +83,19 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
         let group = descriptors.next()?;
         File::from(group).write_all(b"0").system(|| "join the container's control group")?;
     }
-    become_root()?;
     // What is made here has the permissions that are written here, whoever started the runner.
     umask(Mode::empty());
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .system(|| "make all mounts private")?;
+    let (mut nodes, mut own_scratch) = (Vec::new(), None);
+    if let Some(wanted) = &setup.own_mounts {
+        // Before the host's groups are left, which may be what opens the way to the project.
+        let made = own_mounts::make(wanted)?;
+        descriptors = Descriptors(made.mounts.into_iter());
+        nodes = made.nodes;
+        own_scratch = Some(made.scratch);
+    }
+    become_root()?;
     let scratch = descriptors.next()?;
     let devices = descriptors.next()?;
     enter_setup_filesystem()?;
@@ -91,7 +103,7 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
     mount_overlay("root", setup.layers, "l")?;
     let root = open("root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .system(|| "open the new root")?;
-    let parameters = populate(setup, root.as_fd(), devices, &mut descriptors)?;
+    let parameters = populate(setup, root.as_fd(), (devices, nodes), &mut descriptors)?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
     loopback_up().system(|| "bring the loopback interface up")?;
     enter(root.as_fd())?;
@@ -101,6 +113,7 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
         root: open("/", directory, Mode::empty()).system(|| "open the root directory")?,
         workspace: open(WORKSPACE, directory, Mode::empty())
             .system(|| "open the workspace directory")?,
+        scratch: own_scratch,
     })
 }
 
@@ -206,7 +219,7 @@ fn mount_overlay(target: &str, layers: usize, prefix: &str) -> Result<()> {
 fn populate(
     setup: &Setup,
     root: BorrowedFd<'_>,
-    devices: OwnedFd,
+    (devices, nodes): (OwnedFd, Vec<OwnedFd>),
     descriptors: &mut Descriptors,
 ) -> Result<KernelParameters> {
     for (name, mode) in DIRECTORIES {
@@ -230,8 +243,9 @@ fn populate(
         place(&project, WORKSPACE, true)?;
     }
     place(&devices, "/dev", true)?;
+    devices::mount_on(&devices, nodes).system(|| "mount the host's harmless devices")?;
     place_devices(setup, root)?;
-    let parameters = procfs::mount_proc(root)?;
+    let parameters = procfs::mount_proc(root, setup.ids.highest())?;
     procfs::mount_sys(root, setup.cgroup_mount)?;
     place_network_files(setup, root)?;
     for bind in &setup.binds {

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{channel::Channel, sys};
 
-/// Serves until the runner closes the channel.
-pub(super) fn serve(channel: &Channel) -> io::Result<()> {
+/// Serves until the runner closes the channel. The container has the ids from 0 to `highest_id`.
+pub(super) fn serve(channel: &Channel, highest_id: u32) -> io::Result<()> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
@@ -50,7 +50,7 @@ pub(super) fn serve(channel: &Channel) -> io::Result<()> {
             let Some((request, descriptors)) = channel.receive::<Request>()? else {
                 return Ok(());
             };
-            handle(channel, request, descriptors, &mut running)?;
+            handle(channel, request, descriptors, highest_id, &mut running)?;
         }
     }
 }
@@ -76,17 +76,20 @@ fn handle(
     channel: &Channel,
     request: Request,
     descriptors: Vec<OwnedFd>,
+    highest_id: u32,
     running: &mut HashMap<Pid, u64>,
 ) -> io::Result<()> {
     match request {
-        Request::Start { id, join, terminal } => match start(descriptors, join, terminal) {
-            Ok((pid, master)) => {
-                running.insert(pid, id);
-                let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-                channel.send(&Reply::Started { id }, &master)
+        Request::Start { id, join, terminal } => {
+            match start(descriptors, join, terminal, highest_id) {
+                Ok((pid, master)) => {
+                    running.insert(pid, id);
+                    let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+                    channel.send(&Reply::Started { id }, &master)
+                }
+                Err(failure) => channel.send(&Reply::StartFailed { id, failure }, &[]),
             }
-            Err(failure) => channel.send(&Reply::StartFailed { id, failure }, &[]),
-        },
+        }
         Request::Signal { id, signal } => {
             let target = running.iter().find(|(_, running)| **running == id).map(|(pid, _)| *pid);
             if let (Some(pid), Ok(signal)) = (target, Signal::try_from(signal)) {
@@ -103,6 +106,7 @@ fn start(
     descriptors: Vec<OwnedFd>,
     join: usize,
     terminal: bool,
+    highest_id: u32,
 ) -> Result<(Pid, Option<OwnedFd>), Failure> {
     let fail = |doing: &str| {
         let doing = doing.to_owned();
@@ -129,7 +133,7 @@ fn start(
     let Some(pid) = sys::process::fork().map_err(fail("fork"))? else {
         drop(report);
         unblock_signals();
-        program::become_program(program, streams, groups, report_in_child);
+        program::become_program(program, streams, groups, highest_id, report_in_child);
     };
     drop((program, streams, groups, report_in_child));
     let mut bytes = Vec::new();

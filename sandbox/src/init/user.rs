@@ -17,8 +17,6 @@ use super::tree;
 
 /// Largest `passwd` or `group` file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
-/// Highest id that a container can have.
-const HIGHEST: u32 = crate::id_range::SIZE - 1;
 
 /// Who a program runs as.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +31,10 @@ pub(super) struct Identity {
     pub(super) home: String,
 }
 
-/// Looks `name` up (`user`, `user:group`, by name or number; empty is root).
-pub(super) fn look_up(name: &str) -> io::Result<Identity> {
-    resolve(name, &read("/etc/passwd")?, &read("/etc/group")?)
+/// Looks `name` up (`user`, `user:group`, by name or number; empty is root). The container has the
+/// ids from 0 to `highest`.
+pub(super) fn look_up(name: &str, highest: u32) -> io::Result<Identity> {
+    resolve(name, highest, &read("/etc/passwd")?, &read("/etc/group")?)
 }
 
 fn read(path: &str) -> io::Result<String> {
@@ -62,7 +61,7 @@ fn read(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn resolve(name: &str, passwd: &str, group: &str) -> io::Result<Identity> {
+fn resolve(name: &str, highest: u32, passwd: &str, group: &str) -> io::Result<Identity> {
     let (user, group_name) = match name.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (name, None),
@@ -84,10 +83,18 @@ fn resolve(name: &str, passwd: &str, group: &str) -> io::Result<Identity> {
     };
     let login = field(0).unwrap_or(user);
     // An explicit group replaces the supplementary ones, as in other container engines.
-    let groups = if group_name.is_some() { Vec::new() } else { memberships(login, group) };
+    // With a single id there are no others, and the kernel refuses to set any.
+    let none = group_name.is_some() || highest == 0;
+    let groups = if none { Vec::new() } else { memberships(login, group) };
     for id in [uid, gid].iter().chain(&groups) {
-        if *id > HIGHEST {
-            return Err(invalid(format!("id {id} is above {HIGHEST}, the highest in a container")));
+        if *id > highest {
+            let mut what = format!("id {id} is above {highest}, the highest in this container");
+            if highest == 0 {
+                what.push_str(
+                    ": the user who runs cofferdam has no subordinate ids, see `cofferdam doctor`",
+                );
+            }
+            return Err(invalid(what));
         }
     }
     let home = field(5).filter(|home| home.starts_with('/')).unwrap_or("/").to_owned();
@@ -131,10 +138,15 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbad line\n\
         ci:x:1000:1000:ci:/home/ci:/bin/sh\nodd:x:1001:100:odd:relative:/bin/sh\nhigh:x:70000:0::/:\n";
-    const GROUP: &str = "root:x:0:\nci:x:1000:\naudio:x:29:ci,odd\nvideo:x:44:ci\nbad\n";
+    const GROUP: &str =
+        "root:x:0:\nwheel:x:10:root\nci:x:1000:\naudio:x:29:ci,odd\nvideo:x:44:ci\nbad\n";
 
     fn check(name: &str, expected: Result<(u32, u32, &[u32], &str), &str>) {
-        match (resolve(name, PASSWD, GROUP), expected) {
+        check_with(65_535, name, expected);
+    }
+
+    fn check_with(highest: u32, name: &str, expected: Result<(u32, u32, &[u32], &str), &str>) {
+        match (resolve(name, highest, PASSWD, GROUP), expected) {
             (Ok(got), Ok((uid, gid, groups, home))) => assert_eq!(
                 got,
                 Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() },
@@ -147,8 +159,8 @@ mod tests {
 
     #[test]
     fn users_are_found_as_other_engines_find_them() {
-        check("", Ok((0, 0, &[], "/root")));
-        check("root", Ok((0, 0, &[], "/root")));
+        check("", Ok((0, 0, &[10], "/root")));
+        check("root", Ok((0, 0, &[10], "/root")));
         check("ci", Ok((1000, 1000, &[29, 44], "/home/ci")));
         check("1000", Ok((1000, 1000, &[29, 44], "/home/ci")));
         check("ci:audio", Ok((1000, 29, &[], "/home/ci")));
@@ -159,5 +171,14 @@ mod tests {
         check("ci:none", Err("no group `none`"));
         check("high", Err("70000"));
         check("4294967295", Err("above 65535"));
+    }
+
+    #[test]
+    fn a_container_with_a_single_id_has_root_alone() {
+        check_with(0, "", Ok((0, 0, &[], "/root")));
+        check_with(0, "0:0", Ok((0, 0, &[], "/root")));
+        check_with(0, "ci", Err("no subordinate ids"));
+        check_with(0, "0:5", Err("id 5 is above 0"));
+        check_with(999, "ci", Err("above 999"));
     }
 }

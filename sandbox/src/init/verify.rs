@@ -7,7 +7,10 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use super::{message::Setup, privilege::KEPT_MASK};
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    ids::{IdMap, Line},
+};
 
 /// Checks capabilities, no_new_privs, the filter, id maps, namespaces and mounts.
 pub(super) fn verify(setup: &Setup) -> Result<()> {
@@ -16,8 +19,10 @@ pub(super) fn verify(setup: &Setup) -> Result<()> {
     };
     let status = read("/proc/self/status")?;
     check_status(&status).map_err(unsafe_container)?;
-    for map in ["/proc/self/uid_map", "/proc/self/gid_map"] {
-        check_id_map(&read(map)?).map_err(unsafe_container)?;
+    for (map, expected) in
+        [("/proc/self/uid_map", setup.ids.users()), ("/proc/self/gid_map", setup.ids.groups())]
+    {
+        check_id_map(&read(map)?, &expected).map_err(unsafe_container)?;
     }
     check_mounts(&read("/proc/self/mountinfo")?, &setup.hidden_paths).map_err(unsafe_container)?;
     for name in NAMESPACES {
@@ -68,20 +73,16 @@ fn check_status(status: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// No id may be the host's own: neither the identity, nor root.
-fn check_id_map(map: &str) -> std::result::Result<(), String> {
-    for line in map.lines() {
-        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-        let (Some(Ok(inside)), Some(Ok(outside)), Some(Ok(_))) =
-            (numbers.next(), numbers.next(), numbers.next())
-        else {
-            return Err(format!("cannot read the id map line `{line}`"));
-        };
-        if outside == inside || outside == 0 {
-            return Err(format!("id {inside} inside is id {outside} of the host"));
-        }
+/// The map must be the one that was asked for, and no id inside may be root of the host.
+fn check_id_map(map: &str, expected: &[Line]) -> std::result::Result<(), String> {
+    if !IdMap::is_written(expected, map) {
+        return Err(format!("the id map is `{}`, which was not asked for", map.trim()));
     }
-    if map.trim().is_empty() { Err("there is no id map".to_owned()) } else { Ok(()) }
+    match expected.iter().find(|line| line.outside == 0) {
+        Some(line) => Err(format!("id {} inside is root of the host", line.inside)),
+        None if expected.is_empty() => Err("there is no id map".to_owned()),
+        None => Ok(()),
+    }
 }
 
 fn check_mounts(mountinfo: &str, hidden: &[String]) -> std::result::Result<(), String> {
@@ -126,11 +127,37 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_ids_are_refused() {
-        assert_eq!(check_id_map("         0 1879048192      65536\n"), Ok(()));
-        for wrong in ["", "0 0 1", "0 0 4294967295", "1000 1000 1", "0 x 1"] {
-            assert!(check_id_map(wrong).is_err(), "{wrong}");
+    fn only_the_map_that_was_asked_for_passes() {
+        let range = IdMap::Range { first: 0x7000_0000 };
+        let single = IdMap::Single { user: 1001, group: 100 };
+        let delegated = IdMap::Subordinate {
+            user: 1001,
+            group: 100,
+            users: 200_000,
+            groups: 300_000,
+            count: 9,
+        };
+        let check = |map: IdMap, text: &str, passes: bool| {
+            assert_eq!(check_id_map(text, &map.users()).is_ok(), passes, "{map:?}: {text}");
+        };
+        check(range, "         0 1879048192      65536\n", true);
+        check(single, "         0       1001          1\n", true);
+        check(
+            delegated,
+            "         0       1001          1\n         1     200000          9\n",
+            true,
+        );
+        assert!(check_id_map("0 100 1\n1 300000 9\n", &delegated.groups()).is_ok());
+        for wrong in ["", "0 0 1", "0 0 4294967295", "1000 1000 1", "0 x 1", "0 1001 1 1"] {
+            for map in [range, single, delegated] {
+                check(map, wrong, false);
+            }
         }
+        check(single, "0 1001 2", false);
+        check(delegated, "0 1001 1", false);
+        // Asked for by mistake, and refused all the same.
+        check(IdMap::Single { user: 0, group: 0 }, "0 0 1", false);
+        assert!(check_id_map("", &[]).is_err());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::{
 };
 
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
 use super::{
     message::{Reply, Request},
@@ -17,17 +16,8 @@ use super::{
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
+    ids::IdMap,
 };
-
-/// How a container's ids map to the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum IdMap {
-    /// Ids 0 to 65 535 are those from `first` on; needs root.
-    Range {
-        /// The host id that 0 is.
-        first: u32,
-    },
-}
 
 /// A cloned init.
 #[derive(Debug)]
@@ -56,10 +46,11 @@ impl Spawner {
         &self,
         journal: &Path,
         lock: BorrowedFd<'_>,
-        ids: BorrowedFd<'_>,
+        ids: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
         let request = Request::Watch { journal: journal.to_owned() };
-        match self.call(&request, &[lock, ids])? {
+        let locks: Vec<_> = std::iter::once(lock).chain(ids).collect();
+        match self.call(&request, &locks)? {
             (Reply::Watching, _) => Ok(()),
             (reply, _) => Err(unexpected(reply)),
         }
@@ -126,7 +117,9 @@ impl Drop for Spawner {
 
 fn unexpected(reply: Reply) -> Error {
     match reply {
-        Reply::Failed { doing, errno } => Error::system(doing, io::Error::from_raw_os_error(errno)),
+        Reply::Failed(failure) => {
+            failure.into_error().remedy("`cofferdam doctor` says what this host lacks")
+        }
         other => Error::system("talk to the spawner", format!("unexpected answer {other:?}")),
     }
 }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::IdMap;
+use crate::{ids::IdMap, init::message::Failure};
 
 /// From the runner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Watch over this run from now on. Descriptors: the run's lock, the lock file of id ranges,
-    /// both kept open until the spawner has cleaned up.
+    /// Watch over this run from now on. Descriptors: the run's lock, and the lock file of id ranges
+    /// where there is one, kept open until the spawner has cleaned up.
     Watch {
         /// The run's journal.
         journal: PathBuf,
@@ -35,10 +35,5 @@ pub(super) enum Reply {
         pid: i32,
     },
     /// It could not be done.
-    Failed {
-        /// What was being done ("failed to …").
-        doing: String,
-        /// The kernel's error number.
-        errno: i32,
-    },
+    Failed(Failure),
 }

@@ -6,6 +6,7 @@
 //! the kernel kills every init.
 
 mod client;
+mod map_ids;
 mod message;
 mod serve;
 
@@ -16,8 +17,8 @@ use nix::{
     unistd::{Pid, setsid},
 };
 
+pub(crate) use client::Spawned;
 pub use client::Spawner;
-pub(crate) use client::{IdMap, Spawned};
 
 use crate::{
     channel::Channel,

@@ -1,8 +1,7 @@
 //! The spawner's loop, and what it does when the runner is gone.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
 };
@@ -13,12 +12,15 @@ use nix::{
 };
 
 use super::{
-    client::IdMap,
+    map_ids::map_ids,
     message::{Reply, Request},
 };
 use crate::{
     channel::Channel,
-    init, journal,
+    error::{Doing as _, Error, Result},
+    ids::IdMap,
+    init::{self, message::Failure},
+    journal,
     sys::process::{self, Cloned},
 };
 
@@ -61,9 +63,8 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
                             break;
                         }
                     }
-                    Err((doing, error)) => {
-                        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                        let reply = Reply::Failed { doing: doing.to_owned(), errno };
+                    Err(error) => {
+                        let reply = Reply::Failed(Failure::from_error(&error));
                         if channel.send(&reply, &[]).is_err() {
                             break;
                         }
@@ -84,38 +85,28 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
     Ok(())
 }
 
-fn spawn(
-    map: IdMap,
-    has_cgroup: bool,
-    descriptors: Vec<OwnedFd>,
-) -> Result<(Pid, OwnedFd), (&'static str, io::Error)> {
+fn spawn(map: IdMap, has_cgroup: bool, descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
     let mut descriptors = descriptors.into_iter();
-    let missing = || ("take the init's channel", io::Error::from_raw_os_error(libc::EBADF));
-    let channel = Channel::from(descriptors.next().ok_or_else(missing)?);
-    let cgroup = if has_cgroup { Some(descriptors.next().ok_or_else(missing)?) } else { None };
+    let mut take = || {
+        descriptors
+            .next()
+            .ok_or_else(|| Error::system("clone a container's init", "a descriptor is missing"))
+    };
+    let channel = Channel::from(take()?);
+    let cgroup = has_cgroup.then(&mut take).transpose()?;
     let cloned = process::clone(NAMESPACES, cgroup.as_ref().map(|group| group.as_fd()))
-        .map_err(|error| ("clone a container's init in new namespaces", error))?;
+        .system(|| "clone a container's init in new namespaces")?;
     match cloned {
         Cloned::Child => init::run(channel),
-        Cloned::Parent { pid, pidfd } => match write_id_map(pid, map) {
+        Cloned::Parent { pid, pidfd } => match map_ids(pid, map) {
             Ok(()) => Ok((pid, pidfd)),
             Err(error) => {
                 // The init waits for its first message; without ids it never gets one.
                 drop(process::pidfd_send_signal(&pidfd, libc::SIGKILL));
-                Err(("map the container's ids", error))
+                Err(error)
             }
         },
     }
-}
-
-fn write_id_map(pid: Pid, map: IdMap) -> io::Result<()> {
-    let IdMap::Range { first } = map;
-    let line = format!("0 {first} {}\n", crate::id_range::SIZE);
-    for name in ["uid_map", "gid_map"] {
-        let path = format!("/proc/{pid}/{name}");
-        fs::OpenOptions::new().write(true).open(path)?.write_all(line.as_bytes())?;
-    }
-    Ok(())
 }
 
 /// Lets go of the inits that have ended.

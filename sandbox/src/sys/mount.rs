@@ -143,7 +143,11 @@ impl Configuration {
     }
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr) -> io::Result<()> {
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    flags: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: `attributes` is a valid `mount_attr` that outlives the call, and its own size is
     // passed with it.
     check(unsafe {
@@ -151,7 +155,7 @@ fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr) -> io::R
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | flags,
             ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
@@ -161,9 +165,16 @@ fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr) -> io::R
 
 /// Adds `attributes` to a mount.
 pub(crate) fn restrict(mount: impl AsFd, attributes: Attributes) -> io::Result<()> {
-    let attributes =
-        libc::mount_attr { attr_set: attributes.0, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    set_attributes(mount.as_fd(), &attributes)
+    set_attributes(mount.as_fd(), &added(attributes), 0)
+}
+
+/// Adds `attributes` to a mount and all mounts below it.
+pub(crate) fn restrict_recursively(mount: impl AsFd, attributes: Attributes) -> io::Result<()> {
+    set_attributes(mount.as_fd(), &added(attributes), libc::AT_RECURSIVE)
+}
+
+fn added(attributes: Attributes) -> libc::mount_attr {
+    libc::mount_attr { attr_set: attributes.0, attr_clr: 0, propagation: 0, userns_fd: 0 }
 }
 
 /// Shows the files of a detached mount with the ids of the user namespace `user_namespace`
@@ -179,7 +190,7 @@ pub(crate) fn map_ids(
         propagation: 0,
         userns_fd: u64::from(user_namespace.as_fd().as_raw_fd().cast_unsigned()),
     };
-    set_attributes(mount.as_fd(), &attributes)
+    set_attributes(mount.as_fd(), &attributes, 0)
 }
 
 /// `pivot_root(".", ".")`: the current directory becomes the root, and the old root is mounted

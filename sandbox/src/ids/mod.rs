@@ -1,0 +1,75 @@
+//! The host ids that a container's ids are, and who holds them.
+//!
+//! Root gives each container a range that no one else has ([`range`]). An unprivileged user has
+//! one user id and perhaps subordinate ids ([`subordinate`]), which all of the user's containers
+//! share: they are kept apart by their namespaces alone.
+
+mod map;
+pub(crate) mod range;
+pub(crate) mod subordinate;
+
+use std::{os::fd::BorrowedFd, path::Path};
+
+use nix::unistd::{getegid, geteuid};
+
+pub(crate) use map::{IdMap, Line};
+use range::{IdRange, IdRanges};
+
+use crate::error::Result;
+
+/// Where the ranges of root are locked: one place for the whole machine.
+const LOCKS: &str = "/run/cofferdam";
+
+/// What this user has to give to containers.
+#[derive(Debug)]
+pub(crate) enum Ids {
+    /// Ranges, one per container.
+    Ranges(IdRanges),
+    /// The user's own ids, the same for all of the user's containers.
+    User(IdMap),
+}
+
+/// The ids of one container, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct HeldIds {
+    map: IdMap,
+    #[expect(dead_code, reason = "given back when dropped")]
+    range: Option<IdRange>,
+}
+
+impl Ids {
+    /// What the calling user has.
+    pub(crate) fn open() -> Result<Self> {
+        if geteuid().is_root() {
+            return Ok(Self::Ranges(IdRanges::open(Path::new(LOCKS))?));
+        }
+        Ok(Self::User(subordinate::map_of(geteuid(), getegid())))
+    }
+
+    /// Takes the ids of one container.
+    pub(crate) fn acquire(&self) -> Result<HeldIds> {
+        match self {
+            Self::Ranges(ranges) => {
+                let range = ranges.acquire()?;
+                let map = IdMap::Range { first: range.first() };
+                Ok(HeldIds { map, range: Some(range) })
+            }
+            Self::User(map) => Ok(HeldIds { map: *map, range: None }),
+        }
+    }
+
+    /// The file whose description holds locks, to be shared with the spawner.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Ranges(ranges) => Some(ranges.descriptor()),
+            Self::User(_) => None,
+        }
+    }
+}
+
+impl HeldIds {
+    /// How they map.
+    pub(crate) fn map(&self) -> IdMap {
+        self.map
+    }
+}
