@@ -15,6 +15,7 @@ const ALLOW: u32 = 0x7fff_0000;
 const KILL: u32 = 0x8000_0000;
 const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
+const EINVAL: u32 = 0x0005_0016;
 const EAFNOSUPPORT: u32 = 0x0005_0061;
 
 /// The programs under test and the ABI whose calls each is asked about.
@@ -278,6 +279,19 @@ fn terminal_injection_is_denied_whatever_the_upper_half() {
     }
     for command in [0, 0x5401, 0x5411, 0x5413, 0x541b, 0x541e, 0x5424, 0x5412_0000] {
         check("ioctl", &[0, command], ALLOW);
+    }
+}
+
+#[test]
+fn leases_and_notifications_on_shared_files_are_denied() {
+    for call in ["fcntl", "fcntl64"] {
+        for command in [0x400, 0x402, 0x410, 0x400 | 1 << 32] {
+            check(call, &[0, command, 1], EINVAL);
+        }
+        // F_DUPFD, F_SETFL, F_SETLK, F_GETLEASE, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_ADD_SEALS.
+        for command in [0, 4, 6, 0x401, 0x406, 0x407, 0x409] {
+            check(call, &[0, command, 1], ALLOW);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ impl Verdict {
             "allow" => Some(Self::Allow),
             "EPERM" => Some(Self::DENIED),
             "ENOSYS" => Some(Self::UNKNOWN),
+            "EINVAL" => Some(Self::Errno(22)),
             "EAFNOSUPPORT" => Some(Self::Errno(97)),
             _ => None,
         }
