@@ -14,6 +14,7 @@ use super::{
     controller::{Controller, Directories},
     event::MemoryEvents,
     file, hierarchy, removal,
+    setting::SOCKET_MEMORY,
     usage::{self, Usage},
 };
 use crate::error::{Doing as _, Error, Result};
@@ -115,6 +116,12 @@ impl Group {
                 return Err(error)
                     .system(|| format!("make the control group `{}`", directory.display()));
             }
+        }
+        if let (Some(own), Some(of_step)) =
+            (self.directories.v1(Controller::Memory), step.v1(Controller::Memory))
+            && let Ok(limit) = file::read(&own.join(SOCKET_MEMORY))
+        {
+            file::write(&of_step.join(SOCKET_MEMORY), limit.trim())?;
         }
         Ok(Self { directories: step })
     }

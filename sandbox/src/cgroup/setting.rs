@@ -18,6 +18,10 @@ const PERIOD: u32 = 100_000;
 /// The kernel's smallest quota is 1 ms per period.
 const FEWEST_CPUS: f64 = 0.01;
 
+/// On v1, the bytes in the send and receive queues of all internet sockets (UDP counts as well).
+/// It binds only the groups in which it was set itself, not those below them.
+pub(super) const SOCKET_MEMORY: &str = "memory.kmem.tcp.limit_in_bytes";
+
 /// Which file format a controller's home has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
@@ -64,6 +68,10 @@ pub(super) fn settings(
             // newer kernels charge it to the first limit as well, and have this file or not.
             let kernel = "memory.kmem.limit_in_bytes";
             set(Limit::Memory, Controller::Memory, kernel, memory, true);
+            // What lies in sockets is charged to no other limit of v1: without this one, a job holds
+            // gigabytes, and takes them from the connections of all others.
+            let sockets = (limits.memory / 4).to_string();
+            set(Limit::Memory, Controller::Memory, SOCKET_MEMORY, sockets, true);
         }
         Version::V2 => {
             set(Limit::Memory, Controller::Memory, "memory.max", memory, false);
@@ -168,6 +176,7 @@ mod tests {
                 "memory.limit_in_bytes=1048576",
                 "memory.memsw.limit_in_bytes=1048576 (or not)",
                 "memory.kmem.limit_in_bytes=1048576 (or not)",
+                "memory.kmem.tcp.limit_in_bytes=262144 (or not)",
                 "pids.max=7",
                 "cpu.cfs_period_us=100000",
                 "cpu.cfs_quota_us=150000",
