@@ -5,6 +5,8 @@
 //! standard error, see [`host`].
 
 #[cfg(test)]
+mod attack;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod binary;

@@ -5,12 +5,14 @@
 //! comes out; every name is opened beneath the tree without following a link, and number, size and
 //! depth are bounded.
 
+mod destination;
+
 use std::{
-    fs::{self, File, Permissions},
+    fs::{File, Permissions},
     io::{self, Read as _},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::fs::PermissionsExt as _,
+        unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     },
     path::{Component, Path, PathBuf},
 };
@@ -22,7 +24,11 @@ use nix::{
     sys::stat::{SFlag, fstat},
 };
 
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    image::{Algorithm, Digest, HashingReader},
+};
+use destination::Destination;
 
 /// Levels of directories that are looked into.
 const DEPTH_MAX: usize = 64;
@@ -52,6 +58,10 @@ pub struct Exported {
     pub path: PathBuf,
     /// Bytes; 0 for a link.
     pub bytes: u64,
+    /// SHA-256 of its content; of a link, that of the path it leads to.
+    pub digest: Digest,
+    /// Whether it is a link, which may lead to a directory, to nothing, or to itself.
+    pub is_link: bool,
 }
 
 /// Opens `path` beneath `root`, following no link; absolute paths count from `root`.
@@ -119,6 +129,8 @@ pub fn export(
             ));
         }
     };
+    let write = || format!("write to `{}`", target.display());
+    let destination = Destination::open(target).system(write)?;
     let mut exported = Vec::new();
     let mut left = limits.bytes;
     for (path, kind) in selected(base.as_fd(), select)? {
@@ -129,17 +141,14 @@ pub fn export(
             )
             .remedy("select fewer, or pack them into one file in the job"));
         }
-        let destination = target.join(&path);
-        let parent = destination.parent().unwrap_or(target);
-        fs::create_dir_all(parent).system(|| format!("make `{}`", parent.display()))?;
-        let bytes = if kind == Type::Symlink {
-            copy_link(base.as_fd(), &path, &destination)?
+        let copied = if kind == Type::Symlink {
+            copy_link(base.as_fd(), path, &destination)?
         } else {
-            copy_file(base.as_fd(), &path, &destination, left, limits.bytes)?
+            copy_file(base.as_fd(), path, &destination, left, limits.bytes)?
         };
-        if let Some(bytes) = bytes {
-            left = left.saturating_sub(bytes);
-            exported.push(Exported { path, bytes });
+        if let Some(copied) = copied {
+            left = left.saturating_sub(copied.bytes);
+            exported.push(copied);
         }
     }
     Ok(exported)
@@ -186,31 +195,37 @@ fn selected(base: BorrowedFd<'_>, select: &dyn Fn(&Path) -> bool) -> Result<Vec<
 
 fn copy_file(
     base: BorrowedFd<'_>,
-    path: &Path,
-    destination: &Path,
+    path: PathBuf,
+    destination: &Destination,
     left: u64,
     limit: u64,
-) -> Result<Option<u64>> {
+) -> Result<Option<Exported>> {
     let doing = || format!("take `{}` out of the container", path.display());
-    let Some((source, size)) = open_file(base, path).pipeline(doing)? else { return Ok(None) };
+    let Some((source, size)) = open_file(base, &path).pipeline(doing)? else { return Ok(None) };
     if size > left {
         return Err(Error::pipeline(doing(), format!("the files exceed {limit} bytes together"))
             .remedy("select fewer, or raise the limit"));
     }
     let executable = source.metadata().pipeline(doing)?.permissions().mode() & 0o111 != 0;
-    let write = || -> io::Result<u64> {
-        remove_existing(destination)?;
-        let mut file = File::options().write(true).create_new(true).open(destination)?;
-        let copied = io::copy(&mut source.take(left), &mut file)?;
+    let mut source = HashingReader::new(source.take(left), Algorithm::Sha256);
+    let mut write = || -> io::Result<u64> {
+        let mut file = destination.create_file(&path)?;
+        let copied = io::copy(&mut source, &mut file)?;
         let mode = if executable { 0o755 } else { 0o644 };
         file.set_permissions(Permissions::from_mode(mode))?;
         Ok(copied)
     };
-    write().system(|| format!("write `{}`", destination.display())).map(Some)
+    let bytes = write().system(|| format!("write `{}`", path.display()))?;
+    let (_, digest, _) = source.finish();
+    Ok(Some(Exported { bytes, digest, is_link: false, path }))
 }
 
 /// Copies a link that leads to something inside the exported tree; others do not come out.
-fn copy_link(base: BorrowedFd<'_>, path: &Path, destination: &Path) -> Result<Option<u64>> {
+fn copy_link(
+    base: BorrowedFd<'_>,
+    path: PathBuf,
+    destination: &Destination,
+) -> Result<Option<Exported>> {
     let doing = || format!("take the link `{}` out of the container", path.display());
     let parent = path.parent().unwrap_or_else(|| Path::new(""));
     let name = path.file_name().unwrap_or_default();
@@ -220,35 +235,33 @@ fn copy_link(base: BorrowedFd<'_>, path: &Path, destination: &Path) -> Result<Op
     if !stays_inside(parent, Path::new(&link)) {
         return Ok(None);
     }
-    remove_existing(destination)
-        .and_then(|()| std::os::unix::fs::symlink(&link, destination))
-        .system(|| format!("write `{}`", destination.display()))?;
-    Ok(Some(0))
+    destination
+        .create_link(&path, &link)
+        .system(|| format!("write the link `{}`", path.display()))?;
+    Ok(Some(Exported { bytes: 0, digest: Digest::of(link.as_bytes()), is_link: true, path }))
 }
 
+/// Whether a link in the directory `parent` stays below the exported tree whatever the links are
+/// that it leads through: `..` behind a name could be the parent of wherever that name leads.
 fn stays_inside(parent: &Path, link: &Path) -> bool {
-    let mut depth = parent.components().count();
+    let mut depth = Some(parent.components().count());
     for component in link.components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
-            _ => return false,
+        depth = match component {
+            Component::CurDir => depth,
+            Component::Normal(_) => Some(0),
+            Component::ParentDir => depth.and_then(|depth| depth.checked_sub(1)),
+            Component::RootDir | Component::Prefix(_) => None,
+        };
+        if depth.is_none() {
+            return false;
         }
     }
     true
 }
 
-fn remove_existing(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use nix::sys::stat::Mode;
 
@@ -287,6 +300,38 @@ mod tests {
         let mode = fs::metadata(target.path().join("app")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "no set-user-id bit comes out");
         assert_eq!(fs::read_to_string(target.path().join("inside")).unwrap(), "text");
+    }
+
+    #[test]
+    fn only_links_that_stay_inside_come_out() {
+        let check = |parent: &str, link: &str, expected: bool| {
+            assert_eq!(stays_inside(Path::new(parent), Path::new(link)), expected, "{link}");
+        };
+        check("", "a", true);
+        check("", "./a/b", true);
+        check("a/b", "../../c/d", true);
+        check("a", "..", true);
+        check("a", "../..", false);
+        check("", "../a", false);
+        check("", "/a", false);
+        // With a link `a/b` to `..`, this would be two levels above the tree.
+        check("", "a/b/../..", false);
+        check("a/b", "c/..", false);
+    }
+
+    #[test]
+    fn a_link_that_came_out_before_is_not_written_through() {
+        let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("note"), "theirs").unwrap();
+        symlink(outside.path(), target.path().join("deep")).unwrap();
+        symlink(outside.path().join("note"), target.path().join("app")).unwrap();
+        let tree = tree();
+        let root = File::open(tree.path()).unwrap();
+        let base = Path::new("/dist");
+        export(root.as_fd(), base, &|_| true, target.path(), ExportLimits::default()).unwrap();
+        assert_eq!(fs::read_to_string(outside.path().join("note")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(target.path().join("deep/note")).unwrap(), "text");
+        assert_eq!(fs::read_to_string(target.path().join("app")).unwrap(), "program");
     }
 
     #[test]

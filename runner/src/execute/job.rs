@@ -18,7 +18,6 @@ use cofferdam_sandbox::{
 };
 use globset::{GlobSet, GlobSetBuilder};
 
-use super::digest;
 use super::message::{ClosedLog, CollectedFile, JobUse, Message};
 use super::output::Output;
 use cofferdam_jobs::state::StepRef;
@@ -207,7 +206,10 @@ impl Files {
         if !self.collect.junit.is_empty() {
             let target = Path::new("results").join(&self.name);
             match self.export(container, &self.collect.junit, &target) {
-                Ok(files) => collected.junit.extend(files.into_iter().map(|file| file.path)),
+                Ok(files) => {
+                    let files = files.into_iter().filter(|file| !file.is_link);
+                    collected.junit.extend(files.map(|file| file.path));
+                }
                 Err(error) => collected.fail_by(&error),
             }
         }
@@ -233,24 +235,13 @@ impl Files {
             &self.directory.join(target),
             ExportLimits::default(),
         )?;
-        exported
-            .into_iter()
-            .map(|file| {
-                let path = target.join(file.path);
-                let digest = exported_digest(&self.directory.join(&path)).map_err(|error| {
-                    cofferdam_sandbox::Error::system(format!("read `{}`", path.display()), error)
-                })?;
-                Ok(CollectedFile { path, bytes: file.bytes, digest })
-            })
-            .collect()
-    }
-}
-
-/// The digest of an exported file; that of nothing where a link leads to what did not come out.
-fn exported_digest(path: &Path) -> std::io::Result<String> {
-    match digest::of_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest::of_bytes(&[])),
-        other => other,
+        let collected = exported.into_iter().map(|file| CollectedFile {
+            path: target.join(file.path),
+            bytes: file.bytes,
+            digest: file.digest.to_string(),
+            is_link: file.is_link,
+        });
+        Ok(collected.collect())
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) struct CollectedFile {
     pub(super) bytes: u64,
     /// `sha256:` and the digest of its bytes.
     pub(super) digest: String,
+    /// Whether it is a link to another of them, or to nothing.
+    pub(super) is_link: bool,
 }
 
 /// What a whole job used.

@@ -21,6 +21,7 @@ mod tests;
 mod unpack;
 
 pub use config::ImageConfig;
+pub(crate) use digest::HashingReader;
 pub use digest::{Algorithm, Digest, InvalidDigest};
 pub use import::{ImportOptions, Progress};
 pub use limits::ImportLimits;

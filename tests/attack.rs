@@ -1,0 +1,113 @@
+//! Attacks that once worked, each kept from working again.
+//!
+//! The job is the attacker: root of its container, with everything in it under its control, and
+//! another container or the host beside it.
+
+use std::fs;
+
+use crate::{
+    binary::{Cofferdam, file},
+    host::{Need, needs},
+};
+
+/// A link among artifacts that climbs out by way of another link is not taken, and so a later
+/// export into the same directory does not write through it.
+#[test]
+fn artifacts_lead_nowhere_else() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("out");
+    let outside = directory.path().join("outside");
+    fs::create_dir(&outside).expect("make a directory");
+    let flags = ["--artifact", "**", "--out", out.to_str().expect("a path")];
+    let cofferdam = Cofferdam::common();
+    let links = "mkdir -p a/b/c && ln -s ../../.. a/b/c/up && ln -s a/b/c/up/../outside escape";
+    cofferdam.script(&flags, links).expect(0);
+    let escape = out.join("escape").symlink_metadata();
+    assert!(escape.is_err(), "the link came out: {escape:?}");
+    // Whoever made it, a link that lies there is replaced and not followed.
+    std::os::unix::fs::symlink(&outside, out.join("escape")).expect("make a link");
+    cofferdam.script(&flags, "mkdir escape && echo mine > escape/file").expect(0);
+    assert_eq!(fs::read_dir(&outside).expect("list").count(), 0, "written outside");
+    assert_eq!(fs::read_to_string(out.join("escape/file")).expect("read"), "mine\n");
+}
+
+/// Links to directories, to nothing and to themselves are artifacts like others.
+#[test]
+fn odd_links_are_artifacts_like_others() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    file(
+        directory.path(),
+        "links.yml",
+        "jobs:\n  links:\n    steps:\n      - run: mkdir d; echo 1 > d/f; ln -s d l; ln -s none \
+         dangling; ln -s loop loop\n    artifacts: { paths: [l, d, dangling, loop] }\n    results: \
+         { junit: [l] }\n",
+    );
+    let cofferdam = Cofferdam::common().in_directory(directory.path());
+    cofferdam.run(["run", "links.yml", "--out", "out"]).expect(0);
+    let artifacts = directory.path().join("out/artifacts/links");
+    for (link, leads_to) in [("l", "d"), ("dangling", "none"), ("loop", "loop")] {
+        assert_eq!(fs::read_link(artifacts.join(link)).expect("a link").to_str(), Some(leads_to));
+    }
+    assert_eq!(fs::read_to_string(artifacts.join("d/f")).expect("a file"), "1\n");
+}
+
+/// A lease on a file that the host shares would keep everyone else from opening it for 45 s.
+#[test]
+fn the_hosts_files_cannot_be_leased() {
+    needs!(Need::Containers, Need::Program("python3"));
+    let probe = "import fcntl\n\
+                 for command in (fcntl.F_SETLEASE, fcntl.F_NOTIFY):\n    \
+                     try: print(fcntl.fcntl(open('/usr/bin/env'), command, 1))\n    \
+                     except OSError as error: print(error.errno)\n";
+    let ended = Cofferdam::common().run(["exec", "host", "--", "python3", "-c", probe]).expect(0);
+    assert_eq!(ended.stdout, "22\n22\n");
+}
+
+/// What waits in sockets counts: as memory, or against a bound of its own where that is all that
+/// the host has (a quarter of the memory, on v1).
+#[test]
+fn sockets_hold_no_memory_beyond_the_limit() {
+    needs!(Need::Containers, Need::Program("python3"));
+    let directory = tempfile::tempdir().expect("a directory");
+    file(
+        directory.path(),
+        "flood.py",
+        "import socket\n\
+         receivers = []\n\
+         for _ in range(400):\n    \
+             receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n    \
+             receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)\n    \
+             receiver.bind(('127.0.0.1', 0))\n    \
+             receiver.setblocking(False)\n    \
+             for _ in range(10):\n        \
+                 receiver.sendto(bytes(60000), receiver.getsockname())\n    \
+             receivers.append(receiver)\n\
+         held = 0\n\
+         for receiver in receivers:\n    \
+             try:\n        \
+                 while True: held += len(receiver.recv(60000))\n    \
+             except BlockingIOError: pass\n\
+         print(held >> 20)\n",
+    );
+    file(
+        directory.path(),
+        "flood.yml",
+        "jobs:\n  flood:\n    limits: { memory: 64MiB }\n    steps:\n      - run: python3 flood.py\n",
+    );
+    let cofferdam = Cofferdam::common().in_directory(directory.path());
+    let flags = ["exec", "host", "--memory", "64MiB", "--workspace", "."];
+    let exec = cofferdam.run(flags.iter().chain(&["--", "python3", "flood.py"]));
+    let run = cofferdam.run(["run", "flood.yml", "--out", "out"]);
+    for ended in [exec, run] {
+        if ended.text().contains("killed for memory") {
+            continue;
+        }
+        let last = ended.text().lines().find_map(|line| {
+            line.strip_prefix("flood | ").unwrap_or(line).trim().parse::<u64>().ok()
+        });
+        let held = last.unwrap_or_else(|| panic!("no number in\n{}", ended.text()));
+        assert!((4..=16).contains(&held), "{held} MiB\n{}", ended.text());
+    }
+}
