@@ -113,7 +113,7 @@ impl StepRun {
         self,
         (stdout, stderr): (OwnedFd, OwnedFd),
         drain: Drain,
-        stopped: mpsc::UnboundedReceiver<Stop>,
+        mut stopped: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
         let before = self.container.used().unwrap_or_default();
         let files = StepFiles::new(self.number);
@@ -130,7 +130,7 @@ impl StepRun {
                 return StepReport::not_run(StepOutcome::System, message);
             }
         };
-        let mut process = match self.container.start(program, streams, Some(&group)).await {
+        let mut process = match self.start(program, streams, &group, &mut stopped).await {
             Ok(process) => process,
             Err(error) => return StepReport::failed_to_start(&error),
         };
@@ -161,6 +161,25 @@ impl StepRun {
             _ => (None, None),
         };
         StepReport { end, started, ended: finished, exit_code, signal, usage }
+    }
+
+    /// Starts the program. What an earlier step left running can hold that up, so the driver may
+    /// stop it even now: there is nothing yet that could end gently.
+    async fn start(
+        &self,
+        program: Program,
+        streams: Streams,
+        group: &Group,
+        stopped: &mut mpsc::UnboundedReceiver<Stop>,
+    ) -> Result<Process, Error> {
+        let starting = self.container.start(program, streams, Some(group));
+        tokio::pin!(starting);
+        loop {
+            tokio::select! {
+                started = &mut starting => return started,
+                Some(_) = stopped.recv() => kill(group).await,
+            }
+        }
     }
 
     /// Waits for the end, passing on what the driver wants.

@@ -8,12 +8,13 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, Signal, killpg},
+        signal::{SigSet, Signal, kill, killpg},
         signalfd::{SfdFlags, SignalFd},
     },
     unistd::{Pid, pipe2},
@@ -24,6 +25,11 @@ use super::{
     program::{self, Streams},
 };
 use crate::{channel::Channel, sys};
+
+/// How long a child may take to become its program.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Largest report of a failure, in bytes.
+const REPORT_MAX: usize = 64 * 1024;
 
 /// Serves until the runner closes the channel. The container has the ids from 0 to `highest_id`.
 pub(super) fn serve(channel: &Channel, highest_id: u32) -> io::Result<()> {
@@ -130,17 +136,30 @@ fn start(
     let groups: Vec<OwnedFd> = descriptors.take(join).collect();
     let (report, report_in_child) =
         pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| fail("make a pipe")(error.into()))?;
-    let Some(pid) = sys::process::fork().map_err(fail("fork"))? else {
+    let fork = sys::process::fork().map_err(|error| {
+        // The limit of processes and that of memory are the container's own, and used up by the job.
+        let used_up = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM));
+        Failure { pipeline: used_up, ..fail("fork")(error) }
+    });
+    let Some(pid) = fork? else {
         drop(report);
         unblock_signals();
         program::become_program(program, streams, groups, highest_id, report_in_child);
     };
     drop((program, streams, groups, report_in_child));
-    let mut bytes = Vec::new();
-    File::from(report)
-        .take(64 * 1024)
-        .read_to_end(&mut bytes)
-        .map_err(fail("wait for the program to start"))?;
+    let Some(bytes) = read_report(report).map_err(fail("wait for the program to start"))? else {
+        // Whatever holds it up may hold up anything; a process that has ended needs no signal.
+        kill(pid, Signal::SIGKILL).ok();
+        return Err(Failure {
+            doing: "start a program".to_owned(),
+            errno: 0,
+            cause: format!(
+                "something in the container has held its process up for {} s",
+                PATIENCE.as_secs()
+            ),
+            pipeline: true,
+        });
+    };
     if bytes.is_empty() {
         return Ok((pid, master));
     }
@@ -148,6 +167,30 @@ fn start(
     Err(postcard::from_bytes(&bytes).unwrap_or_else(|error| {
         fail("read why the program did not start")(io::Error::other(error))
     }))
+}
+
+/// What a child says of its failure, which is nothing when it has become its program; `None` when
+/// it does neither in time. Until it has, it is a process of the container like others: one that
+/// was started before it may stop it for good.
+fn read_report(report: OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut report = File::from(report);
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while bytes.len() < REPORT_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(report.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            Ok(0) => return Ok(None),
+            other => other?,
+        };
+        match report.read(&mut buffer)? {
+            0 => break,
+            read => bytes.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+    Ok(Some(bytes))
 }
 
 fn unblock_signals() {
