@@ -111,3 +111,24 @@ fn sockets_hold_no_memory_beyond_the_limit() {
         assert!((4..=16).contains(&held), "{held} MiB\n{}", ended.text());
     }
 }
+
+/// What a step leaves running stops every new process of the container, also those that are still
+/// becoming the next step's program: time limits hold all the same.
+#[test]
+fn stopped_processes_do_not_stop_the_run() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    file(
+        directory.path(),
+        "stop.yml",
+        "jobs:\n  stop:\n    steps:\n      \
+         - run: (sleep 0.2; while :; do kill -s STOP -- -1; done) > /dev/null 2>&1 &\n      \
+         - { run: sleep 60, timeout: 1s }\n      \
+         - { run: sleep 60, timeout: 1s, if: always() }\n",
+    );
+    let cofferdam = Cofferdam::common().in_directory(directory.path());
+    let ended = cofferdam.run(["run", "stop.yml", "--out", "out"]).expect(124);
+    let told = ended.stdout.matches(": timed out, its limit is 1s\nstop: ").count();
+    assert_eq!(told, 2, "{}", ended.text());
+    assert!(ended.took < std::time::Duration::from_secs(60), "{:?}", ended.took);
+}
