@@ -132,3 +132,18 @@ fn stopped_processes_do_not_stop_the_run() {
     assert_eq!(told, 2, "{}", ended.text());
     assert!(ended.took < std::time::Duration::from_secs(60), "{:?}", ended.took);
 }
+
+/// Output that cannot be written is an error or nothing, and never a panic.
+#[test]
+fn unwritable_output_is_no_panic() {
+    let commands: [&[&str]; 5] =
+        [&["image", "ls"], &["image", "rm", "none"], &["check", "none.yml"], &["doctor"], &["run"]];
+    let directory = tempfile::tempdir().expect("a directory");
+    for arguments in commands {
+        let full = || fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let cofferdam = Cofferdam::common().in_directory(directory.path());
+        let mut command = cofferdam.command(arguments);
+        let status = command.stdout(full()).stderr(full()).status().expect("start cofferdam");
+        assert!(matches!(status.code(), Some(0 | 66 | 70)), "{arguments:?}: {status:?}");
+    }
+}

@@ -6,6 +6,7 @@ mod exec;
 mod execute;
 mod exit;
 mod log;
+mod print;
 mod problem;
 mod report;
 mod state;

@@ -2,11 +2,10 @@
 
 use std::{error::Error as StdError, fmt};
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use cofferdam_sandbox::Fault;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, print};
 
 /// A failure with the exit status that it ends the process with.
 #[derive(Debug)]
@@ -61,9 +60,9 @@ impl Problem {
     pub(crate) fn print(&self) {
         let label = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
         let (red, blue) = (label(AnsiColor::Red), label(AnsiColor::Cyan));
-        eprintln!("{red}error{red:#}: {self}");
+        print::standard_error(format_args!("{red}error{red:#}: {self}"));
         if let Some(remedy) = &self.remedy {
-            eprintln!("{blue}help{blue:#}: {remedy}");
+            print::standard_error(format_args!("{blue}help{blue:#}: {remedy}"));
         }
     }
 }

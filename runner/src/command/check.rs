@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anstream::{eprintln, println};
 use cofferdam_jobs::{Diagnostic, Severity, diagnostic::Label};
 use serde_json::{Value, json};
 
 use crate::{
     execute::pipeline::{self, PipelineFile},
     exit::Exit,
+    print,
     problem::Problem,
     report::quantity::count,
 };
@@ -19,7 +19,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<u8, Problem> {
     if json {
         let faults: Vec<Value> =
             file.diagnostics.iter().map(|diagnostic| to_json(diagnostic, &file)).collect();
-        println!("{}", Value::from(faults));
+        print::standard_output(Value::from(faults))?;
         return Ok(if file.pipeline.is_some() { Exit::Passed } else { Exit::Data }.code());
     }
     file.draw(&file.diagnostics);
@@ -27,7 +27,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<u8, Problem> {
         return Err(file.faults(path, &file.diagnostics));
     };
     let jobs = count(pipeline.jobs.len() as u64, "job");
-    eprintln!("`{}` is well-formed: {jobs}", path.display());
+    print::standard_error(format_args!("`{}` is well-formed: {jobs}", path.display()));
     Ok(Exit::Passed.code())
 }
 

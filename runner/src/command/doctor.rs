@@ -1,8 +1,7 @@
 //! `cofferdam doctor`: what this host can enforce, and what to do about the rest.
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{fmt::Write as _, io, path::Path, sync::Arc, time::Instant};
 
-use anstream::println;
 use anstyle::{AnsiColor, Style};
 use cofferdam_sandbox::{
     ContainerSpec, Program, Sandbox, Streams,
@@ -12,7 +11,7 @@ use cofferdam_sandbox::{
 };
 use serde_json::json;
 
-use crate::{exit::Exit, problem::Problem, report::style::wants_colour};
+use crate::{exit::Exit, print, problem::Problem, report::style::wants_colour};
 
 /// Examines the host and tries a container; ends with [`Exit::System`] when no job can run.
 pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8, Problem> {
@@ -31,9 +30,9 @@ pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8
                 })
             })
             .collect();
-        println!("{}", json!({ "able": able, "items": list }));
+        print::standard_output(json!({ "able": able, "items": list }))?;
     } else {
-        print(&items, able);
+        print::standard_output(table(&items, able))?;
     }
     Ok(if able { Exit::Passed } else { Exit::System }.code())
 }
@@ -46,7 +45,8 @@ fn word(standing: Standing) -> &'static str {
     }
 }
 
-fn print(items: &[Item], able: bool) {
+fn table(items: &[Item], able: bool) -> String {
+    let mut text = String::new();
     let colour = wants_colour(&io::stdout());
     let width = items.iter().map(|item| item.name.len()).max().unwrap_or(0);
     for item in items {
@@ -56,13 +56,13 @@ fn print(items: &[Item], able: bool) {
             Standing::Missing => ('✗', AnsiColor::Red),
         };
         let style = if colour { Style::new().fg_color(Some(shade.into())) } else { Style::new() };
-        println!("{style}{symbol}{style:#} {:width$}  {}", item.name, item.detail);
+        writeln!(text, "{style}{symbol}{style:#} {:width$}  {}", item.name, item.detail).ok();
         if let Some(remedy) = &item.remedy {
-            println!("  {:width$}  → {remedy}", "");
+            writeln!(text, "  {:width$}  → {remedy}", "").ok();
         }
     }
     let verdict = if able { "jobs can run with hard limits" } else { "no job can run here" };
-    println!("\n{verdict}");
+    text + "\n" + verdict
 }
 
 /// Puts one container up, runs `true` in it, and takes it down.

@@ -2,12 +2,11 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
-use anstream::{eprintln, println};
 use cofferdam_sandbox::image::{ImportOptions, Progress, Reference, Store};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::{cli::ImageCommand, exit::Exit, problem::Problem};
+use crate::{cli::ImageCommand, exit::Exit, print, problem::Problem};
 
 /// Runs one of the image commands.
 pub(super) fn run(command: ImageCommand, state: &Path) -> Result<u8, Problem> {
@@ -69,11 +68,11 @@ fn import(store: &Store, path: &Path, name: &str, json: bool) -> Result<(), Prob
             "os": image.config.os,
             "created": image.config.created,
         });
-        println!("{document}");
+        print::standard_output(document)?;
     } else {
         let layers = crate::report::quantity::count(layers as u64, "layer");
-        eprintln!("imported `{name}` ({layers}, {})", image.digest);
-        eprintln!("try it: cofferdam exec {name} -- sh -c 'echo hello'");
+        print::standard_error(format_args!("imported `{name}` ({layers}, {})", image.digest));
+        print::standard_error(format_args!("try it: cofferdam exec {name} -- sh -c 'echo hello'"));
     }
     Ok(())
 }
@@ -85,8 +84,7 @@ fn list(store: &Store, json: bool) -> Result<(), Problem> {
             .iter()
             .map(|image| json!({ "name": image.reference.to_string(), "id": image.id.to_string() }))
             .collect();
-        println!("{}", serde_json::Value::from(entries));
-        return Ok(());
+        return print::standard_output(serde_json::Value::from(entries));
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -95,8 +93,7 @@ fn list(store: &Store, json: bool) -> Result<(), Problem> {
     for image in &images {
         table.add_row([image.reference.to_string(), image.id.to_string()]);
     }
-    println!("{table}");
-    Ok(())
+    print::standard_output(table)
 }
 
 fn remove(store: &Store, name: &str) -> Result<(), Problem> {
@@ -109,6 +106,6 @@ fn remove(store: &Store, name: &str) -> Result<(), Problem> {
         0 => String::new(),
         number => format!("; {number} in use stay until the run has ended"),
     };
-    eprintln!("removed `{name}` ({} layers{in_use})", removed.layers);
+    print::standard_error(format_args!("removed `{name}` ({} layers{in_use})", removed.layers));
     Ok(())
 }

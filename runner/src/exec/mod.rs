@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::{
     cli,
     exit::Exit,
+    print,
     problem::Problem,
     supervise::{Ended, GRACE, Interrupts, OutputPipes, judge},
 };
@@ -49,7 +50,7 @@ pub(crate) async fn run(
         report.write(&outcome)?;
     }
     if let Some(sentence) = &outcome.cause {
-        anstream::eprintln!("cofferdam: {sentence}");
+        print::standard_error(format_args!("cofferdam: {sentence}"));
     }
     Ok(outcome.status)
 }
@@ -231,7 +232,10 @@ fn take_artifacts(
     let exported =
         export::export(root, base, &selected, &artifacts.target, ExportLimits::default())?;
     if exported.is_empty() {
-        anstream::eprintln!("cofferdam: no file matches `--artifact {}`", artifacts.written);
+        print::standard_error(format_args!(
+            "cofferdam: no file matches `--artifact {}`",
+            artifacts.written
+        ));
     }
     Ok(exported)
 }

@@ -135,11 +135,11 @@ impl Show {
             }
         }
         if self.dropped > 0 {
-            anstream::eprintln!(
+            crate::print::standard_error(format_args!(
                 "cofferdam: {} of output dropped: the limit is {} (`--log-limit`)",
                 Bytes(self.dropped),
                 Bytes(self.limit)
-            );
+            ));
         }
         Ok(())
     }

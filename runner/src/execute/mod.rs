@@ -23,7 +23,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anstream::println;
 use cofferdam_jobs::{
     Code, Diagnostic, Plan,
     state::{Capacity, Conclusion, Run, Settings},
@@ -40,6 +39,7 @@ use crate::{
     cli,
     exit::Exit,
     log::needles::Needles,
+    print,
     problem::Problem,
     report::{
         display::Display,
@@ -191,9 +191,9 @@ impl Finished<'_> {
         let colour = wants_colour(&io::stdout());
         if self.arguments.json {
             let text = serde_json::to_string_pretty(record).unwrap_or_default();
-            println!("{text}");
+            print::standard_output(text)?;
         } else {
-            println!("{}", summary::render(record, &self.directory, colour, &tail));
+            print::standard_output(summary::render(record, &self.directory, colour, &tail))?;
         }
         Ok(())
     }

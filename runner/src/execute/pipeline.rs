@@ -6,10 +6,9 @@ use std::{
     path::Path,
 };
 
-use anstream::eprintln;
 use cofferdam_jobs::{Diagnostic, Pipeline, Severity, Sources, diagnostic::render};
 
-use crate::{exit::Exit, problem::Problem, report::style::wants_colour};
+use crate::{exit::Exit, print, problem::Problem, report::style::wants_colour};
 
 /// Bytes that are read: one more than may be, so that a file that is too long is seen to be.
 const BYTES_MAX: u64 = 1024 * 1024 + 1;
@@ -53,7 +52,8 @@ impl PipelineFile {
     pub(crate) fn draw(&self, diagnostics: &[Diagnostic]) {
         if !diagnostics.is_empty() {
             let colour = wants_colour(&io::stderr());
-            eprintln!("{}\n", render::render_all(diagnostics, &self.sources, colour));
+            let text = render::render_all(diagnostics, &self.sources, colour);
+            print::standard_error(format_args!("{text}\n"));
         }
     }
 
