@@ -42,7 +42,7 @@ use crate::{
     print,
     problem::Problem,
     report::{
-        display::Display,
+        display::{ControlEchoOff, Display},
         junit,
         record::{PipelineRecord, RunRecord, SCHEMA},
         style::wants_colour,
@@ -157,6 +157,7 @@ impl Finished<'_> {
             needles: &needles,
         };
         let (jobs, tests) = records.jobs();
+        let unread = driver.is_unread();
         drop(driver);
         let closed = sandbox.close().await;
         let conclusion = conclusion?;
@@ -177,7 +178,12 @@ impl Finished<'_> {
         };
         self.write(&record, &tests)?;
         let clean = record.residue.is_empty();
-        Ok(if clean { exit(conclusion) } else { Exit::System }.code())
+        let exit = match conclusion {
+            _ if !clean => Exit::System,
+            Conclusion::Cancelled if unread => Exit::Unread,
+            other => exit(other),
+        };
+        Ok(exit.code())
     }
 
     fn write(&self, record: &RunRecord, tests: &[junit::write::JobTests]) -> Result<(), Problem> {
@@ -213,7 +219,8 @@ fn exit(conclusion: Conclusion) -> Exit {
 fn display(json: bool) -> Display {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     if stderr.is_terminal() && (json || stdout.is_terminal()) {
-        Display::live(ProgressDrawTarget::stderr(), wants_colour(&stderr))
+        let echo = ControlEchoOff::on(&stderr);
+        Display::live(ProgressDrawTarget::stderr(), wants_colour(&stderr), echo)
     } else if json {
         let colour = wants_colour(&stderr);
         Display::plain(Box::new(stderr), colour)

@@ -5,6 +5,8 @@
 //! masked bytes; here it is cut into lines, cleaned, and printed a whole line at a time, so that
 //! jobs never write into each other's lines.
 
+mod echo;
+
 use std::{
     io::{self, Write},
     time::Duration,
@@ -19,6 +21,7 @@ use super::{
     style::{Paint, fit, one_line, pad},
 };
 use crate::log::{index::Stream, terminal::Sanitizer};
+pub(crate) use echo::ControlEchoOff;
 
 /// Columns that the names of jobs may take before their output.
 const NAME_WIDTH_MAX: usize = 24;
@@ -111,7 +114,7 @@ struct Job {
 
 enum Sink {
     Plain(Box<dyn Write + Send>),
-    Live { lines: MultiProgress, total: ProgressBar },
+    Live { lines: MultiProgress, total: ProgressBar, _echo: Option<ControlEchoOff> },
 }
 
 impl std::fmt::Debug for Sink {
@@ -130,9 +133,13 @@ impl Display {
     }
 
     /// Shows progress on a terminal. Nothing else may write there until [`Event::RunEnded`].
-    pub(crate) fn live(terminal: ProgressDrawTarget, colour: bool) -> Self {
+    pub(crate) fn live(
+        terminal: ProgressDrawTarget,
+        colour: bool,
+        echo: Option<ControlEchoOff>,
+    ) -> Self {
         let lines = MultiProgress::with_draw_target(terminal);
-        Self::new(Sink::Live { lines, total: ProgressBar::hidden() }, colour)
+        Self::new(Sink::Live { lines, total: ProgressBar::hidden(), _echo: echo }, colour)
     }
 
     fn new(sink: Sink, colour: bool) -> Self {
@@ -253,7 +260,7 @@ impl Display {
             Event::JobStarted { job, steps } => {
                 let Some(job) = self.jobs.get_mut(job) else { return };
                 job.steps = steps;
-                if let Sink::Live { lines, total } = &self.sink {
+                if let Sink::Live { lines, total, .. } = &self.sink {
                     let line = lines.insert_before(total, ProgressBar::new_spinner());
                     line.set_style(style("{spinner} {prefix} {wide_msg} {elapsed} "));
                     line.set_prefix(pad(&fit(&job.name, self.name_width), self.name_width));
@@ -270,7 +277,7 @@ impl Display {
             Event::JobEnded { job, .. } => {
                 let Some(job) = self.jobs.get_mut(job) else { return };
                 let line = job.line.take();
-                if let Sink::Live { lines, total } = &self.sink {
+                if let Sink::Live { lines, total, .. } = &self.sink {
                     if let Some(line) = line {
                         line.finish_and_clear();
                         lines.remove(&line);
@@ -305,7 +312,7 @@ impl Display {
             .collect();
         let widest = self.jobs.iter().map(|job| job.name.width()).max().unwrap_or_default();
         self.name_width = widest.min(NAME_WIDTH_MAX);
-        if let Sink::Live { lines, total } = &mut self.sink {
+        if let Sink::Live { lines, total, .. } = &mut self.sink {
             *total = lines.add(ProgressBar::new(number(jobs.len())));
             total.set_style(style("[{bar:30}] {pos}/{len} jobs {elapsed}"));
         }

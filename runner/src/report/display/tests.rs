@@ -238,7 +238,7 @@ fn without_time(line: &str) -> String {
 fn a_terminal_shows_a_line_per_running_job_below_the_output() {
     let screen = Screen::default();
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-    let mut display = Display::live(target, false);
+    let mut display = Display::live(target, false, None);
     for event in events() {
         display.show(event).unwrap();
     }
