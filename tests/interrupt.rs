@@ -112,6 +112,33 @@ fn twice_ends_it_now() {
     assert!(!mine.names("process"), "{mine:#?}");
 }
 
+/// `cofferdam run | head -1`: in order, as with ^C, and the record is kept.
+#[test]
+fn a_closed_pipe_is_like_once() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    let cofferdam = Cofferdam::common().in_directory(directory.path());
+    crate::binary::file(
+        directory.path(),
+        "cofferdam.yml",
+        "jobs: { a: { steps: [{ run: 'while :; do echo again; sleep 0.05; done' }], \
+         cleanup: [{ run: 'echo swept' }] } }\n",
+    );
+    let mut child =
+        cofferdam.command(["run", "--out", "results"]).spawn().expect("start cofferdam");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let ended = wait(child).expect(141);
+    assert_eq!(ended.stderr, "");
+    let logs = cofferdam.run(["logs", "results"]).expect(0);
+    logs.says(&["again", "swept"]);
+    let record =
+        std::fs::read_to_string(directory.path().join("results/run.json")).expect("run.json");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!(record["conclusion"], "cancelled");
+}
+
 /// `exec` as well: the command is ended and the status says so.
 #[test]
 fn exec() {

@@ -27,7 +27,7 @@ pub(crate) enum Exit {
     NotExecutable,
     /// `exec`: there is no such program.
     NotFound,
-    /// `exec`: nobody reads its output any more (128 + SIGPIPE).
+    /// Nobody reads its output any more (128 + SIGPIPE).
     Unread,
     /// It was cancelled (128 + SIGINT).
     Cancelled,

@@ -64,4 +64,7 @@ Examples:
   TOKEN=… cofferdam run --secret TOKEN
   cofferdam run --max-parallel 8 --out results
 
-In the directory of the results: run.json, junit.xml, logs/, artifacts/.";
+In the directory of the results: run.json, junit.xml, logs/, artifacts/, results/.
+
+Exit status: 0 passed, 1 a job failed, 65 faults in the pipeline, 66 missing input,
+70 the host failed, 124 timed out, 130 cancelled, 141 nobody reads the output any more.";

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -70,6 +71,8 @@ pub(super) struct Driver {
     names: HashMap<usize, String>,
     file_names: FileNames,
     started: HashMap<usize, Instant>,
+    /// Whether whoever read the progress has gone.
+    unread: bool,
     pub(super) ledger: Ledger,
 }
 
@@ -99,6 +102,7 @@ impl Driver {
             names: HashMap::new(),
             file_names: FileNames::default(),
             started: HashMap::new(),
+            unread: false,
             ledger: Ledger::default(),
         }
     }
@@ -114,6 +118,12 @@ impl Driver {
         self.perform(actions)?;
         let mut tick = tokio::time::interval(TICK);
         while self.state.conclusion().is_none() {
+            // As with any filter, that is the end; jobs are left in order, and the record is kept.
+            if self.unread && !cancelled {
+                cancelled = true;
+                self.feed(Event::CancelRequested)?;
+                continue;
+            }
             tokio::select! {
                 () = interrupts.next() => {
                     let event =
@@ -132,6 +142,11 @@ impl Driver {
     /// The state, for the record.
     pub(super) fn state(&self) -> &Run {
         &self.state
+    }
+
+    /// Whether the run was ended because nobody reads its progress any more.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     fn feed(&mut self, event: Event) -> Result<(), Problem> {
@@ -374,8 +389,15 @@ impl Driver {
     }
 
     fn show(&mut self, event: display::Event<'_>) -> Result<(), Problem> {
-        self.display.show(event).map_err(|error| {
-            Problem::new(Exit::System, "failed to show the progress of the run").because(error)
-        })
+        match self.display.show(event) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.unread = true;
+                self.display = Display::plain(Box::new(io::sink()), false);
+                Ok(())
+            }
+            shown => shown.map_err(|error| {
+                Problem::new(Exit::System, "failed to show the progress of the run").because(error)
+            }),
+        }
     }
 }
