@@ -36,9 +36,6 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,
 
-    #[command(flatten)]
-    pub(crate) limits: LimitArguments,
-
     /// What can be reached
     #[arg(long, value_enum, default_value_t = Network::None)]
     pub(crate) network: Network,
@@ -74,6 +71,10 @@ pub(crate) struct Exec {
     /// Write the outcome as JSON to a file, or to an open descriptor by number
     #[arg(long, value_name = "FILE|FD")]
     pub(crate) json: Option<String>,
+
+    // Last, because the heading holds for every argument after it.
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
 }
 
 const EXAMPLES: &str = "\

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 /// Arguments of `image`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Image {
     #[command(subcommand)]
     pub(crate) command: ImageCommand,
@@ -27,18 +28,37 @@ pub(crate) enum ImageCommand {
         json: bool,
     },
     /// List the images that are here
+    #[command(after_help = LS_EXAMPLES)]
     Ls {
         /// Print them as JSON
         #[arg(long)]
         json: bool,
     },
     /// Forget images; their layers go with the last image that has them
+    #[command(after_help = RM_EXAMPLES)]
     Rm {
-        /// Names
+        /// Names from `cofferdam image ls`
         #[arg(required = true)]
         name: Vec<String>,
     },
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  cofferdam image import debian.tar debian:12
+  cofferdam image ls
+  cofferdam image rm debian:12
+
+The image `host`, this machine's /usr, is always there.";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  cofferdam image ls
+  cofferdam image ls --json";
+
+const RM_EXAMPLES: &str = "\
+Examples:
+  cofferdam image rm debian:11 debian:12";
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:

@@ -22,12 +22,22 @@ pub(crate) use run::Run;
 pub(crate) struct Cli {
     /// Where images and runs are kept [default: /var/lib/cofferdam for root, the user's data
     /// directory otherwise]
-    #[arg(long, global = true, env = "COFFERDAM_STATE", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "COFFERDAM_STATE",
+        hide_env_values = true,
+        value_name = "DIR",
+        display_order = LAST
+    )]
     pub(crate) state: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Where the options of all commands are listed: after the command's own.
+const LAST: usize = 900;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +50,26 @@ Examples:
 Exit status: 0 passed, 1 failed, 2 usage, 65 faults in the pipeline, 66 missing input,
 70 the host failed, 124 timed out, 130 cancelled.";
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  cofferdam check                            check ./cofferdam.yml
+  cofferdam check ci.yml --json              the faults, for an editor or a bot
+
+Exit status: 0 well-formed, 65 faults, 66 there is no such file.";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  cofferdam doctor
+  cofferdam doctor --json
+
+Exit status: 0 jobs can run here, 70 no job can.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  cofferdam completions bash > /etc/bash_completion.d/cofferdam
+  cofferdam completions zsh > /usr/local/share/zsh/site-functions/_cofferdam
+  cofferdam completions fish > ~/.config/fish/completions/cofferdam.fish";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -48,6 +78,7 @@ pub(crate) enum Command {
     /// Run one command in one throwaway container
     Exec(Box<Exec>),
     /// Find the faults of a pipeline without running anything
+    #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// The pipeline
         #[arg(default_value = DEFAULT_FILE)]
@@ -61,15 +92,14 @@ pub(crate) enum Command {
     /// Look after images
     Image(Image),
     /// Say what this host can enforce, and how to mend what it cannot
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor {
         /// Print the findings as JSON
         #[arg(long)]
         json: bool,
     },
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Example:\n  cofferdam completions bash > /etc/bash_completion.d/cofferdam"
-    )]
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

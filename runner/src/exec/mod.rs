@@ -158,7 +158,15 @@ async fn start(
             Some(_) if starting => Exit::NotExecutable,
             _ => Exit::NotStarted,
         };
-        Problem::sandbox(exit, error)
+        let problem = Problem::sandbox(exit, error);
+        match exit {
+            Exit::NotFound => problem.remedy(
+                "name a program of the image: by a path, or by a name that is in its `PATH`",
+            ),
+            Exit::NotExecutable => problem
+                .remedy("make it executable, and name its interpreter in a first line `#!/bin/sh`"),
+            _ => problem,
+        }
     })
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn read(path: &Path) -> Result<PipelineFile, Problem> {
             let missing = error.kind() == io::ErrorKind::NotFound;
             let problem = problem.because(error);
             if missing {
-                problem.remedy("name the pipeline: `cofferdam run FILE`; it is written in YAML")
+                problem.remedy("name the file of a pipeline, which is written in YAML")
             } else {
                 problem
             }
