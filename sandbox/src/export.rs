@@ -3,7 +3,8 @@
 //! The tree belongs to the job and may hold anything: links that lead out, devices, pipes that
 //! block, ten thousand levels. Nothing but regular files, directories and links that stay inside
 //! comes out; every name is opened beneath the tree without following a link, and number, size and
-//! depth are bounded.
+//! depth are bounded. Other mounts are not entered: the reader is the host's root, who could read
+//! in `/sys` and in what the operator shows what the job itself could not.
 
 mod destination;
 
@@ -19,14 +20,14 @@ use std::{
 
 use nix::{
     dir::{Dir, Type},
-    errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
+    fcntl::{OFlag, readlinkat},
     sys::stat::{SFlag, fstat},
 };
 
 use crate::{
     error::{Doing as _, Error, Result},
     image::{Algorithm, Digest, HashingReader},
+    sys::beneath,
 };
 use destination::Destination;
 
@@ -34,6 +35,9 @@ use destination::Destination;
 const DEPTH_MAX: usize = 64;
 /// Entries of a tree that are looked at.
 const ENTRIES_MAX: usize = 2_000_000;
+/// Bytes of names that are remembered on the way: the job chooses them, and the runner's memory is
+/// not the job's.
+const NAMES_MAX: usize = 64 * 1024 * 1024;
 
 /// How much may come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,25 +68,29 @@ pub struct Exported {
     pub is_link: bool,
 }
 
-/// Opens `path` beneath `root`, following no link; absolute paths count from `root`.
-fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+/// Opens `path` beneath `root`, following no link and waiting for nobody; absolute paths count from
+/// `root`.
+fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let path = path.strip_prefix("/").unwrap_or(path);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let resolve = ResolveFlag::RESOLVE_BENEATH
-        | ResolveFlag::RESOLVE_NO_SYMLINKS
-        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
+    beneath::open_beneath(root, path, flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+}
+
+/// Whether a failure to open means that nothing of that kind is there: it is missing, a link, a
+/// device without a driver, or on another mount.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO | libc::EXDEV)
+    )
 }
 
 /// Opens a regular file beneath `root`; `None` when there is none.
 fn open_file(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<(File, u64)>> {
     let file = match open_beneath(root, path, OFlag::O_RDONLY) {
         Ok(file) => file,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
     };
     let status = fstat(&file)?;
     if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
@@ -121,7 +129,7 @@ pub fn export(
 ) -> Result<Vec<Exported>> {
     let base = match open_beneath(root, base, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         Ok(base) => base,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(error) => {
             return Err(Error::pipeline(
                 format!("open `{}` of the container", base.display()),
@@ -158,7 +166,7 @@ pub fn export(
 /// their names.
 fn selected(base: BorrowedFd<'_>, select: &dyn Fn(&Path) -> bool) -> Result<Vec<(PathBuf, Type)>> {
     let mut found = Vec::new();
-    let mut seen = 0;
+    let (mut seen, mut remembered) = (0, 0_usize);
     let mut directories = vec![(PathBuf::new(), 0)];
     while let Some((directory, depth)) = directories.pop() {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
@@ -180,12 +188,21 @@ fn selected(base: BorrowedFd<'_>, select: &dyn Fn(&Path) -> bool) -> Result<Vec<
                 continue;
             }
             let path = directory.join(name);
+            let length = path.as_os_str().len();
             match entry.file_type() {
                 Some(Type::Directory) if depth < DEPTH_MAX => directories.push((path, depth + 1)),
                 Some(kind @ (Type::File | Type::Symlink)) if select(&path) => {
                     found.push((path, kind));
                 }
-                _ => {}
+                _ => continue,
+            }
+            remembered += length;
+            if remembered > NAMES_MAX {
+                return Err(Error::pipeline(
+                    "look for artifacts",
+                    format!("the names of files and directories exceed {NAMES_MAX} bytes"),
+                )
+                .remedy("select fewer, or pack them into one file in the job"));
             }
         }
     }
