@@ -201,9 +201,13 @@ pub(crate) fn memory_file(body: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Reads a memory file from its start, up to the largest message.
+/// Reads a memory file from its start, up to the largest message. Anything else than a regular file
+/// is refused: reading from it could wait for ever.
 pub(crate) fn read_memory_file(file: OwnedFd) -> io::Result<Vec<u8>> {
     let mut file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(malformed("not a memory file"));
+    }
     file.rewind()?;
     let mut body = Vec::new();
     file.take(LARGEST).read_to_end(&mut body)?;
@@ -249,6 +253,16 @@ mod tests {
             nix::unistd::write(&left, bytes).unwrap();
             assert!(right.receive::<String>().is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn only_a_memory_file_is_read() {
+        let (pipe, _writer) = io::pipe().unwrap();
+        let counter = nix::sys::eventfd::EventFd::new().unwrap();
+        for other in [OwnedFd::from(pipe), OwnedFd::from(counter)] {
+            assert!(read_memory_file(other).is_err());
+        }
+        assert_eq!(read_memory_file(memory_file(b"it").unwrap()).unwrap(), b"it");
     }
 
     #[test]

@@ -83,8 +83,8 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let map = ids.map();
     let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
     let group = shared.groups.create(&name, &spec.limits, &GroupOptions::default())?;
-    let entrance = group.entrance()?;
     let group = Arc::new(Group { group, removed: AtomicBool::new(false) });
+    let entrance = group.group.entrance()?;
     let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
     let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
     let init = Init(shared.spawner.spawn(theirs, map, clone_into)?);

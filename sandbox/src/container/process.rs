@@ -62,20 +62,30 @@ struct Waiting {
 pub struct Process {
     id: u64,
     exit: oneshot::Receiver<Exit>,
+    /// Its end, once that is known.
+    ended: Option<Exit>,
     /// The master side of its terminal, where it was given one.
     pub terminal: Option<OwnedFd>,
 }
 
 impl Process {
-    /// Waits until it has ended.
+    /// Waits until it has ended. Cancel-safe, and can be asked again.
     ///
     /// # Errors
     /// When the whole container has ended, by [`Container::kill`], by the kernel for memory, or
     /// by a system fault.
     pub async fn wait(&mut self) -> Result<Exit> {
-        (&mut self.exit)
-            .await
-            .map_err(|_| Error::system("wait for a program", "its container was ended as a whole"))
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let lost = || Error::system("wait for a program", "its container was ended as a whole");
+        // A receiver that has had its answer must not be polled again.
+        if self.exit.is_terminated() {
+            return Err(lost());
+        }
+        let ended = (&mut self.exit).await.map_err(|_| lost())?;
+        self.ended = Some(ended);
+        Ok(ended)
     }
 }
 
@@ -130,7 +140,7 @@ impl Container {
             sys::terminal::set_window_size(terminal, rows, columns)
                 .system(|| "set the size of the terminal")?;
         }
-        Ok(Process { id, exit, terminal })
+        Ok(Process { id, exit, ended: None, terminal })
     }
 
     /// Sends the request; returns the size of the terminal, where one is wanted.
@@ -319,6 +329,26 @@ impl Waiting {
                 }
             }
             Reply::Ready | Reply::SetupFailed(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_can_be_waited_for_again() {
+        for end in [Some(Exit::new(7 << 8, 0, 0, 0)), None] {
+            let (sender, exit) = oneshot::channel();
+            let mut process = Process { id: 0, exit, ended: None, terminal: None };
+            match end {
+                Some(end) => sender.send(end).unwrap(),
+                None => drop(sender),
+            }
+            for _ in 0..2 {
+                assert_eq!(process.wait().await.ok(), end);
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ pub(crate) fn load_device_program(instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
         program_type: PROG_TYPE_CGROUP_DEVICE,
         instruction_count: u32::try_from(instructions.len()).map_err(invalid)?,
-        instructions: instructions.as_ptr().addr() as u64,
-        license: c"Apache-2.0".as_ptr().addr() as u64,
+        instructions: instructions.as_ptr().expose_provenance() as u64,
+        license: c"Apache-2.0".as_ptr().expose_provenance() as u64,
         log_level: 0,
         log_size: 0,
         log_buffer: 0,

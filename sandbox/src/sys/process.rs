@@ -41,7 +41,8 @@ pub(crate) fn clone(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> 
     // SAFETY: `clone_args` is a plain C structure for which all zeroes is a valid value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned());
-    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    // Exposed, because the kernel writes through the number.
+    arguments.pidfd = (&raw mut pidfd).expose_provenance() as u64;
     arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     if let Some(cgroup) = cgroup {
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -16,7 +16,7 @@ pub(crate) fn unlock_and_open_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags as a number.
     let peer = check(unsafe { libc::ioctl(raw, libc::TIOCGPTPEER, flags) }.into())?;
-    Ok(take_descriptor(i32::try_from(peer).unwrap_or(-1)))
+    i32::try_from(peer).map(take_descriptor).map_err(io::Error::other)
 }
 
 /// Makes `terminal` the controlling terminal of this process's new session (`TIOCSCTTY`).
