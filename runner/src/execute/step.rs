@@ -84,7 +84,12 @@ impl StepRun {
         tokio::spawn(async move {
             let id = self.id;
             let report = match rest {
-                Ok((streams, drain)) => self.run(streams, drain, stopped).await,
+                // A task of its own, so that even its panic is an end that the driver hears of.
+                Ok((streams, drain)) => {
+                    tokio::spawn(self.run(streams, drain, stopped)).await.unwrap_or_else(|error| {
+                        StepReport::not_run(StepOutcome::System, error.to_string())
+                    })
+                }
                 Err(message) => StepReport::not_run(StepOutcome::System, message),
             };
             let message = Message::StepEnded { step: id, report: Box::new(report) };
@@ -139,6 +144,7 @@ impl StepRun {
         drain.now().await;
         let used = self.container.used().unwrap_or_default();
         let usage = group.usage().ok();
+        group.remove_empty();
         let since = since(&before, &used);
         let verdict = judge(ended, &since, &self.container.spec().limits, &command_line);
         let mut end = StepEnd::new(outcome(ended, verdict.as_ref()));
@@ -287,6 +293,8 @@ fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
         (Some(Verdict::Memory { .. }), _) => StepOutcome::Limit(Limit::Memory),
         (Some(Verdict::Disk { .. } | Verdict::Inodes { .. }), _) => StepOutcome::Limit(Limit::Disk),
         (Some(Verdict::Pids { .. }), _) => StepOutcome::Limit(Limit::Pids),
+        // Whole containers are killed by the kernel, for memory, and by the run, which knows why.
+        (Some(_), Ended::Killed) => StepOutcome::System,
         (Some(_), Ended::Exited(exit)) => match (exit.code(), exit.signal()) {
             (Some(code), _) => StepOutcome::Exit(code),
             (None, signal) => StepOutcome::Signal(signal.map_or(9, |signal| signal as i32)),

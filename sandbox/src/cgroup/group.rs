@@ -126,6 +126,16 @@ impl Group {
         Ok(Self { directories: step })
     }
 
+    /// Removes the group of a step in which nothing runs any more, so that a job may have more
+    /// steps than groups can exist at once. One with processes, such as a server that the step
+    /// left running, stays until its container's end.
+    pub fn remove_empty(&self) {
+        for directory in self.directories.all() {
+            // Whatever keeps it, the container's end removes it.
+            std::fs::remove_dir(directory).ok();
+        }
+    }
+
     /// What the group and all groups below it have used so far.
     ///
     /// # Errors
