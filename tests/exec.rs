@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    binary::{Cofferdam, file, wait},
+    binary::{Cofferdam, file, kill, wait},
     host::{Need, needs},
 };
 
@@ -264,6 +264,56 @@ fn timeout_of_a_stubborn_command() {
         .script(&["--timeout", "1s"], "trap '' TERM; while :; do sleep 1; done")
         .expect(124);
     assert!(ended.took.as_secs() < 20, "took {:?}", ended.took);
+}
+
+/// The runner reads with the host's rights: what is mounted in the container is not the job's.
+#[test]
+fn artifacts_do_not_come_from_other_mounts() {
+    needs!(Need::Containers);
+    let out = tempfile::tempdir().expect("a directory");
+    let flags = ["--workdir", "/", "--artifact", "{sys/kernel,proc,tmp}/**", "--out"];
+    let flags = [&flags[..], &[out.path().to_str().expect("a path")]].concat();
+    Cofferdam::common().script(&flags, "echo 1 > /tmp/own").expect(0);
+    assert_eq!(files_below(out.path()), ["tmp/own"]);
+}
+
+/// The containers' inits are copies of the spawner: what it does not know, they cannot tell.
+#[test]
+fn the_spawner_never_saw_the_command_line() {
+    needs!(Need::Containers);
+    let secret = format!("MARK=hunter-{}", std::process::id());
+    let mut runner = Cofferdam::common()
+        .command(["exec", "host", "--env", &secret, "--", "sh", "-c", "echo up; sleep 300"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("start cofferdam");
+    let mut up = [0; 3];
+    let stdout = runner.stdout.as_mut().expect("standard output");
+    std::io::Read::read_exact(stdout, &mut up).expect("a line");
+    let pid = runner.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let spawner: u32 = children.expect("children").trim().parse().expect("one child");
+    let found = |pid| memory_holds(pid, secret.as_bytes());
+    let (in_runner, in_spawner) = (found(pid), found(spawner));
+    kill(pid, nix::sys::signal::Signal::SIGTERM);
+    runner.wait().expect("wait");
+    assert_eq!((in_runner, in_spawner), (true, false));
+}
+
+/// Whether the writable memory of a process has `needle` in it.
+fn memory_holds(pid: u32, needle: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the maps");
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("the memory");
+    maps.lines().filter(|line| line.contains(" rw")).any(|line| {
+        let (range, _) = line.split_once(' ').expect("a range");
+        let (start, end) = range.split_once('-').expect("two addresses");
+        let address = |text| u64::from_str_radix(text, 16).expect("an address");
+        let (start, end) = (address(start), address(end));
+        let mut bytes = vec![0; usize::try_from(end - start).expect("a length")];
+        memory.read_exact_at(&mut bytes, start).is_ok()
+            && bytes.windows(needle.len()).any(|window| window == needle)
+    })
 }
 
 /// Globs are relative to the working directory; what they match is the caller's in the end.

@@ -17,22 +17,46 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use cofferdam_sandbox::spawner;
+use tracing_subscriber::filter::LevelFilter;
 
 use cli::Cli;
+use exit::Exit;
 use problem::Problem;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // First of all, while there is one thread and no secret was read.
-    let spawner = if cli.command.starts_containers() {
-        match spawner::start() {
-            Ok(spawner) => Some(spawner),
-            Err(error) => return end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
+    // First of all, while there is one thread and nothing was read: the command line may hold
+    // secrets, and every container's init is a copy of the spawner.
+    let spawner = spawner::start();
+    show_warnings();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Standard error is gone then, and the status says the same.
+            error.print().ok();
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
         }
-    } else {
-        None
     };
-    end(command::run(cli, spawner))
+    if !cli.command.starts_containers() {
+        drop(spawner);
+        return end(command::run(cli, None));
+    }
+    match spawner {
+        Ok(spawner) => end(command::run(cli, Some(spawner))),
+        Err(error) => end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
+    }
+}
+
+/// What went wrong beside the work, such as something that could not be removed, goes to standard
+/// error; nothing depends on it.
+fn show_warnings() {
+    let stderr = std::io::stderr();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_ansi(std::io::IsTerminal::is_terminal(&stderr))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
 }
 
 fn end(result: Result<u8, Problem>) -> ExitCode {

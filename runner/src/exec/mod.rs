@@ -40,8 +40,8 @@ pub(crate) async fn run(
     })?;
     let report = outcome::Target::open(arguments.json.as_deref())?;
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
-    let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
     let description = Description::new(arguments, state)?;
+    let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
     let result = run_in(&sandbox, description, interrupts).await;
     let closed = sandbox.close().await;
     let outcome = result?;
