@@ -27,6 +27,14 @@ pub(super) fn run(arguments: &Logs, state: &Path) -> Result<u8, Problem> {
             .because(error)
             .remedy("name a run's id, or the directory that was given with `--out`")
     })?;
+    if record.conclusion.is_none() {
+        let logs = directory.join("logs");
+        let message = format!("run `{}` has not ended, or was killed", record.id);
+        return Err(Problem::new(Exit::NoInput, message).remedy(format!(
+            "wait for its end; what was written so far is in `{}`",
+            logs.display()
+        )));
+    }
     let wanted = |job: &&JobRecord| {
         arguments.job.as_ref().is_none_or(|name| *name == job.name || *name == job.id)
     };

@@ -144,10 +144,15 @@ impl Finish {
     /// Ends all processes, then takes the files, then removes the container.
     pub(super) async fn run(self) -> Collected {
         let mut collected = Collected::default();
-        if let Err(error) = self.container.stop().await {
-            collected.fail_by(&error);
+        let stopped = self.container.stop().await;
+        if let Err(error) = &stopped {
+            collected.fail_by(error);
         }
         for (step, output) in self.outputs {
+            if stopped.is_err() {
+                // A process that cannot be killed holds its pipes open for ever.
+                output.reading.abort();
+            }
             match output.reading.await {
                 Ok(Ok(kept)) => collected.logs.push(ClosedLog { step, kept }),
                 Ok(Err(message)) => {
@@ -223,14 +228,15 @@ impl Files {
     ) -> cofferdam_sandbox::Result<Vec<CollectedFile>> {
         let globs = globs(patterns)?;
         let workdir = self.workdir.as_deref().unwrap_or(WORKSPACE);
+        let workdir = Path::new(workdir);
         let (root, base) = match workdir.strip_prefix(WORKSPACE) {
-            Some(inside) => (container.workspace(), inside),
-            None if workdir.starts_with('/') => (container.root(), workdir),
-            None => (container.workspace(), workdir),
+            Ok(inside) => (container.workspace(), inside),
+            Err(_) if workdir.is_absolute() => (container.root(), workdir),
+            Err(_) => (container.workspace(), workdir),
         };
         let exported = export::export(
             root,
-            Path::new(base),
+            base,
             &|path| globs.is_match(path),
             &self.directory.join(target),
             ExportLimits::default(),

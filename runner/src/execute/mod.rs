@@ -44,7 +44,7 @@ use crate::{
     report::{
         display::{ControlEchoOff, Display},
         junit,
-        record::{PipelineRecord, RunRecord, SCHEMA},
+        record::{FILE_NAME, PipelineRecord, RecordError, RunRecord, SCHEMA},
         style::wants_colour,
         summary,
     },
@@ -102,10 +102,11 @@ pub(crate) async fn run(
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
     let images = images(&plan, state)?;
+    let sandbox = Sandbox::open(spawner, state)?;
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
     let surroundings = Surroundings {
         run: run_id.clone(),
-        sandbox: Sandbox::open(spawner, state)?,
+        sandbox,
         images,
         workspace,
         directory: directory.clone(),
@@ -146,6 +147,8 @@ impl Finished<'_> {
         machine: Run,
         mut interrupts: Interrupts,
     ) -> Result<u8, Problem> {
+        // From now on, the directory is known to be that of a run.
+        self.record().write(&self.directory).map_err(not_written)?;
         let needles = Arc::clone(&surroundings.needles);
         let sandbox = surroundings.sandbox.clone();
         let mut driver = Driver::new(surroundings, machine, display(self.arguments.json));
@@ -162,19 +165,11 @@ impl Finished<'_> {
         let closed = sandbox.close().await;
         let conclusion = conclusion?;
         let record = RunRecord {
-            schema: SCHEMA,
-            cofferdam: env!("CARGO_PKG_VERSION").to_owned(),
-            id: self.run_id.clone(),
-            pipeline: PipelineRecord {
-                name: self.plan.name.clone(),
-                file: self.arguments.file.display().to_string(),
-                digest: self.file.digest.clone(),
-            },
-            started: timestamp(self.started),
             ended: Some(timestamp(SystemTime::now())),
             conclusion: Some(record::conclusion(conclusion)),
             jobs,
             residue: closed.err().map(|error| with_causes(&error)).into_iter().collect(),
+            ..self.record()
         };
         self.write(&record, &tests)?;
         let clean = record.residue.is_empty();
@@ -186,14 +181,31 @@ impl Finished<'_> {
         Ok(exit.code())
     }
 
+    /// The record as it is while the run goes on.
+    fn record(&self) -> RunRecord {
+        RunRecord {
+            schema: SCHEMA,
+            cofferdam: env!("CARGO_PKG_VERSION").to_owned(),
+            id: self.run_id.clone(),
+            pipeline: PipelineRecord {
+                name: self.plan.name.clone(),
+                file: self.arguments.file.display().to_string(),
+                digest: self.file.digest.clone(),
+            },
+            started: timestamp(self.started),
+            ended: None,
+            conclusion: None,
+            jobs: Vec::new(),
+            residue: Vec::new(),
+        }
+    }
+
     fn write(&self, record: &RunRecord, tests: &[junit::write::JobTests]) -> Result<(), Problem> {
         let tail = summary::log_tail(&self.directory);
         let written = record.write(&self.directory).and_then(|()| {
             junit::write::write(&self.directory, record, tests, &|step| tail(step).join("\n"))
         });
-        written.map_err(|error| {
-            Problem::new(Exit::System, "failed to write the results").because(error)
-        })?;
+        written.map_err(not_written)?;
         let colour = wants_colour(&io::stdout());
         if self.arguments.json {
             let text = serde_json::to_string_pretty(record).unwrap_or_default();
@@ -203,6 +215,10 @@ impl Finished<'_> {
         }
         Ok(())
     }
+}
+
+fn not_written(error: RecordError) -> Problem {
+    Problem::new(Exit::System, "failed to write the results").because(error)
 }
 
 fn exit(conclusion: Conclusion) -> Exit {
@@ -249,7 +265,8 @@ fn workspace(arguments: &cli::Run) -> Result<PathBuf, Problem> {
     if path.is_dir() { Ok(path) } else { Err(problem().because("it is not a directory")) }
 }
 
-/// The run's directory, made anew: an old one's files would mix with this run's.
+/// The run's directory, made anew: an old one's files would mix with this run's. What is not of a
+/// run is not removed.
 fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Problem> {
     let directory = said.map_or_else(|| state.join("runs").join(run), Path::to_owned);
     let problem = |error: io::Error| {
@@ -257,7 +274,16 @@ fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Pr
             .because(error)
             .remedy("choose another directory with `--out`")
     };
-    for old in ["logs", "artifacts", "results"] {
+    let parts = ["logs", "artifacts", "results"];
+    if !directory.join(FILE_NAME).exists()
+        && let Some(part) = parts.iter().find(|part| directory.join(part).exists())
+    {
+        let foreign = directory.join(part);
+        let message = format!("`{}` is there, and not of an earlier run", foreign.display());
+        return Err(Problem::new(Exit::NoInput, message)
+            .remedy("choose another directory with `--out`, or remove it"));
+    }
+    for old in parts {
         match fs::remove_dir_all(directory.join(old)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other.map_err(problem)?,
@@ -288,4 +314,24 @@ fn run_id(now: SystemTime) -> Result<String, Problem> {
     let time =
         jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(seconds).unwrap_or_default();
     Ok(format!("{}-{}", time.strftime("%Y%m%d-%H%M%S"), digest::hex(&random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_of_a_run_is_removed_from_its_directory() {
+        let out = tempfile::tempdir().unwrap();
+        let kept = out.path().join("results/kept");
+        fs::create_dir(out.path().join("results")).unwrap();
+        fs::write(&kept, "").unwrap();
+        let make = || directory(Some(out.path()), Path::new("/none"), "id");
+        let problem = make().unwrap_err();
+        assert!(problem.to_string().contains("not of an earlier run"), "{problem}");
+        assert!(kept.exists());
+        fs::write(out.path().join(FILE_NAME), "{}").unwrap();
+        make().unwrap();
+        assert!(!kept.exists() && out.path().join("logs").is_dir());
+    }
 }

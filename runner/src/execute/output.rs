@@ -17,6 +17,10 @@ use crate::{
     supervise::{Chunk, OutputPipes},
 };
 
+/// Bytes that two pipes can hold: a program may widen each to 1 MiB (pipe(7)). What was written
+/// before a moment is among so many bytes read after it.
+const PIPES_HOLD: usize = 2 * 1024 * 1024;
+
 /// A step's output as it is being read.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -76,9 +80,15 @@ impl Reader {
                     show(&self.shown, self.step, text).await;
                 }
                 Some(done) = drain.recv() => {
-                    while let Some(chunk) =
-                        self.pipes.next_now().map_err(|error| error.to_string())?
+                    // What the step left running may go on writing faster than is read here.
+                    let mut left = PIPES_HOLD;
+                    while left > 0
+                        && let Some(chunk) =
+                            self.pipes.next_now().map_err(|error| error.to_string())?
                     {
+                        if let Chunk::Bytes(_, bytes) = &chunk {
+                            left = left.saturating_sub(bytes.len());
+                        }
                         let text = take(&mut self.log, chunk)?;
                         show(&self.shown, self.step, text).await;
                     }
