@@ -4,7 +4,7 @@
 //! that they say what an attacker would type.
 
 use crate::{
-    binary::{Cofferdam, file, repository},
+    binary::{Cofferdam, file, program, repository, wait},
     host::{Need, needs},
 };
 
@@ -109,6 +109,25 @@ fn init_is_closed() {
     check("head -c 1 /proc/1/mem 2>/dev/null | wc -c", "0");
     check("readlink /proc/1/exe 2>/dev/null || echo hidden", "hidden");
     check("ls /proc/1/root/ 2>/dev/null | wc -l", "0");
+}
+
+/// A1.17: a lock on a file of the host image is the container's own, and no channel to the host.
+#[test]
+fn locks_on_host_files_are_not_shared() {
+    needs!(Need::Containers);
+    let cofferdam = Cofferdam::new();
+    let hold = "flock -x /usr/bin/env sh -c 'echo held; read end'";
+    let mut command = cofferdam.command(["exec", "host", "-i", "--", "sh", "-c", hold]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut holder = command.spawn().expect("start cofferdam");
+    let mut said = [0; 5];
+    let output = holder.stdout.as_mut().expect("its output");
+    std::io::Read::read_exact(output, &mut said).expect("the lock is held");
+    assert_eq!(&said, b"held\n");
+    let status = program("flock").args(["-n", "/usr/bin/env", "true"]).status().expect("flock");
+    drop(holder.stdin.take());
+    wait(holder);
+    assert!(status.success(), "the container's lock is the host's");
 }
 
 /// A1.27: no path of the host shows in what is mounted, and nothing is shared with it.

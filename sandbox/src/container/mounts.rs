@@ -61,12 +61,14 @@ impl Wanted {
         }
         for mount in &spec.image.host_mounts {
             wanted.add(mount.source.clone(), true, What::Programs);
-            wanted.binds.push(Bind { target: mount.target.clone(), directory: true });
+            let target = mount.target.clone();
+            wanted.binds.push(Bind { target, directory: true, own_inodes: true });
         }
         for mount in &spec.mounts {
             let source = canonical(&mount.source, "the mount")?;
             refuse_state(shared, &source)?;
-            wanted.binds.push(Bind { target: mount.target.clone(), directory: source.is_dir() });
+            let (target, directory) = (mount.target.clone(), source.is_dir());
+            wanted.binds.push(Bind { target, directory, own_inodes: false });
             wanted.add(source, mount.read_only, What::Bind);
         }
         Ok(wanted)

@@ -77,6 +77,9 @@ pub(crate) struct Bind {
     pub(crate) target: String,
     /// Whether the mount is a directory; otherwise a file.
     pub(crate) directory: bool,
+    /// Whether the container gets inodes of its own, so that locks, leases and watches on the
+    /// files are not shared with the host and other containers; read-only directories only.
+    pub(crate) own_inodes: bool,
 }
 
 /// From the runner, once the container is ready.

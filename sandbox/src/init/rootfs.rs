@@ -148,6 +148,7 @@ fn enter_setup_filesystem() -> Result<()> {
         ("up", 0o755),
         ("root", 0o755),
         ("w", 0o755),
+        ("h", 0o755),
         ("workspace", 0o755),
         ("empty.d", 0o555),
     ] {
@@ -215,6 +216,22 @@ fn mount_overlay(target: &str, layers: usize, prefix: &str) -> Result<()> {
         .system(|| format!("mount the overlay of `/{target}`"))
 }
 
+/// The read-only directory `shown` seen through an overlay: a lock, a lease or a watch on a file
+/// is then one on this container's inode, and not on the host's.
+fn with_own_inodes(shown: OwnedFd, index: usize) -> std::io::Result<OwnedFd> {
+    let (lower, target) = (format!("h/{index}"), format!("h/{index}.own"));
+    for name in [&lower, &target] {
+        mkdirat(AT_FDCWD, name.as_str(), Mode::from_bits_truncate(0o755))?;
+    }
+    place_at(shown, &lower)?;
+    // An overlay without an upper directory wants two lower ones.
+    let options = format!("lowerdir={lower}:empty.d,userxattr");
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let kind = Some("overlay");
+    mount(kind, target.as_str(), kind, flags, Some(options.as_str()))?;
+    open_tree(AT_FDCWD, &CString::new(target)?, Tree::Copy)
+}
+
 /// Places everything that is not a layer of the root; what it returns is set after the last mount.
 fn populate(
     setup: &Setup,
@@ -248,8 +265,13 @@ fn populate(
     let parameters = procfs::mount_proc(root, setup.ids.highest())?;
     procfs::mount_sys(root, setup.cgroup_mount)?;
     place_network_files(setup, root)?;
-    for bind in &setup.binds {
-        place(&descriptors.next()?, &bind.target, bind.directory)?;
+    for (index, bind) in setup.binds.iter().enumerate() {
+        let mut shown = descriptors.next()?;
+        if bind.own_inodes {
+            shown = with_own_inodes(shown, index)
+                .system(|| format!("give `{}` inodes of its own", bind.target))?;
+        }
+        place(&shown, &bind.target, bind.directory)?;
     }
     Ok(parameters)
 }
