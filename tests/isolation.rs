@@ -339,12 +339,12 @@ fn ids_belong_to_nobody_else() {
     let mut together: Vec<_> = [(); 2]
         .iter()
         .map(|()| {
-            let mut command = crate::binary::program(together.get_program());
+            let mut command = program(together.get_program());
             command.args(together.get_args()).env("COFFERDAM_STATE", cofferdam.state());
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             command.spawn().expect("start")
         })
-        .map(|child| crate::binary::wait(child).expect(0).stdout)
+        .map(|child| wait(child).expect(0).stdout)
         .collect();
     together.dedup();
     assert_eq!(together.len(), 2, "two containers at the same time share their ids");

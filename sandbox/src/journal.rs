@@ -94,7 +94,13 @@ impl Journal {
                 .open(self.directory.join(ENTRIES))?
                 .write_all(&line)
         };
-        append().system(|| format!("write the journal `{}`", self.directory.display()))
+        append().map_err(|error| {
+            let doing = format!("write the journal `{}`", self.directory.display());
+            Error::system(doing, error).remedy(
+                "make room in the state directory, or choose another with `--state` or the \
+                 variable COFFERDAM_STATE",
+            )
+        })
     }
 
     /// Undoes what is left, and removes the journal.

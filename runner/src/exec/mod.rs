@@ -103,9 +103,9 @@ async fn run_plain(
         OutputPipes::new().map_err(io_problem("make the output pipes"))?;
     let (streams, input) = if description.interactive {
         let (reader, writer) = std::io::pipe().map_err(io_problem("make the input pipe"))?;
-        (Streams::Plain { stdin: reader.into(), stdout, stderr }, Some(OwnedFd::from(writer)))
+        (Streams::Plain { stdin: Some(reader.into()), stdout, stderr }, Some(OwnedFd::from(writer)))
     } else {
-        (Streams::output(stdout, stderr).map_err(io_problem("open `/dev/null`"))?, None)
+        (Streams::output(stdout, stderr), None)
     };
     let mut process = start(container, description, streams).await?;
     if let Some(input) = input {

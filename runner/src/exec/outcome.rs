@@ -64,6 +64,7 @@ impl Outcome {
             Ended::TimedOut(_) => Exit::TimedOut.code(),
             Ended::Cancelled => Exit::Cancelled.code(),
             Ended::Unread => Exit::Unread.code(),
+            _ if matches!(verdict, Some(Verdict::Memory { .. })) => 128 + 9,
             Ended::Exited(_) | Ended::Killed => {
                 let number = exit.unwrap_or_else(|| 128 + signal.unwrap_or(9));
                 u8::try_from(number).unwrap_or(u8::MAX)

@@ -128,13 +128,7 @@ impl StepRun {
             Ok(group) => group,
             Err(error) => return StepReport::failed_to_start(&error),
         };
-        let streams = match Streams::output(stdout, stderr) {
-            Ok(streams) => streams,
-            Err(error) => {
-                let message = format!("failed to open `/dev/null`: {error}");
-                return StepReport::not_run(StepOutcome::System, message);
-            }
-        };
+        let streams = Streams::output(stdout, stderr);
         let mut process = match self.start(program, streams, &group, &mut stopped).await {
             Ok(process) => process,
             Err(error) => return StepReport::failed_to_start(&error),

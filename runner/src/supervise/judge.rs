@@ -29,7 +29,9 @@ const INODE_SLACK: u64 = 4;
 /// The verdict; `None` where the program passed.
 pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> Option<Verdict> {
     match ended {
-        Ended::Exited(exit) if exit.code() == Some(0) => None,
+        // A program that does not notice that the kernel killed its child for memory has not
+        // done what it should, whatever it says.
+        Ended::Exited(exit) if exit.code() == Some(0) && end.usage.oom_kills == 0 => None,
         Ended::Unread => None,
         Ended::TimedOut(after) => Some(Verdict::Timeout { after, running: command.to_owned() }),
         Ended::Cancelled => Some(Verdict::Cancelled { by: "by ^C".to_owned() }),

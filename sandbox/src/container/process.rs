@@ -164,13 +164,16 @@ impl Container {
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![body.as_fd()];
         let terminal = match &streams {
             Streams::Plain { stdin, stdout, stderr } => {
-                descriptors.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
+                descriptors.extend(stdin.as_ref().map(OwnedFd::as_fd));
+                descriptors.extend([stdout.as_fd(), stderr.as_fd()]);
                 None
             }
             Streams::Terminal { rows, columns } => Some((*rows, *columns)),
         };
         descriptors.extend(join.iter().map(OwnedFd::as_fd));
-        let request = Request::Start { id, join: join.len(), terminal: terminal.is_some() };
+        let input = matches!(&streams, Streams::Plain { stdin: Some(_), .. });
+        let terminal_wanted = terminal.is_some();
+        let request = Request::Start { id, join: join.len(), input, terminal: terminal_wanted };
         self.prepared.channel.send(&request, &descriptors).system(|| "talk to the init")?;
         Ok(terminal)
     }

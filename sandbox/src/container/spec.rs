@@ -104,8 +104,8 @@ impl Program {
 pub enum Streams {
     /// Three descriptors, which only the program will hold.
     Plain {
-        /// Standard input.
-        stdin: OwnedFd,
+        /// Standard input; without it the container's own `/dev/null`.
+        stdin: Option<OwnedFd>,
         /// Standard output.
         stdout: OwnedFd,
         /// Standard error.
@@ -127,14 +127,11 @@ impl Streams {
     /// When the host's `/dev/null` cannot be opened.
     pub fn null() -> io::Result<Self> {
         let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-        Ok(Self::Plain { stdin: null()?, stdout: null()?, stderr: null()? })
+        Ok(Self::Plain { stdin: None, stdout: null()?, stderr: null()? })
     }
 
     /// No input, and output to these.
-    ///
-    /// # Errors
-    /// When the host's `/dev/null` cannot be opened.
-    pub fn output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
-        Ok(Self::Plain { stdin: File::open("/dev/null")?.into(), stdout, stderr })
+    pub fn output(stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        Self::Plain { stdin: None, stdout, stderr }
     }
 }

@@ -85,13 +85,15 @@ pub(crate) struct Bind {
 /// From the runner, once the container is ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a process. Descriptors: a memory file with a [`Program`], then standard input,
-    /// output and error (none of these with `terminal`), then `join` control group files.
+    /// Start a process. Descriptors: a memory file with a [`Program`], then standard input where
+    /// `input`, output and error (none of these with `terminal`), then `join` control group files.
     Start {
         /// Names the process in later messages.
         id: u64,
         /// Control group files to write `0` to.
         join: usize,
+        /// Whether its standard input comes along; otherwise it is the container's `/dev/null`.
+        input: bool,
         /// Give it a pseudo-terminal, whose other side comes back with [`Reply::Started`].
         terminal: bool,
     },

@@ -86,8 +86,8 @@ fn handle(
     running: &mut HashMap<Pid, u64>,
 ) -> io::Result<()> {
     match request {
-        Request::Start { id, join, terminal } => {
-            match start(descriptors, join, terminal, highest_id) {
+        Request::Start { id, join, input, terminal } => {
+            match start(descriptors, join, (input, terminal), highest_id) {
                 Ok((pid, master)) => {
                     running.insert(pid, id);
                     let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
@@ -111,7 +111,7 @@ fn handle(
 fn start(
     descriptors: Vec<OwnedFd>,
     join: usize,
-    terminal: bool,
+    (input, terminal): (bool, bool),
     highest_id: u32,
 ) -> Result<(Pid, Option<OwnedFd>), Failure> {
     let fail = |doing: &str| {
@@ -131,7 +131,13 @@ fn start(
         (Streams::Terminal(slave), Some(master))
     } else {
         let mut stream = || next().map_err(fail("take the streams"));
-        (Streams::Plain([stream()?, stream()?, stream()?]), None)
+        let stdin = if input {
+            stream()?
+        } else {
+            // The host's is shared by all: a lock on it would be a channel between jobs.
+            File::open("/dev/null").map_err(fail("open `/dev/null`"))?.into()
+        };
+        (Streams::Plain([stdin, stream()?, stream()?]), None)
     };
     let groups: Vec<OwnedFd> = descriptors.take(join).collect();
     let (report, report_in_child) =
