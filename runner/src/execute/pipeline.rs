@@ -31,9 +31,10 @@ pub(crate) fn read(path: &Path) -> Result<PipelineFile, Problem> {
         |error| {
             let problem =
                 Problem::new(Exit::NoInput, format!("failed to read `{}`", path.display()));
-            let missing = error.kind() == io::ErrorKind::NotFound;
+            let another =
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory);
             let problem = problem.because(error);
-            if missing {
+            if another {
                 problem.remedy("name the file of a pipeline, which is written in YAML")
             } else {
                 problem

@@ -45,8 +45,11 @@ pub(crate) fn render(
         text.push('\n');
         failure(job, directory, paint, tail, &mut text);
     }
+    for job in run.jobs.iter().filter(|job| !job.conclusion.is_failure()) {
+        odd_tests(job, paint, &mut text);
+    }
     if !run.residue.is_empty() {
-        text.push_str("\nleft behind by this run, remove it with `cofferdam gc`:\n");
+        text.push_str("\nleft behind by this run; the next one tries again to remove it:\n");
         for residue in &run.residue {
             push_line(&mut text, format_args!("  {}", one_line(residue)));
         }
@@ -161,6 +164,20 @@ fn failure(
         dropped => format!(" ({} dropped)", Bytes(dropped)),
     };
     push_line(text, format_args!("  log: {}{dropped}", directory.join(&log.path).display()));
+}
+
+/// What the reports of a job say that its conclusion does not.
+fn odd_tests(job: &JobRecord, paint: Paint, text: &mut String) {
+    let Some(totals) = &job.tests else { return };
+    let what = match totals.failures_count() {
+        0 if totals.remarks.is_empty() => return,
+        0 => "its test reports are odd".to_owned(),
+        failed => format!("{} with {}", job.conclusion.word(), count(failed, "failed test")),
+    };
+    let sentence = format!("! {}: {what}", one_line(&job.name));
+    let sentence = paint.bold(&fit(&sentence, WIDTH - 2));
+    push_line(text, format_args!("\n{sentence}"));
+    failed_tests(totals, text);
 }
 
 fn failed_tests(totals: &Totals, text: &mut String) {
@@ -294,12 +311,38 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_passed_tells_of_its_failed_tests_and_damaged_reports() {
+        let mut run = samples::run();
+        let tests = run.jobs[1].tests.clone();
+        run.jobs[0].tests = tests.clone();
+        run.jobs[2].tests =
+            tests.map(|totals| Totals { failed: 0, errored: 0, failures: Vec::new(), ..totals });
+        run.jobs.remove(1);
+        insta::assert_snapshot!(plain(&run), @r"
+         STATUS       JOB        TIME  MEMORY  TESTS
+         ✓ passed     build    4.00 s  64 MiB  61 passed, 2 failed
+         ○ skipped    report        -       -  61 passed
+         ■ cancelled  publish       -       -  -
+
+        ! build: passed with 2 failed tests
+          test parser bad: left == right
+          test parser odd
+          `out.xml` claims 70 tests and has 66: counted as it is
+
+        ! report: its test reports are odd
+          `out.xml` claims 70 tests and has 66: counted as it is
+
+        failed: 1 of 3 jobs passed in 9.00 s; 130 tests: 122 passed, 2 failed, 6 skipped
+        record: /runs/1/run.json
+        ");
+    }
+
+    #[test]
     fn residue_is_told() {
         let mut run = samples::run();
         run.residue.push("mount /x".into());
-        assert!(
-            plain(&run)
-                .contains("left behind by this run, remove it with `cofferdam gc`:\n  mount /x\n")
-        );
+        assert!(plain(&run).contains(
+            "left behind by this run; the next one tries again to remove it:\n  mount /x\n"
+        ));
     }
 }
