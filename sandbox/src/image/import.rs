@@ -80,7 +80,7 @@ impl Store {
         let doing = || format!("import `{}` as `{name}`", path.display());
         if name.registry().is_none() && name.repository() == HOST {
             return Err(Error::pipeline(doing(), "the name `host` belongs to the embedded image")
-                .remedy("Choose another name."));
+                .remedy("choose another name"));
         }
         let scratch = Scratch::new(self)?;
         let import = Import { store: self, scratch: &scratch, options, progress, path };

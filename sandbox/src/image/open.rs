@@ -84,7 +84,7 @@ impl Store {
         let doing = format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         let why = format!("the store has no such image; it has {}", names.join(", "));
         Err(Error::pipeline(doing, why).remedy(
-            "Import it with `cofferdam image import PATH NAME`, from an OCI image layout, a `docker save` archive or a tar archive of a root file system.",
+            "import it with `cofferdam image import PATH NAME`, from an OCI image layout, a `docker save` archive or a tar archive of a root file system",
         ))
     }
 
@@ -100,7 +100,7 @@ impl Store {
                     .ok_or_else(|| Error::system(doing(), "its name in the store is malformed"))?;
                 self.lease(&key, &diff_id)?.ok_or_else(|| {
                     Error::system(doing(), "the store has lost it")
-                        .remedy("Remove the image and import it again.")
+                        .remedy("remove the image and import it again")
                 })
             })
             .collect::<Result<Vec<_>>>();

@@ -51,7 +51,7 @@ pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -
         (None, _) => return Err(refuse(format!("no such image; it holds {}", tags.join(", ")))),
         (Some(_), false) => {
             let error = refuse(format!("it holds several images: {}", tags.join(", ")));
-            return Err(error.remedy("Say which image is meant: the source holds more than one."));
+            return Err(error.remedy("say which image is meant: the source holds more than one"));
         }
     };
     let document = files.document(&image.config, limits)?;

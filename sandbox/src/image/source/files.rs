@@ -93,14 +93,14 @@ impl Source {
             .custom_flags(flags.bits())
             .open(path)
             .pipeline(doing)
-            .map_err(|error| error.remedy("Check the path; it must be readable by this user."))?;
+            .map_err(|error| error.remedy("check the path; it must be readable by this user"))?;
         let kind = file.metadata().system(doing)?.file_type();
         if kind.is_dir() {
             let files = Files { path: path.to_owned(), place: Place::Directory(file.into()) };
             return match (files.has("oci-layout"), files.has("index.json")) {
                 (true, true) => Ok(Self::Layout(files)),
                 _ => Err(Error::pipeline(doing(), "the directory is no OCI image layout: it lacks `oci-layout` or `index.json`")
-                    .remedy("Give the directory that holds `index.json`, a `docker save` archive, or a tar archive of a root file system.")),
+                    .remedy("give the directory that holds `index.json`, a `docker save` archive, or a tar archive of a root file system")),
             };
         }
         if !kind.is_file() {

@@ -97,7 +97,7 @@ pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -
     let mut chosen = named(descriptors, select).map_err(refuse)?;
     for _ in 0..NESTING {
         let descriptor = for_this_host(chosen).map_err(|why| {
-            refuse(why).remedy("Say which image is meant: the source holds more than one.")
+            refuse(why).remedy("say which image is meant: the source holds more than one")
         })?;
         let digest = digest(&descriptor).map_err(refuse)?;
         let document = files.blob(&digest, descriptor.size, limits)?;

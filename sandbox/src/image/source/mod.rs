@@ -71,7 +71,7 @@ fn package(
     let config = config::parse(&document).map_err(refuse)?;
     platform::check(&config.config.os, &config.config.architecture).map_err(|why| {
         refuse(why).remedy(format!(
-            "Use an image for `{}/{}`.",
+            "use an image for `{}/{}`",
             platform::OS,
             platform::architecture()
         ))

@@ -36,7 +36,7 @@ impl Store {
                     format!("open the image store `{}`", store.root.display()),
                     error,
                 )
-                .remedy("Check that the state directory belongs to this user."));
+                .remedy("check that the state directory belongs to this user"));
             }
         }
         store.check_owner()?;
@@ -46,7 +46,7 @@ impl Store {
 
     fn create(&self) -> Result<()> {
         let doing = || format!("make the image store `{}`", self.root.display());
-        let remedy = "Choose a state directory that this user can write, on a local file system.";
+        let remedy = "choose a state directory that this user can write, on a local file system";
         for directory in DIRECTORIES {
             // Closed to others: layers hold set-user-id programs of strangers.
             DirBuilder::new()
@@ -76,9 +76,9 @@ impl Store {
                 doing(),
                 format!("it has format {found} and this version of cofferdam has format {VERSION}"),
             )
-            .remedy("Use the newer cofferdam that wrote it, or another state directory.")),
+            .remedy("use the newer cofferdam that wrote it, or another state directory")),
             Err(_) => Err(Error::system(doing(), "its `version` file holds no number").remedy(
-                "Remove the directory if it is no image store, or use another state directory.",
+                "remove the directory if it is no image store, or use another state directory",
             )),
         }
     }
@@ -93,7 +93,7 @@ impl Store {
                 doing(),
                 format!("it belongs to user {owner}, not to {user}"),
             )
-            .remedy("Run as that user, or use another state directory."));
+            .remedy("run as that user, or use another state directory"));
         }
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700)).system(doing)?;

@@ -160,7 +160,7 @@ fn read<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>> {
         other => other.system(doing)?,
     };
     serde_json::from_slice(&document).map(Some).map_err(|error| {
-        Error::system(doing(), error).remedy("Remove that file and import the image again.")
+        Error::system(doing(), error).remedy("remove that file and import the image again")
     })
 }
 
