@@ -158,3 +158,25 @@ fn tree_that_is_hard_to_remove() {
         crate::binary::program("find").arg(cofferdam.state()).args(["-name", "closed"]).output();
     assert_eq!(String::from_utf8_lossy(&left.expect("find").stdout), "");
 }
+
+/// Below what the container itself needs, the limit is named and nothing is blamed on the host.
+#[test]
+fn limits_that_leave_no_room_for_the_container_are_refused() {
+    needs!(Need::Containers);
+    for (flag, limit, least) in [
+        ("memory", "1MiB", "at least 4MiB"),
+        ("pids", "1", "at least 2"),
+        ("nofile", "3", "at least 16"),
+    ] {
+        let flag_written = format!("--{flag}");
+        let named = format!("the limit `{flag}`");
+        Cofferdam::common().script(&[&flag_written, limit], ":").expect(125).says(&[
+            &named,
+            "the container itself needs more",
+            least,
+        ]);
+    }
+    for flags in [["--memory", "4MiB"], ["--pids", "2"], ["--nofile", "16"]] {
+        Cofferdam::common().script(&flags, ":").expect(0);
+    }
+}

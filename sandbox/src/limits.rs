@@ -1,13 +1,22 @@
 //! What one container may use at most. Every limit is always set: there is no "unlimited".
 //!
-//! The defaults are those of the security page (section 3.6); the caller lowers or raises them
-//! within what the operator allows.
+//! The caller lowers or raises the defaults within what the operator allows, but not below what the
+//! container's own init needs: it would fail in ways that say nothing of the limit.
 
 use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
+
+/// The least memory with which a container stands, with room to spare on every kernel.
+const MEMORY_MIN: u64 = 4 * MIB;
+/// The init and one program.
+const PIDS_MIN: u64 = 2;
+/// The init opens a few files of its own while it builds the container.
+const NOFILE_MIN: u64 = 16;
 
 /// The hard limits of one container.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,5 +54,25 @@ impl Default for Limits {
             logs: 100 * MIB,
             timeout: Duration::from_secs(15 * 60),
         }
+    }
+}
+
+impl Limits {
+    /// Refuses limits with which no container can stand: a fault of the pipeline.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (name, limit, least, written) in [
+            ("memory", self.memory, MEMORY_MIN, "4MiB"),
+            ("pids", self.pids, PIDS_MIN, "2"),
+            ("nofile", self.nofile, NOFILE_MIN, "16"),
+        ] {
+            if limit < least {
+                return Err(Error::pipeline(
+                    format!("put a container up with the limit `{name}` {limit}"),
+                    "the container itself needs more",
+                )
+                .remedy(format!("allow at least {written}")));
+            }
+        }
+        Ok(())
     }
 }

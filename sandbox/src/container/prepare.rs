@@ -79,6 +79,7 @@ impl Drop for Group {
 
 /// Makes a container, blocking; returns once its init has reported that it stands.
 pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> {
+    spec.limits.check()?;
     let ids = shared.ids.acquire()?;
     let map = ids.map();
     let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
