@@ -11,6 +11,8 @@ pub(crate) enum Need {
     Containers,
     /// Being root on the host.
     Root,
+    /// Files of containers on disk: loop devices and the program that makes an ext4.
+    Disk,
     /// A program of the host.
     Program(&'static str),
     /// A static busybox, here or in a package that can be fetched.
@@ -26,6 +28,17 @@ impl Need {
                 Some("neither root nor user namespaces for everyone".to_owned())
             }
             Self::Root if !is_root() => Some("not root".to_owned()),
+            Self::Disk if !is_root() => Some("not root".to_owned()),
+            Self::Disk if !Path::new("/dev/loop-control").exists() => {
+                Some("no loop devices".to_owned())
+            }
+            Self::Disk
+                if !["/usr/sbin", "/sbin"]
+                    .iter()
+                    .any(|it| Path::new(it).join("mke2fs").exists()) =>
+            {
+                Some("no program `mke2fs` on this host".to_owned())
+            }
             Self::Program(name) if which(name).is_none() => {
                 Some(format!("no program `{name}` on this host"))
             }
@@ -33,7 +46,7 @@ impl Need {
             Self::Fetch if std::env::var_os("COFFERDAM_TESTS_FETCH").is_none() => {
                 Some("it fetches packages, which COFFERDAM_TESTS_FETCH=1 allows".to_owned())
             }
-            Self::Fetch | Self::Containers | Self::Root | Self::Program(_) => None,
+            Self::Disk | Self::Fetch | Self::Containers | Self::Root | Self::Program(_) => None,
         }
     }
 }

@@ -15,6 +15,8 @@ mod check;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod exec;

@@ -149,13 +149,26 @@ fn directories_below(top: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether this is kept on purpose: prepared file systems, named by version, bytes and inodes.
+fn is_kept(path: &Path) -> bool {
+    let names: Vec<_> = path.iter().rev().take(2).map(|it| it.to_string_lossy()).collect();
+    let numbers = |name: &str| {
+        name.split('-').count() == 3 && name.split('-').all(|part| part.parse::<u64>().is_ok())
+    };
+    names[0] == "scratch" || (names[1] == "scratch" && numbers(&names[0]))
+}
+
 /// Directories and files below the state directory, two levels deep.
 fn files(state: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(state).into_iter().flatten().filter_map(Result::ok) {
-        found.push(format!("file {}", entry.path().display()));
+        if !is_kept(&entry.path()) {
+            found.push(format!("file {}", entry.path().display()));
+        }
         for below in fs::read_dir(entry.path()).into_iter().flatten().filter_map(Result::ok) {
-            found.push(format!("file {}", below.path().display()));
+            if !is_kept(&below.path()) {
+                found.push(format!("file {}", below.path().display()));
+            }
         }
     }
     found

@@ -17,11 +17,11 @@ use crate::{
     Limits,
     cgroup::{Enforcement, Hierarchy},
     ids::{IdMap, subordinate},
+    scratch::{Availability, is_at_least},
 };
 
-/// The oldest kernel on which everything works: tmpfs has id-mapped mounts since Linux 6.3, and
-/// user extended attributes, which overlays in user namespaces need, since 6.6.
-const OLDEST_KERNEL: (u32, u32) = (6, 6);
+/// The oldest kernel on which containers stand: an overlay takes id-mapped layers since then.
+const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
 /// How an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,22 +63,20 @@ impl Item {
     }
 }
 
-/// Looks at everything that containers need of this host.
-pub fn examine() -> Vec<Item> {
+/// Looks at everything that containers need of this host; `state` is the state directory, which
+/// need not exist.
+pub fn examine(state: &Path) -> Vec<Item> {
     let mut items = vec![kernel(), privileges()];
     items.extend(subordinate_ids());
     items.extend([user_namespaces(), open_files()]);
     items.extend(limits());
-    items.push(Item::good(
-        "limit disk, inodes",
-        "a tmpfs of each container's own; what is written counts as its memory",
-    ));
+    items.push(scratch(&Availability::of_host(state)));
     items
 }
 
 fn kernel() -> Item {
     let release = uname().map(|it| it.release().to_string_lossy().into_owned()).unwrap_or_default();
-    if is_recent(&release) {
+    if is_at_least(&release, OLDEST_KERNEL) {
         Item::good("kernel", release)
     } else {
         let (major, minor) = OLDEST_KERNEL;
@@ -87,11 +85,29 @@ fn kernel() -> Item {
     }
 }
 
-fn is_recent(release: &str) -> bool {
-    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OLDEST_KERNEL,
-        _ => false,
+fn scratch(host: &Availability) -> Item {
+    let name = "limit disk, inodes";
+    let remedy = "for files on disk: be root, install e2fsprogs, use a kernel with loop devices and ext4, \
+                  and a state directory on a disk";
+    match (&host.memory, &host.disk) {
+        (Ok(()), Ok(())) => Item::good(
+            name,
+            "an ext4 of each container's own on a loop device; in memory where the disk limit is \
+             at most twice the memory limit",
+        ),
+        (Err(why), Ok(())) => Item::good(
+            name,
+            format!("an ext4 of each container's own on a loop device; never in memory: {why}"),
+        ),
+        (Ok(()), Err(why)) => Item::bad(
+            name,
+            Standing::Limited,
+            format!("files are kept in memory, and count as the job's: {why}"),
+            remedy,
+        ),
+        (Err(memory), Err(disk)) => {
+            Item::bad(name, Standing::Missing, format!("{disk}; {memory}"), remedy)
+        }
     }
 }
 
@@ -236,23 +252,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernel_releases_are_compared_as_numbers() {
-        for (release, expected) in [
-            ("6.6.0", true),
-            ("6.18.44-fc-v669", true),
-            ("10.0", true),
-            ("6.1.0-40-cloud-amd64", false),
-            ("5.19", false),
-            ("6", false),
-            ("odd", false),
-        ] {
-            assert_eq!(is_recent(release), expected, "{release}");
-        }
-    }
-
-    #[test]
     fn everything_bad_has_a_remedy() {
-        for item in examine() {
+        let can = [Ok(()), Err("not here".to_owned())];
+        let scratches = can.iter().flat_map(|memory| {
+            can.iter().map(|disk| Availability { memory: memory.clone(), disk: disk.clone() })
+        });
+        let scratches: Vec<_> = scratches.map(|host| scratch(&host)).collect();
+        let standings: Vec<_> = scratches.iter().map(|item| item.standing).collect();
+        let (good, limited, missing) = (Standing::Good, Standing::Limited, Standing::Missing);
+        assert_eq!(standings, [good, limited, good, missing]);
+        for item in examine(Path::new("/")).into_iter().chain(scratches) {
             assert_eq!(item.standing == Standing::Good, item.remedy.is_none(), "{item:?}");
         }
     }

@@ -31,3 +31,4 @@ pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;
 pub use limits::Limits;
 pub use sandbox::Sandbox;
+pub use scratch::ScratchKind;

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub(crate) use exec::{Exec, LimitArguments, MountArgument};
+pub(crate) use exec::{Exec, LimitArguments, MountArgument, Scratch};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use logs::Logs;
 pub(crate) use run::Run;

@@ -15,7 +15,7 @@ use crate::{exit::Exit, print, problem::Problem, report::style::wants_colour};
 
 /// Examines the host and tries a container; ends with [`Exit::System`] when no job can run.
 pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8, Problem> {
-    let mut items = host_report::examine();
+    let mut items = host_report::examine(state);
     items.push(trial(state, spawner).await);
     let able = items.iter().all(|item| item.standing != Standing::Missing);
     if json {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cofferdam_sandbox::{
-    ContainerSpec, Limits, Mount, Program,
+    ContainerSpec, Limits, Mount, Program, ScratchKind,
     image::{Image, Store},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -86,6 +86,11 @@ impl Description {
         };
         let command_line = needles.mask_text(&program.argv.join(" "));
         let container = ContainerSpec {
+            scratch: match arguments.limits.scratch {
+                cli::Scratch::Auto => ScratchKind::Auto,
+                cli::Scratch::Memory => ScratchKind::Memory,
+                cli::Scratch::Disk => ScratchKind::Disk,
+            },
             limits: limits(&arguments.limits),
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,

@@ -98,8 +98,9 @@ impl Outcome {
         }
     }
 
-    /// With secrets hidden: a job chooses the names of its files.
+    /// With secrets hidden: a job chooses the names of its files and directories.
     pub(super) fn masked(mut self, needles: &Arc<Needles>) -> Self {
+        self.cause = self.cause.map(|cause| needles.mask_text(&cause));
         for artifact in &mut self.artifacts {
             artifact.path = needles.mask_text(&artifact.path);
         }

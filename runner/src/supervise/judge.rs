@@ -21,11 +21,6 @@ pub(crate) enum Ended {
     Killed,
 }
 
-/// Disk use that counts as full: a job that is refused one block has less than this left.
-const DISK_SLACK: u64 = 64 * 1024;
-/// As above, for inodes.
-const INODE_SLACK: u64 = 4;
-
 /// The verdict; `None` where the program passed.
 pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> Option<Verdict> {
     match ended {
@@ -58,10 +53,11 @@ fn limit_hit(end: &End, limits: &Limits) -> Option<Verdict> {
             largest: None,
         });
     }
-    if end.disk_bytes.saturating_add(DISK_SLACK) > limits.disk {
-        return Some(Verdict::Disk { limit: limits.disk, largest: Vec::new() });
+    if end.disk_full {
+        let largest = end.largest_directories.clone();
+        return Some(Verdict::Disk { limit: limits.disk, largest });
     }
-    if end.disk_inodes.saturating_add(INODE_SLACK) > limits.inodes {
+    if end.inodes_full {
         return Some(Verdict::Inodes { limit: limits.inodes });
     }
     (pids_refused > 0).then_some(Verdict::Pids { limit: limits.pids, refused: pids_refused })

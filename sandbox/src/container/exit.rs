@@ -58,6 +58,12 @@ pub struct End {
     pub disk_bytes: u64,
     /// Inodes in everything writable.
     pub disk_inodes: u64,
+    /// Whether the limit `disk` is used up: the next write is refused.
+    pub disk_full: bool,
+    /// Whether the limit `inodes` is used up: the next file is refused.
+    pub inodes_full: bool,
+    /// Where the disk is full, the directories with most in them and their bytes, largest first.
+    pub largest_directories: Vec<(String, u64)>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     init::message::{Bind, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
     sandbox::Shared,
-    scratch,
+    scratch::{Making, Room},
     spawner::Spawned,
     sys,
 };
@@ -79,13 +79,9 @@ impl Wanted {
     }
 
     /// Prepares the mounts with the ids of the container whose init is `init`; needs root.
-    pub(super) fn prepare(&self, init: &Spawned, limits: &Limits) -> Result<Mounts> {
+    pub(super) fn prepare(&self, init: &Spawned, making: Making) -> Result<Mounts> {
         let user_namespace = File::open(format!("/proc/{}/ns/user", init.pid))
             .system(|| "open the container's user namespace")?;
-        let scratch = scratch::in_memory(limits.disk, limits.inodes)
-            .system(|| "make the scratch file system")?;
-        sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
-            .system(|| "show the scratch file system with the container's ids")?;
         let devices = devices::make().system(|| "make the device file system")?;
         let trees = self.trees.iter().map(|tree| {
             let without = match tree.what {
@@ -95,6 +91,10 @@ impl Wanted {
             lower::tree(&tree.path, &user_namespace, tree.read_only, without)
         });
         let trees = trees.collect::<Result<_>>()?;
+        // Last, because it may still be in the making.
+        let scratch = making.finish()?;
+        sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
+            .system(|| "show the scratch file system with the container's ids")?;
         Ok(Mounts { scratch, devices, trees })
     }
 
@@ -113,7 +113,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) struct Mounts {
     /// The writable file system.
-    pub(super) scratch: OwnedFd,
+    pub(super) scratch: Room,
     /// The container's `/dev`.
     pub(super) devices: OwnedFd,
     /// The layers from the lowest up, the workspace, the binds.

@@ -20,6 +20,7 @@ use crate::{
     ids::HeldIds,
     init::message::{Reply, Setup},
     sandbox::Shared,
+    scratch::{Making, Room},
     spawner::Spawned,
     sys,
 };
@@ -34,7 +35,7 @@ pub(crate) struct Prepared {
     pub(super) init: Init,
     pub(super) group: Arc<Group>,
     /// The writable file system, for its use at the end.
-    pub(super) scratch: OwnedFd,
+    pub(super) scratch: Room,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
     #[expect(dead_code, reason = "given back when dropped")]
@@ -80,6 +81,7 @@ impl Drop for Group {
 /// Makes a container, blocking; returns once its init has reported that it stands.
 pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> {
     spec.limits.check()?;
+    let making = Making::start(spec.scratch, &spec.limits, &shared.state)?;
     let ids = shared.ids.acquire()?;
     let map = ids.map();
     let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
@@ -92,7 +94,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let join = entrance.tasks;
     let mut wanted = Wanted::collect(shared, &spec)?;
     let privileged = map.is_privileged();
-    let mounts = privileged.then(|| wanted.prepare(&init.0, &spec.limits)).transpose()?;
+    let mounts = privileged.then(|| wanted.prepare(&init.0, making)).transpose()?;
     let setup = Setup {
         hostname: spec.hostname.clone(),
         join: join.len(),
@@ -116,9 +118,14 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     }
     ours.send(&setup, &descriptors).system(|| "describe the container to its init")?;
     let stands = wait_until_ready(&ours)?;
-    let scratch = mounts.map(|mounts| mounts.scratch).or(stands.scratch).ok_or_else(|| {
-        Error::system("wait for the container to stand", "the init sent no scratch file system")
-    })?;
+    let scratch = match (mounts, stands.scratch) {
+        (Some(mounts), _) => mounts.scratch,
+        (None, Some(made)) => Room::in_memory(made).system(|| "look at the scratch file system")?,
+        (None, None) => {
+            let missing = "the init sent no scratch file system";
+            return Err(Error::system("wait for the container to stand", missing));
+        }
+    };
     let Stands { root, workspace, .. } = stands;
     Ok(Prepared { channel: ours, init, group, scratch, root, workspace, ids, spec })
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::{signal::Signal, statvfs::fstatvfs};
+use nix::sys::signal::Signal;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::oneshot,
@@ -213,12 +213,15 @@ impl Container {
     /// # Errors
     /// When the control groups or the scratch file system cannot be read.
     pub fn used(&self) -> Result<End> {
-        let disk = fstatvfs(&self.prepared.scratch).system(|| "read the scratch's use")?;
-        let block = disk.fragment_size();
+        let used = self.prepared.scratch.used().system(|| "read the scratch's use")?;
+        let largest = if used.is_full { self.prepared.scratch.largest() } else { Vec::new() };
         Ok(End {
             usage: self.prepared.group.group.usage()?,
-            disk_bytes: disk.blocks().saturating_sub(disk.blocks_free()).saturating_mul(block),
-            disk_inodes: disk.files().saturating_sub(disk.files_free()),
+            disk_bytes: used.bytes,
+            disk_inodes: used.inodes,
+            disk_full: used.is_full,
+            inodes_full: used.is_out_of_inodes,
+            largest_directories: largest,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use crate::{Limits, image::Image, init::message};
+use crate::{Limits, ScratchKind, image::Image, init::message};
 
 /// Description of a container.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct ContainerSpec {
     pub workspace: Option<PathBuf>,
     /// Host directories or files to show as well.
     pub mounts: Vec<Mount>,
+    /// Where what it writes is kept.
+    pub scratch: ScratchKind,
 }
 
 impl ContainerSpec {
@@ -28,6 +30,7 @@ impl ContainerSpec {
             hostname: "sandbox".to_owned(),
             workspace: None,
             mounts: Vec::new(),
+            scratch: ScratchKind::default(),
         }
     }
 }

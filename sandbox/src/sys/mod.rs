@@ -7,6 +7,7 @@
 pub(crate) mod beneath;
 pub(crate) mod bpf;
 pub(crate) mod cgroup;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;

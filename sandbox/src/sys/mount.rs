@@ -24,6 +24,8 @@ impl Attributes {
     pub(crate) const NODEV: Self = Self(libc::MOUNT_ATTR_NODEV);
     /// Nothing can be executed from here.
     pub(crate) const NOEXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
+    /// Reading changes no access time.
+    pub(crate) const NOATIME: Self = Self(libc::MOUNT_ATTR_NOATIME);
     /// Nothing can be changed through this mount.
     pub(crate) const RDONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
 

@@ -1,0 +1,57 @@
+//! A room that is made while the rest of its container is.
+//!
+//! One on disk takes a few milliseconds, most of them waiting for the kernel; a thread spends them
+//! while the control groups and the init are made, so that they are not on the path of a job.
+
+use std::{
+    path::Path,
+    thread::{self, JoinHandle},
+};
+
+use super::{
+    choice::{self, Availability, Backend, ScratchKind},
+    disk, memory,
+    room::Room,
+};
+use crate::{
+    Limits,
+    error::{Doing as _, Error, Result},
+};
+
+/// A room that is on its way. Dropped before it is there, it goes again by itself.
+#[derive(Debug)]
+pub(crate) enum Making {
+    /// Made when asked for: that takes no time.
+    Memory(Limits),
+    /// Being made by a thread.
+    Disk(JoinHandle<Result<Room>>),
+}
+
+impl Making {
+    /// Decides what the room will be, and begins to make it; files are kept below `state`.
+    pub(crate) fn start(kind: ScratchKind, limits: &Limits, state: &Path) -> Result<Self> {
+        match choice::choose(kind, limits, &Availability::of_host(state))? {
+            Backend::Memory => Ok(Self::Memory(limits.clone())),
+            Backend::Disk => {
+                let (limits, state) = (limits.clone(), state.to_owned());
+                thread::Builder::new()
+                    .name("scratch".to_owned())
+                    .spawn(move || disk::make(&limits, &state))
+                    .map(Self::Disk)
+                    .system(|| "start a thread for the scratch file system")
+            }
+        }
+    }
+
+    /// Waits until it is there.
+    pub(crate) fn finish(self) -> Result<Room> {
+        match self {
+            Self::Memory(limits) => memory::in_memory(limits.disk, limits.inodes)
+                .and_then(Room::in_memory)
+                .system(|| "make the scratch file system in memory"),
+            Self::Disk(thread) => thread.join().unwrap_or_else(|_| {
+                Err(Error::system("make the scratch file system on disk", "its thread panicked"))
+            }),
+        }
+    }
+}
