@@ -24,6 +24,13 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// Where the tests keep what they make once for all: below the build directory, unless the
+/// variable COFFERDAM_TESTS_DIRECTORY names another, as where that cannot be written to.
+pub(crate) fn scratch() -> PathBuf {
+    std::env::var_os("COFFERDAM_TESTS_DIRECTORY")
+        .map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
+}
+
 /// A file of `fixtures/`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
     repository().join("fixtures").join(path)
@@ -50,7 +57,7 @@ fn side_by_side() -> RwLockReadGuard<'static, ()> {
 /// Begun anew by each test process, so that it is never that of another build.
 fn common_state() -> &'static Path {
     static MADE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
+        let directory = scratch().join("state");
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 panic!("`{}` cannot be removed: {error}", directory.display())

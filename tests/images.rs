@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use crate::binary::{Cofferdam, fixture, program};
+use crate::binary::{Cofferdam, fixture, program, scratch};
 
 /// The files that `fixtures/images/busybox.sh` makes.
 pub(crate) struct Busybox {
@@ -19,14 +19,14 @@ pub(crate) fn busybox() -> Result<&'static Busybox, String> {
 }
 
 fn make_busybox() -> Result<Busybox, String> {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let directory = scratch().join("images");
     script("busybox.sh", &[directory.as_os_str()])?;
     Ok(Busybox { rootfs: directory.join("busybox.tar"), layout: directory.join("busybox.oci") })
 }
 
 /// A minimal Debian as an OCI image layout, made by `fixtures/images/debian.sh` where it is not there.
 pub(crate) fn debian() -> PathBuf {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let directory = scratch().join("images");
     let layout = directory.join("debian.oci");
     if !layout.join("index.json").exists() {
         script("debian.sh", &[directory.as_os_str()]).expect("a Debian image");
