@@ -113,7 +113,7 @@ fn no_permission() {
     needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
     let state = tempfile::tempdir().expect("a directory");
     let ended = as_nobody(&state.path().join("below")).expect(125);
-    ended.says(&["failed to make the state directory", "help: choose another with `--state`"]);
+    ended.says(&["Permission denied", "help: choose a"]);
 }
 
 /// Without control groups of their own a user's limits cannot be enforced, so nothing is run.

@@ -44,8 +44,8 @@ pub(super) struct Artifacts {
 
 impl Description {
     pub(super) fn new(arguments: cli::Exec, state: &Path) -> Result<Self, Problem> {
-        let image = Store::open(state)?
-            .get(&arguments.image)
+        let image = Store::open(state)
+            .and_then(|store| store.get(&arguments.image))
             .map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
         let secrets = secrets(&arguments.secret)?;
         let needles = Needles::new(&secrets)
