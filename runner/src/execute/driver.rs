@@ -14,18 +14,19 @@ use std::{
 use cofferdam_jobs::{
     model::Workspace,
     state::{
-        Action, Collect, Conclusion, Event, Part, ResolvedStep, Run, StartJob, StepRecord, StepRef,
-        Stop, WaitingFor,
+        Action, Collect, Conclusion, Event, Fault, Part, ResolvedStep, Run, StartJob, StepRecord,
+        StepRef, Stop, WaitingFor,
     },
 };
 use cofferdam_sandbox::{Container, Sandbox, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
-    job::{self, Finish},
+    job::{self, Collected, Finish},
     ledger::Ledger,
-    message::{Message, StepId, StepReport},
+    message::{Message, StepId, StepOutput, StepReport},
     output::Output,
+    screen::Screen,
     step::{JobContext, RunningStep, StepRun},
     timers::Timers,
 };
@@ -39,8 +40,6 @@ use crate::{
 
 /// Messages that may wait for the driver; a talkative job waits when it is further ahead.
 const QUEUE: usize = 256;
-/// Between two movements of the spinners.
-const TICK: Duration = Duration::from_millis(100);
 
 /// What a run consists of beside its state.
 #[derive(Debug)]
@@ -62,7 +61,9 @@ pub(super) struct Surroundings {
 pub(super) struct Driver {
     surroundings: Surroundings,
     state: Run,
-    display: Display,
+    screen: Screen,
+    outputs: mpsc::Sender<StepOutput>,
+    written: mpsc::Receiver<StepOutput>,
     timers: Timers,
     messages: mpsc::Sender<Message>,
     received: mpsc::Receiver<Message>,
@@ -91,10 +92,13 @@ struct Live {
 impl Driver {
     pub(super) fn new(surroundings: Surroundings, state: Run, display: Display) -> Self {
         let (messages, received) = mpsc::channel(QUEUE);
+        let (outputs, written) = mpsc::channel(QUEUE);
         Self {
             surroundings,
             state,
-            display,
+            screen: Screen::start(display),
+            outputs,
+            written,
             timers: Timers::new(messages.clone()),
             messages,
             received,
@@ -110,13 +114,15 @@ impl Driver {
     /// Runs to the end; returns how it ended.
     pub(super) async fn run(&mut self, interrupts: &mut Interrupts) -> Result<Conclusion, Problem> {
         let plan = Arc::clone(self.state.plan());
-        let names: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
         let run = self.surroundings.run.clone();
-        self.show(display::Event::RunStarted { run: &run, jobs: &names })?;
+        self.screen.act(0, move |display| {
+            let names: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
+            display.show(display::Event::RunStarted { run: &run, jobs: &names })
+        });
         let mut cancelled = false;
         let actions = self.state.start();
         self.perform(actions)?;
-        let mut tick = tokio::time::interval(TICK);
+        let mut killed = false;
         while self.state.conclusion().is_none() {
             // As with any filter, that is the end; jobs are left in order, and the record is kept.
             if self.unread && !cancelled {
@@ -126,16 +132,19 @@ impl Driver {
             }
             tokio::select! {
                 () = interrupts.next() => {
-                    let event =
-                        if cancelled { Event::KillRequested } else { Event::CancelRequested };
+                    killed = cancelled;
                     cancelled = true;
-                    self.feed(event)?;
+                    self.feed(if killed { Event::KillRequested } else { Event::CancelRequested })?;
                 }
                 Some(message) = self.received.recv() => self.take(message)?,
-                _ = tick.tick() => self.display.tick(),
+                // Whoever wants the end now does not wait for a display that is stopped.
+                Some(output) = self.written.recv(), if killed || self.screen.has_room() => {
+                    self.show_output(output);
+                }
+                failed = self.screen.changed() => self.take_failure(failed)?,
             }
         }
-        self.show(display::Event::RunEnded)?;
+        self.screen.act(0, |display| display.show(display::Event::RunEnded));
         Ok(self.state.conclusion().unwrap_or(Conclusion::System))
     }
 
@@ -155,14 +164,15 @@ impl Driver {
     }
 
     /// Tells of jobs that wait for the machine; that others have the places shows by itself.
-    fn tell_waiting(&mut self) -> Result<(), Problem> {
+    fn tell_waiting(&mut self) {
         for (job, waiting) in self.state.newly_waiting() {
             if let WaitingFor::Room(what) = waiting {
                 let reason = format!("waits: the running jobs leave too little {what}");
-                self.show(display::Event::JobQueued { job, reason: &reason })?;
+                self.screen.act(0, move |display| {
+                    display.show(display::Event::JobQueued { job, reason: &reason })
+                });
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, message: Message) -> Result<(), Problem> {
@@ -170,9 +180,6 @@ impl Driver {
             Message::Started { job, container } => {
                 self.container_stands(job, *container)?;
                 self.feed(Event::JobStarted { job })
-            }
-            Message::Output { step, stream, bytes } => {
-                self.show(display::Event::Output { job: step.job, stream, bytes: &bytes })
             }
             Message::StepEnded { step, report } => self.step_ended(step, *report),
             Message::JobFinished { job, attempt, mut collected } => {
@@ -210,11 +217,12 @@ impl Driver {
                 Action::FinishJob { job, attempt, collect } => {
                     self.finish_job(job, attempt, collect);
                 }
-                Action::JobEnded { job, conclusion } => self.job_ended(job, conclusion)?,
+                Action::JobEnded { job, conclusion } => self.job_ended(job, conclusion),
                 Action::RunEnded { .. } => {}
             }
         }
-        self.tell_waiting()
+        self.tell_waiting();
+        Ok(())
     }
 
     fn start_job(&mut self, start: &StartJob) -> Result<(), Problem> {
@@ -224,7 +232,8 @@ impl Driver {
             Problem::new(Exit::System, format!("the image of job `{}` was lost", planned.name))
         })?;
         let steps = planned.source.steps.len() + planned.source.cleanup.len();
-        self.show(display::Event::JobStarted { job: start.job, steps })?;
+        let job = start.job;
+        self.screen.act(0, move |display| display.show(display::Event::JobStarted { job, steps }));
         self.started.entry(start.job).or_insert_with(Instant::now);
         if !self.names.contains_key(&start.job) {
             self.names.insert(start.job, self.file_names.assign(&planned.id));
@@ -235,8 +244,13 @@ impl Driver {
         let started =
             job::start(self.surroundings.sandbox.clone(), image, start.job, planned, workspace);
         let messages = self.messages.clone();
+        let started = tokio::spawn(started);
         tokio::spawn(async move {
-            let message = started.await;
+            // A fault of ours must not leave the run waiting for ever.
+            let message = started.await.unwrap_or_else(|error| {
+                let (fault, message) = (Fault::System, format!("failed to start: {error}"));
+                Message::Event(Event::JobStartFailed { job, fault, message })
+            });
             // When the driver has gone, the run is over; dropping the container ends it.
             messages.send(message).await.ok();
         });
@@ -266,6 +280,7 @@ impl Driver {
             user: planned.user.clone(),
             needles: Arc::clone(&self.surroundings.needles),
             budget: LogBudget::new(container.spec().limits.logs),
+            outputs: self.outputs.clone(),
             messages: self.messages.clone(),
         };
         let live = Live {
@@ -289,7 +304,10 @@ impl Driver {
     ) -> Result<(), Problem> {
         let number = self.step_number(job, step);
         let name = self.surroundings.needles.mask_text(&resolved.name);
-        self.show(display::Event::StepStarted { job, number, name: &name })?;
+        let shown = name.clone();
+        self.screen.act(0, move |display| {
+            display.show(display::Event::StepStarted { job, number, name: &shown })
+        });
         let Some(live) = self.live.get_mut(&job) else { return Ok(()) };
         let attempt = live.context.attempt;
         let file = live.log_names.assign(&format!("{number:02}-{name}"));
@@ -347,8 +365,16 @@ impl Driver {
         if let Some((conclusion, why)) = told {
             let conclusion = super::record::conclusion(conclusion);
             let why = why.map(|why| self.surroundings.needles.mask_text(&why));
-            let why = why.as_deref();
-            self.show(display::Event::StepEnded { job: step.job, conclusion, why })?;
+            // What it wrote before comes first, as far as the display can take it.
+            while self.screen.has_room()
+                && let Ok(output) = self.written.try_recv()
+            {
+                self.show_output(output);
+            }
+            self.screen.act(0, move |display| {
+                let why = why.as_deref();
+                display.show(display::Event::StepEnded { job: step.job, conclusion, why })
+            });
         }
         self.perform(actions)
     }
@@ -371,33 +397,58 @@ impl Driver {
             name: self.names.get(&job).cloned().unwrap_or_default(),
             workdir: live.context.workdir.clone(),
         };
+        let finished = tokio::spawn(finish.run());
         tokio::spawn(async move {
-            let collected = Box::new(finish.run().await);
+            let collected = finished.await.unwrap_or_else(|error| {
+                let fault = (Fault::System, format!("failed to take the container down: {error}"));
+                Collected { fault: Some(fault), ..Collected::default() }
+            });
+            let collected = Box::new(collected);
             let message = Message::JobFinished { job, attempt, collected };
             messages.send(message).await.ok();
         });
     }
 
-    fn job_ended(&mut self, job: usize, conclusion: Conclusion) -> Result<(), Problem> {
+    fn job_ended(&mut self, job: usize, conclusion: Conclusion) {
         let elapsed = self.started.get(&job).map_or(Duration::ZERO, Instant::elapsed);
         let why = self.state.job(job).and_then(|view| {
             let reason = view.reason?.to_string();
             (conclusion != Conclusion::Passed).then(|| self.surroundings.needles.mask_text(&reason))
         });
         let conclusion = super::record::conclusion(conclusion);
-        self.show(display::Event::JobEnded { job, conclusion, elapsed, why: why.as_deref() })
+        self.screen.act(0, move |display| {
+            let why = why.as_deref();
+            display.show(display::Event::JobEnded { job, conclusion, elapsed, why })
+        });
     }
 
-    fn show(&mut self, event: display::Event<'_>) -> Result<(), Problem> {
-        match self.display.show(event) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+    fn show_output(&self, output: StepOutput) {
+        let StepOutput { step, stream, bytes } = output;
+        self.screen.act(bytes.len(), move |display| {
+            display.show(display::Event::Output { job: step.job, stream, bytes: &bytes })
+        });
+    }
+
+    fn take_failure(&mut self, failed: Option<io::Error>) -> Result<(), Problem> {
+        match failed {
+            None => Ok(()),
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.unread = true;
-                self.display = Display::plain(Box::new(io::sink()), false);
+                self.screen.act(0, |display| {
+                    *display = Display::plain(Box::new(io::sink()), false);
+                    Ok(())
+                });
                 Ok(())
             }
-            shown => shown.map_err(|error| {
-                Problem::new(Exit::System, "failed to show the progress of the run").because(error)
-            }),
+            Some(error) => {
+                Err(Problem::new(Exit::System, "failed to show the progress of the run")
+                    .because(error))
+            }
         }
+    }
+
+    /// Takes the display, for the end.
+    pub(super) fn into_screen(self) -> Screen {
+        self.screen
     }
 }

@@ -1,6 +1,6 @@
 //! What the tasks of a run tell its driver.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, time::SystemTime};
 
 use cofferdam_jobs::state::{Event, StepEnd, StepRef};
 use cofferdam_sandbox::{Container, End, cgroup::Usage};
@@ -19,6 +19,18 @@ pub(super) struct StepId {
     pub(super) step: StepRef,
 }
 
+/// Output of a step, masked. It comes on a way of its own, because it has to wait when the display
+/// does, and nothing else may.
+#[derive(Debug)]
+pub(super) struct StepOutput {
+    /// Which step.
+    pub(super) step: StepId,
+    /// Which stream.
+    pub(super) stream: Stream,
+    /// The bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
 /// Something that a task has done or seen.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -28,15 +40,6 @@ pub(super) enum Message {
         job: usize,
         /// The container.
         container: Box<Container>,
-    },
-    /// Output of a step, masked.
-    Output {
-        /// Which step.
-        step: StepId,
-        /// Which stream.
-        stream: Stream,
-        /// The bytes.
-        bytes: Arc<[u8]>,
     },
     /// The process of a step has ended.
     StepEnded {

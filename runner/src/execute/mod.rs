@@ -10,6 +10,7 @@ mod message;
 mod output;
 pub(crate) mod pipeline;
 mod record;
+mod screen;
 mod step;
 mod step_files;
 mod timers;
@@ -161,8 +162,9 @@ impl Finished<'_> {
         };
         let (jobs, tests) = records.jobs();
         let unread = driver.is_unread();
-        drop(driver);
+        let screen = driver.into_screen();
         let closed = sandbox.close().await;
+        screen.finish().await;
         let conclusion = conclusion?;
         let record = RunRecord {
             ended: Some(timestamp(SystemTime::now())),

@@ -4,14 +4,14 @@
 //! server that step 1 starts for step 2. So reading is a task of its own that ends when the last
 //! writer has closed the pipes, at the latest when the container is taken down.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-use super::message::{Message, StepId};
+use super::message::{StepId, StepOutput};
 use crate::{
     log::{index::Stream, masker::Ending, recorder::Kept, step_log::StepLog},
     supervise::{Chunk, OutputPipes},
@@ -35,7 +35,7 @@ impl Output {
         step: StepId,
         pipes: OutputPipes,
         log: StepLog,
-        shown: mpsc::Sender<Message>,
+        shown: mpsc::Sender<StepOutput>,
     ) -> Self {
         let (drain, drained) = mpsc::channel(1);
         let reader = Reader { step, pipes, log: Box::new(log), shown };
@@ -67,7 +67,7 @@ struct Reader {
     step: StepId,
     pipes: OutputPipes,
     log: Box<StepLog>,
-    shown: mpsc::Sender<Message>,
+    shown: mpsc::Sender<StepOutput>,
 }
 
 impl Reader {
@@ -111,9 +111,9 @@ fn take(log: &mut StepLog, chunk: Chunk<'_>) -> Result<(Stream, Vec<u8>), String
     Ok((stream, shown.map_err(|error| error.to_string())?.to_vec()))
 }
 
-async fn show(shown: &mpsc::Sender<Message>, step: StepId, (stream, bytes): (Stream, Vec<u8>)) {
+async fn show(shown: &mpsc::Sender<StepOutput>, step: StepId, (stream, bytes): (Stream, Vec<u8>)) {
     if !bytes.is_empty() {
         // When the driver has gone, the run is over and nobody looks.
-        shown.send(Message::Output { step, stream, bytes: Arc::from(bytes) }).await.ok();
+        shown.send(StepOutput { step, stream, bytes }).await.ok();
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     environment::{Facts, environment},
-    message::{Message, StepId, StepReport},
+    message::{Message, StepId, StepOutput, StepReport},
     output::{Drain, Output},
     step_files::StepFiles,
 };
@@ -43,6 +43,8 @@ pub(super) struct JobContext {
     pub(super) needles: Arc<Needles>,
     /// Bytes of output that are kept.
     pub(super) budget: Arc<LogBudget>,
+    /// Where the output of its steps goes.
+    pub(super) outputs: mpsc::Sender<StepOutput>,
     /// Where its tasks report.
     pub(super) messages: mpsc::Sender<Message>,
 }
@@ -111,7 +113,7 @@ impl StepRun {
         .map_err(|error| error.to_string())?;
         let (pipes, stdout, stderr) =
             OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
-        Ok((Output::start(self.id, pipes, log, context.messages.clone()), (stdout, stderr)))
+        Ok((Output::start(self.id, pipes, log, context.outputs.clone()), (stdout, stderr)))
     }
 
     async fn run(

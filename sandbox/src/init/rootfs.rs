@@ -178,6 +178,10 @@ pub(super) fn tmpfs(
 
 fn place_layers(layers: usize, scratch: OwnedFd, descriptors: &mut Descriptors) -> Result<()> {
     place_at(&scratch, "up").system(|| "place the scratch file system")?;
+    // Made outside, with whatever file mode mask the runner was started with.
+    let ours = Mode::from_bits_truncate(0o755);
+    fchmodat(AT_FDCWD, "up/root", ours, FchmodatFlags::FollowSymlink)
+        .system(|| "open the root directory to the users of the container")?;
     open_to_all(AT_FDCWD, "up/workspace")?;
     for index in 0..layers {
         let name = format!("l/{index}");

@@ -1,0 +1,151 @@
+//! The display of a run, in a thread of its own.
+//!
+//! A terminal that is stopped (^S) or a pager that waits blocks whoever writes to it. That must
+//! hold up the output of jobs and nothing else: times go on, and ^C is heard.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self as thread_channel, RecvTimeoutError},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::report::display::Display;
+
+/// Bytes that may wait for the display before the jobs have to wait.
+const PENDING_MAX: usize = 1024 * 1024;
+/// What an event takes beside the bytes that it shows.
+const EVENT_SIZE: usize = 256;
+/// Between two movements of the spinners.
+const TICK: Duration = Duration::from_millis(100);
+
+type Act = Box<dyn FnOnce(&mut Display) -> io::Result<()> + Send>;
+
+/// Where events are shown.
+#[derive(Debug)]
+pub(super) struct Screen {
+    acts: thread_channel::Sender<(usize, Act)>,
+    pending: Arc<Pending>,
+    failures: mpsc::UnboundedReceiver<io::Error>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: AtomicUsize,
+    shown: Notify,
+}
+
+impl Screen {
+    /// Starts the thread.
+    pub(super) fn start(mut display: Display) -> Self {
+        let (acts, wanted) = thread_channel::channel::<(usize, Act)>();
+        let (failed, failures) = mpsc::unbounded_channel();
+        let pending = Arc::new(Pending::default());
+        let shared = Arc::clone(&pending);
+        let thread = std::thread::spawn(move || {
+            loop {
+                match wanted.recv_timeout(TICK) {
+                    Ok((size, act)) => {
+                        if let Err(error) = act(&mut display) {
+                            // Nobody may be left to hear it.
+                            failed.send(error).ok();
+                        }
+                        shared.bytes.fetch_sub(size, Ordering::Relaxed);
+                        shared.shown.notify_one();
+                    }
+                    Err(RecvTimeoutError::Timeout) => display.tick(),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        });
+        Self { acts, pending, failures, thread }
+    }
+
+    /// Has `act` done to the display when its turn comes; it shows about `bytes` bytes.
+    pub(super) fn act(
+        &self,
+        bytes: usize,
+        act: impl FnOnce(&mut Display) -> io::Result<()> + Send + 'static,
+    ) {
+        let size = bytes + EVENT_SIZE;
+        self.pending.bytes.fetch_add(size, Ordering::Relaxed);
+        // Without its thread there is no display any more, which was told as a failure.
+        self.acts.send((size, Box::new(act))).ok();
+    }
+
+    /// Whether more output can be shown now.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.bytes.load(Ordering::Relaxed) < PENDING_MAX
+    }
+
+    /// Waits until something was shown or has failed; returns the failure. Cancel-safe.
+    pub(super) async fn changed(&mut self) -> Option<io::Error> {
+        tokio::select! {
+            error = self.failures.recv() => error,
+            () = self.pending.shown.notified(), if !self.pending.is_empty() => None,
+        }
+    }
+
+    /// Waits until everything was shown.
+    pub(super) async fn finish(self) {
+        drop(self.acts);
+        // A thread that has panicked has shown what it could.
+        tokio::task::spawn_blocking(move || self.thread.join().ok()).await.ok();
+    }
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::report::display::Event;
+
+    /// Takes one write, and blocks in the next until the other end says so.
+    struct Stopped(thread_channel::Receiver<()>);
+
+    impl Write for Stopped {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_display_that_is_stopped_stops_nobody_else() {
+        let (go_on, stopped) = thread_channel::channel();
+        let mut screen = Screen::start(Display::plain(Box::new(Stopped(stopped)), false));
+        screen.act(PENDING_MAX, |display| display.show(Event::RunStarted { run: "r", jobs: &[] }));
+        assert!(!screen.has_room());
+        go_on.send(()).unwrap();
+        while !screen.has_room() {
+            screen.changed().await;
+        }
+        drop(go_on);
+        screen.act(0, |display| display.show(Event::RunStarted { run: "r", jobs: &[] }));
+        let error = loop {
+            if let Some(error) = screen.changed().await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        screen.finish().await;
+    }
+}
