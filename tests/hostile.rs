@@ -31,7 +31,7 @@ fn hostile_pipelines() {
         let mut bounded = program("sh");
         bounded
             .arg("-c")
-            .arg(format!("ulimit -v {MEMORY_KIB} -t {PROCESSOR_SECONDS}; exec \"$@\""))
+            .arg(format!("ulimit -v {MEMORY_KIB}; ulimit -t {PROCESSOR_SECONDS}; exec \"$@\""))
             .arg("sh")
             .arg(env!("CARGO_BIN_EXE_cofferdam"))
             .arg("check")
