@@ -37,6 +37,10 @@ mod isolation;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod residue;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod world;

@@ -6,6 +6,7 @@ mod exec;
 mod execute;
 mod exit;
 mod log;
+mod network;
 mod print;
 mod problem;
 mod report;

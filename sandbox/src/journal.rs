@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup,
     error::{Doing as _, Error, Result},
+    network,
 };
 
 /// Directory of all journals, below the state directory.
@@ -35,6 +36,13 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub(crate) enum Entry {
     /// Control groups, with all that is in and below them.
     ControlGroups(Vec<PathBuf>),
+    /// The packet filter of the containers' networks, and the note that says that packets pass.
+    Network {
+        /// The table's name.
+        table: String,
+        /// The machine-wide note.
+        forwarding: PathBuf,
+    },
 }
 
 /// The journal of this process.
@@ -116,6 +124,11 @@ pub(crate) fn undo(directory: &Path) -> Result<()> {
     for entry in read(directory)?.into_iter().rev() {
         match entry {
             Entry::ControlGroups(directories) => cgroup::remove_groups(&directories)?,
+            Entry::Network { table, forwarding } => {
+                network::remove_table(&table)
+                    .and_then(|()| network::release_forwarding(&forwarding))
+                    .system(|| format!("remove the packet filter `{table}`"))?;
+            }
         }
     }
     match fs::remove_dir_all(directory) {

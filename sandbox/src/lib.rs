@@ -17,6 +17,7 @@ mod init;
 mod journal;
 pub mod limits;
 mod lower;
+pub mod network;
 mod removal;
 mod sandbox;
 mod scratch;
@@ -30,5 +31,6 @@ pub use container::{
 pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;
 pub use limits::Limits;
+pub use network::Network;
 pub use sandbox::Sandbox;
 pub use scratch::ScratchKind;

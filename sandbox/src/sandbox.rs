@@ -34,9 +34,10 @@ use crate::{
     cgroup::{self, Hierarchy},
     container::{Container, ContainerSpec},
     error::{Doing as _, Error, Result},
-    ids::Ids,
+    ids::{self, Ids},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
+    network::Networks,
     spawner::Spawner,
 };
 
@@ -57,7 +58,8 @@ pub(crate) struct Shared {
     pub(crate) groups: cgroup::Instance,
     hierarchy: Hierarchy,
     pub(crate) host_namespaces: Vec<u64>,
-    journal: Journal,
+    pub(crate) journal: Journal,
+    pub(crate) networks: Networks,
 }
 
 impl Sandbox {
@@ -91,6 +93,7 @@ impl Sandbox {
             hierarchy,
             host_namespaces,
             journal,
+            networks: Networks::new(Path::new(ids::LOCKS)),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -5,6 +5,8 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, ValueEnum};
 use cofferdam_jobs::model::quantity;
 
+use crate::network;
+
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -36,9 +38,10 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,
 
-    /// What can be reached
-    #[arg(long, value_enum, default_value_t = Network::None)]
-    pub(crate) network: Network,
+    /// What can be reached: `none`, `full`, the destinations that are listed, or `learn`, which
+    /// is `full` and prints the list that would have been enough
+    #[arg(long, value_name = "none|full|learn|HOST:PORT,…", default_value = "none")]
+    pub(crate) network: network::Argument,
 
     /// Bring files out afterwards; relative to the working directory
     #[arg(long, value_name = "GLOB")]
@@ -82,6 +85,7 @@ Examples:
   cofferdam exec host -- sh -c 'echo hello'
   cofferdam exec debian:12 --workspace . --memory 1GiB --timeout 5m -- make test
   cofferdam exec debian:12 --workspace . --artifact 'dist/*' --out out -- make dist
+  cofferdam exec debian:12 --network deb.debian.org:80 -- apt-get update
   TOKEN=… cofferdam exec host --secret TOKEN -- ./deploy --dry-run
   cofferdam exec debian:12 --tty -- bash
 
@@ -116,6 +120,9 @@ pub(crate) struct LimitArguments {
     /// Wall time, such as 90s or 15m
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
     pub(crate) timeout: Option<Duration>,
+    /// What a `--network HOST:PORT,…` may carry each way, such as 20Mbit
+    #[arg(long, value_name = "RATE", value_parser = quantity::bit_rate)]
+    pub(crate) bandwidth: Option<u64>,
     /// Output that is passed on
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) log_limit: Option<u64>,
@@ -130,13 +137,6 @@ pub(crate) enum Scratch {
     Memory,
     /// On disk
     Disk,
-}
-
-/// What a container can reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Network {
-    /// Nothing but itself
-    None,
 }
 
 /// `SRC:DST[:ro]`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cofferdam_sandbox::{
-    ContainerSpec, Limits, Mount, Program, ScratchKind,
+    ContainerSpec, Limits, Mount, Network, Program, ScratchKind,
     image::{Image, Store},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -95,6 +95,7 @@ impl Description {
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,
             mounts: arguments.mount.into_iter().map(mount).collect(),
+            network: network(arguments.network.0, arguments.limits.bandwidth)?,
             ..ContainerSpec::new(Arc::new(image))
         };
         Ok(Self {
@@ -188,6 +189,17 @@ fn hostname(said: String) -> Result<String, Problem> {
     }
     Err(Problem::new(Exit::Usage, format!("`--hostname {said}` is not a host name"))
         .remedy("use 1 to 63 letters, digits, `-` and `.`"))
+}
+
+fn network(network: Network, bandwidth: Option<u64>) -> Result<Network, Problem> {
+    match (network, bandwidth) {
+        (network, None) => Ok(network),
+        (Network::Allow { rules, .. }, bandwidth) => Ok(Network::Allow { rules, bandwidth }),
+        (Network::None | Network::Full | Network::Learn, Some(_)) => {
+            Err(Problem::new(Exit::Usage, "`--bandwidth` needs a list of destinations")
+                .remedy("add `--network HOST:PORT,…`"))
+        }
+    }
 }
 
 fn mount(argument: cli::MountArgument) -> Mount {

@@ -8,7 +8,7 @@ mod terminal;
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
 use cofferdam_sandbox::{
-    Container, End, Process, Sandbox, Streams,
+    Container, End, Network, Process, Sandbox, Streams,
     export::{self, ExportLimits},
     spawner::Spawner,
 };
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::{
     cli,
     exit::Exit,
-    print,
+    network, print,
     problem::Problem,
     supervise::{Ended, GRACE, Interrupts, OutputPipes, judge},
 };
@@ -41,6 +41,7 @@ pub(crate) async fn run(
     let report = outcome::Target::open(arguments.json.as_deref())?;
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
     let description = Description::new(arguments, state)?;
+    let network = description.container.network.clone();
     let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
     let result = run_in(&sandbox, description, interrupts).await;
     let closed = sandbox.close().await;
@@ -52,7 +53,26 @@ pub(crate) async fn run(
     if let Some(sentence) = &outcome.cause {
         print::standard_error(format_args!("cofferdam: {sentence}"));
     }
+    tell_network(&network, &outcome);
     Ok(outcome.status)
+}
+
+/// What was refused, where the command failed, and what a learning command has learnt.
+fn tell_network(network: &Network, outcome: &Outcome) {
+    let Some(used) = &outcome.network else { return };
+    if outcome.status != 0 {
+        for sentence in network::refusals(network::why_refused(network), &used.denied) {
+            print::standard_error(format_args!("cofferdam: the command {sentence}"));
+        }
+    }
+    if *network == Network::Learn {
+        match network::allow_list(&used.reached) {
+            list if list.is_empty() => {
+                print::standard_error("cofferdam: it needs no network");
+            }
+            list => print::standard_error(format_args!("cofferdam: it needs `--network {list}`")),
+        }
+    }
 }
 
 async fn run_in(

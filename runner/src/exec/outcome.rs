@@ -6,7 +6,8 @@ use cofferdam_sandbox::{End, export::Exported};
 use serde::Serialize;
 
 use crate::{
-    exit::Exit, log::needles::Needles, problem::Problem, report::verdict::Verdict, supervise::Ended,
+    exit::Exit, log::needles::Needles, problem::Problem, report::record::NetworkRecord,
+    report::verdict::Verdict, supervise::Ended,
 };
 
 /// Version of the JSON form; higher ones may add fields.
@@ -25,6 +26,9 @@ pub(super) struct Outcome {
     /// Why it did not pass, in one sentence.
     pub(super) cause: Option<String>,
     usage: Used,
+    /// What it did with its network; absent where it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<NetworkRecord>,
     artifacts: Vec<Artifact>,
 }
 
@@ -91,6 +95,7 @@ impl Outcome {
                 disk_bytes: end.disk_bytes,
                 disk_inodes: end.disk_inodes,
             },
+            network: end.network.map(NetworkRecord::from),
             artifacts: artifacts
                 .into_iter()
                 .map(|it| Artifact { path: it.path.display().to_string(), bytes: it.bytes })
@@ -104,6 +109,7 @@ impl Outcome {
         for artifact in &mut self.artifacts {
             artifact.path = needles.mask_text(&artifact.path);
         }
+        self.network = self.network.map(|network| network.masked(needles));
         self
     }
 }

@@ -20,6 +20,7 @@ use globset::{GlobSet, GlobSetBuilder};
 
 use super::message::{ClosedLog, CollectedFile, JobUse, Message};
 use super::output::Output;
+use crate::network;
 use cofferdam_jobs::state::StepRef;
 
 /// The image of jobs that name none.
@@ -49,6 +50,7 @@ pub(super) async fn start(
         limits: limits(&planned),
         hostname: hostname(&planned.id),
         workspace,
+        network: network::of_job(&planned.network),
         ..ContainerSpec::new(image)
     };
     match sandbox.create(spec).await {

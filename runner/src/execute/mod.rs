@@ -26,6 +26,7 @@ use std::{
 
 use cofferdam_jobs::{
     Code, Diagnostic, Plan,
+    plan::Feature,
     state::{Capacity, Conclusion, Run, Settings},
 };
 use cofferdam_sandbox::{
@@ -83,7 +84,7 @@ pub(crate) async fn run(
         file.faults(&arguments.file, &diagnostics)
     };
     let plan = Arc::new(cofferdam_jobs::plan(pipeline, &inputs).map_err(&refuse)?);
-    let unsupported = plan.unsupported(&[]);
+    let unsupported = plan.unsupported(&[Feature::NetworkFull, Feature::NetworkAllow]);
     if !unsupported.is_empty() {
         return Err(refuse(unsupported));
     }

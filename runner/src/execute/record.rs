@@ -20,7 +20,7 @@ use crate::{
         },
         record::{
             ArtifactRecord, AttemptRecord, Conclusion, ImageRecord, JobRecord, LimitsRecord,
-            LogRecord, StepRecord, UsageRecord,
+            LogRecord, NetworkRecord, StepRecord, UsageRecord,
         },
     },
 };
@@ -119,12 +119,15 @@ impl Records<'_> {
             used = usage(wall, &end.usage);
             used.disk = Some(end.disk_bytes);
         }
+        let network = entry.end.as_ref().and_then(|end| end.network.clone());
+        let network = network.map(NetworkRecord::from);
         AttemptRecord {
             conclusion: conclusion(ended),
             why: self.why(ended, attempt.map(|attempt| attempt.reason.to_string())),
             started: timestamp(entry.started),
             ended: timestamp(entry.ended),
             usage: used,
+            network: network.map(|network| network.masked(self.needles)),
             steps: entry
                 .records
                 .iter()

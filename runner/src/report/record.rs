@@ -11,12 +11,15 @@ use std::{
     fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use cofferdam_sandbox::network::{Attempt, NetworkUse};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::junit::Totals;
+use crate::log::needles::Needles;
 
 /// The version of this form.
 pub(crate) const SCHEMA: u32 = 1;
@@ -169,6 +172,9 @@ pub(crate) struct AttemptRecord {
     pub(crate) ended: Timestamp,
     /// What all its steps used.
     pub(crate) usage: UsageRecord,
+    /// What it did with its network; absent where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<NetworkRecord>,
     /// The steps.
     pub(crate) steps: Vec<StepRecord>,
 }
@@ -258,6 +264,56 @@ pub(crate) struct UsageRecord {
     /// Bytes in everything writable at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) disk: Option<u64>,
+}
+
+/// What a container did with its network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkRecord {
+    /// Bytes received.
+    pub(crate) received: u64,
+    /// Bytes sent.
+    pub(crate) sent: u64,
+    /// What it tried to reach and may not, the most often tried first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied: Vec<AttemptedDestination>,
+    /// What it reached, where that is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reached: Vec<AttemptedDestination>,
+}
+
+/// A destination and how often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttemptedDestination {
+    /// A name or an address.
+    pub(crate) host: String,
+    /// Absent when it did not come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    /// Connections, or questions for the name.
+    pub(crate) times: u64,
+}
+
+impl From<NetworkUse> for NetworkRecord {
+    fn from(used: NetworkUse) -> Self {
+        let list = |attempts: Vec<Attempt>| {
+            let each = attempts
+                .into_iter()
+                .map(|Attempt { host, port, times }| AttemptedDestination { host, port, times });
+            each.collect()
+        };
+        let NetworkUse { received, sent, denied, reached } = used;
+        Self { received, sent, denied: list(denied), reached: list(reached) }
+    }
+}
+
+impl NetworkRecord {
+    /// With secrets hidden: a job chooses the names that it asks for.
+    pub(crate) fn masked(mut self, needles: &Arc<Needles>) -> Self {
+        for attempt in self.denied.iter_mut().chain(&mut self.reached) {
+            attempt.host = needles.mask_text(&attempt.host);
+        }
+        self
+    }
 }
 
 /// A file that a job handed out.

@@ -10,7 +10,7 @@ use super::{
     record::{Conclusion, FILE_NAME, JobRecord, RunRecord, StepRecord},
     style::{Paint, fit, one_line, wrap},
 };
-use crate::log::reader::last_lines;
+use crate::{log::reader::last_lines, network};
 
 /// The width that every terminal has.
 const WIDTH: usize = 80;
@@ -151,6 +151,11 @@ fn failure(
     }
     if let Some(totals) = &job.tests {
         failed_tests(totals, text);
+    }
+    if let Some(used) = job.attempts.last().and_then(|attempt| attempt.network.as_ref()) {
+        for sentence in network::refusals(network::NOT_ALLOWED, &used.denied) {
+            push_line(text, format_args!("  {}", fit(&one_line(&sentence), WIDTH - 2)));
+        }
     }
     let steps = job.attempts.last().map(|attempt| attempt.steps.as_slice()).unwrap_or_default();
     let Some(step) = steps.iter().find(|step| step.conclusion.is_failure()) else { return };

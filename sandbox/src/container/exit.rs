@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::{signal::Signal, wait::WaitStatus};
 
-use crate::cgroup::Usage;
+use crate::{cgroup::Usage, network::NetworkUse};
 
 /// How a program ended, and what it and the children it waited for used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct End {
     pub inodes_full: bool,
     /// Where the disk is full, the directories with most in them and their bytes, largest first.
     pub largest_directories: Vec<(String, u64)>,
+    /// What it did with its network, once it has ended; `None` where it had none.
+    pub network: Option<NetworkUse>,
 }
 
 #[cfg(test)]

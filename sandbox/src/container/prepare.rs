@@ -4,6 +4,7 @@
 //! nothing behind.
 
 use std::{
+    fs::File,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
@@ -19,6 +20,7 @@ use crate::{
     error::{Doing as _, Error, Fault, Result},
     ids::HeldIds,
     init::message::{Reply, Setup},
+    network::{Connection, inside::RESOLVER},
     sandbox::Shared,
     scratch::{Making, Room},
     spawner::Spawned,
@@ -41,6 +43,10 @@ pub(crate) struct Prepared {
     #[expect(dead_code, reason = "given back when dropped")]
     pub(super) ids: HeldIds,
     pub(super) spec: ContainerSpec,
+    /// Where it has a network.
+    pub(super) connection: Option<Arc<Connection>>,
+    /// The sockets of its resolver, until that is started.
+    pub(super) resolver: Option<[OwnedFd; 2]>,
 }
 
 /// An init that is killed when dropped.
@@ -92,6 +98,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
     let init = Init(shared.spawner.spawn(theirs, map, clone_into)?);
     let join = entrance.tasks;
+    let connection = connect(shared, &spec, &ids, &init)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
     let privileged = map.is_privileged();
     let mounts = privileged.then(|| wanted.prepare(&init.0, making)).transpose()?;
@@ -103,7 +110,8 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)),
         binds: std::mem::take(&mut wanted.binds),
         hosts: hosts(&spec.hostname),
-        resolv_conf: "# this container has no network\n".to_owned(),
+        resolv_conf: resolv_conf(connection.is_some()),
+        network: connection.as_ref().map(Connection::inside),
         shm: spec.limits.shm,
         cgroup_mount: join.is_empty(),
         ids: map,
@@ -117,7 +125,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
     ours.send(&setup, &descriptors).system(|| "describe the container to its init")?;
-    let stands = wait_until_ready(&ours)?;
+    let stands = wait_until_ready(&ours, connection.is_some())?;
     let scratch = match (mounts, stands.scratch) {
         (Some(mounts), _) => mounts.scratch,
         (None, Some(made)) => Room::in_memory(made).system(|| "look at the scratch file system")?,
@@ -126,8 +134,19 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
             return Err(Error::system("wait for the container to stand", missing));
         }
     };
-    let Stands { root, workspace, .. } = stands;
-    Ok(Prepared { channel: ours, init, group, scratch, root, workspace, ids, spec })
+    let Stands { root, workspace, resolver, .. } = stands;
+    Ok(Prepared {
+        channel: ours,
+        init,
+        group,
+        scratch,
+        root,
+        workspace,
+        ids,
+        spec,
+        connection: connection.map(Arc::new),
+        resolver,
+    })
 }
 
 /// Paths that must not show in the container's mount table: not those that the operator mounts.
@@ -141,6 +160,34 @@ fn hidden_paths(shared: &Shared, spec: &ContainerSpec) -> Vec<String> {
         .collect()
 }
 
+/// The host's end of the container's network, where it shall have one.
+fn connect(
+    shared: &Shared,
+    spec: &ContainerSpec,
+    ids: &HeldIds,
+    init: &Init,
+) -> Result<Option<Connection>> {
+    if !spec.network.is_connected() {
+        return Ok(None);
+    }
+    let Some(number) = ids.number() else {
+        return Err(Error::system("connect a container to the network", "this needs root so far")
+            .remedy("run it with `sudo`, or without a network"));
+    };
+    let namespace = File::open(format!("/proc/{}/ns/net", init.0.pid))
+        .system(|| "open the container's network namespace")?;
+    shared.networks.connect(&shared.journal, number, namespace.as_fd(), &spec.network).map(Some)
+}
+
+/// Never the host's: its servers may be on a loopback that is not the container's.
+fn resolv_conf(connected: bool) -> String {
+    if connected {
+        format!("nameserver {}\n", RESOLVER.ip())
+    } else {
+        "# this container has no network\n".to_owned()
+    }
+}
+
 fn hosts(hostname: &str) -> String {
     format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 }
@@ -150,10 +197,11 @@ fn hosts(hostname: &str) -> String {
 struct Stands {
     root: OwnedFd,
     workspace: OwnedFd,
+    resolver: Option<[OwnedFd; 2]>,
     scratch: Option<OwnedFd>,
 }
 
-fn wait_until_ready(channel: &Channel) -> Result<Stands> {
+fn wait_until_ready(channel: &Channel, connected: bool) -> Result<Stands> {
     let waiting = || "wait for the container to stand";
     channel.set_receive_timeout(Some(PATIENCE)).system(waiting)?;
     let reply = channel.receive::<Reply>().system(waiting)?;
@@ -164,7 +212,9 @@ fn wait_until_ready(channel: &Channel) -> Result<Stands> {
             let (Some(root), Some(workspace)) = (descriptors.next(), descriptors.next()) else {
                 return Err(Error::system(waiting(), "the init sent no directories"));
             };
-            Ok(Stands { root, workspace, scratch: descriptors.next() })
+            let mut resolver = || Some([descriptors.next()?, descriptors.next()?]);
+            let resolver = if connected { resolver() } else { None };
+            Ok(Stands { root, workspace, resolver, scratch: descriptors.next() })
         }
         Some((Reply::SetupFailed(failure), _)) => {
             let mut error = failure.into_error();

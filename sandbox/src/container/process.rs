@@ -90,7 +90,11 @@ impl Process {
 }
 
 impl Container {
-    pub(crate) fn new(shared: Arc<Shared>, prepared: Prepared) -> Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, mut prepared: Prepared) -> Result<Self> {
+        if let (Some(connection), Some(sockets)) = (&prepared.connection, prepared.resolver.take())
+        {
+            connection.resolve(sockets, &prepared.spec.network)?;
+        }
         prepared.channel.set_nonblocking().system(|| "watch the container's init")?;
         let receiving = prepared
             .channel
@@ -222,6 +226,7 @@ impl Container {
             disk_full: used.is_full,
             inodes_full: used.is_out_of_inodes,
             largest_directories: largest,
+            network: None,
         })
     }
 
@@ -265,7 +270,12 @@ impl Container {
         let ended = tokio::time::timeout(PATIENCE, pidfd.readable()).await;
         let ready = ended.system(|| "wait for the container's end: a process cannot be killed")?;
         ready.system(|| "wait for the container's end")?.retain_ready();
-        self.used()
+        let mut end = self.used()?;
+        if let Some(connection) = &self.prepared.connection {
+            let used = connection.used().system(|| "read the use of the network")?;
+            end.network = Some(used);
+        }
+        Ok(end)
     }
 
     /// As [`Self::stop`], and removes the control groups. What is left goes when this is dropped.
@@ -275,6 +285,15 @@ impl Container {
     pub async fn end(&self) -> Result<End> {
         let end = self.stop().await?;
         let group = Arc::clone(&self.prepared.group);
+        if let Some(connection) = self.prepared.connection.clone() {
+            // The kernel takes 10 to 20 ms for it, and nobody needs to wait: what fails here goes
+            // with the whole table at the end of the run.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = connection.remove() {
+                    tracing::debug!(%error, "a packet filter is left for the end of the run");
+                }
+            });
+        }
         tokio::task::spawn_blocking(move || group.remove())
             .await
             .system(|| "remove the container's control group")??;

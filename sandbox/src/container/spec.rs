@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use crate::{Limits, ScratchKind, image::Image, init::message};
+use crate::{Limits, ScratchKind, image::Image, init::message, network::Network};
 
 /// Description of a container.
 #[derive(Clone, Debug)]
@@ -19,10 +19,12 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Where what it writes is kept.
     pub scratch: ScratchKind,
+    /// What it may reach.
+    pub network: Network,
 }
 
 impl ContainerSpec {
-    /// A container of `image` with the default limits, no workspace and no mounts.
+    /// A container of `image` with the default limits, no workspace, no mounts and no network.
     pub fn new(image: Arc<Image>) -> Self {
         Self {
             image,
@@ -31,6 +33,7 @@ impl ContainerSpec {
             workspace: None,
             mounts: Vec::new(),
             scratch: ScratchKind::default(),
+            network: Network::None,
         }
     }
 }

@@ -17,8 +17,8 @@ use range::{IdRange, IdRanges};
 
 use crate::error::Result;
 
-/// Where the ranges of root are locked: one place for the whole machine.
-const LOCKS: &str = "/run/cofferdam";
+/// Where what root's runs share is locked: one place for the whole machine.
+pub(crate) const LOCKS: &str = "/run/cofferdam";
 
 /// What this user has to give to containers.
 #[derive(Debug)]
@@ -33,7 +33,6 @@ pub(crate) enum Ids {
 #[derive(Debug)]
 pub(crate) struct HeldIds {
     map: IdMap,
-    #[expect(dead_code, reason = "given back when dropped")]
     range: Option<IdRange>,
 }
 
@@ -71,5 +70,10 @@ impl HeldIds {
     /// How they map.
     pub(crate) fn map(&self) -> IdMap {
         self.map
+    }
+
+    /// Which of the machine's ranges they are, where they are one.
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.range.as_ref().map(IdRange::number)
     }
 }

@@ -56,6 +56,11 @@ pub(crate) struct IdRange {
 }
 
 impl IdRange {
+    /// Which of the machine's ranges it is, from 0 to 4093.
+    pub(crate) fn number(&self) -> u32 {
+        self.slot
+    }
+
     /// The host id that id 0 of the container is.
     pub(crate) fn first(&self) -> u32 {
         FIRST + self.slot * SIZE

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::IdMap;
+use crate::{ids::IdMap, network::inside::Inside};
 
 /// The first message: everything the init needs to build the container.
 ///
@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) hosts: String,
     /// Content of `/etc/resolv.conf`.
     pub(crate) resolv_conf: String,
+    /// The network beyond loopback, where there is one.
+    pub(crate) network: Option<Inside>,
     /// Bytes of `/dev/shm`.
     pub(crate) shm: u64,
     /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
@@ -135,8 +137,9 @@ pub(crate) struct ProgramFile {
 /// From the init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The container stands and was verified. Descriptors: its root directory, its workspace, and
-    /// its scratch mount where the init made it.
+    /// The container stands and was verified. Descriptors: its root directory, its workspace,
+    /// where it has a network the resolver's two sockets (UDP, TCP), and its scratch mount where
+    /// the init made it.
     Ready,
     /// Setting up failed; the init has ended.
     SetupFailed(Failure),

@@ -81,11 +81,9 @@ fn receive_and_build(channel: &Channel) -> Result<u32> {
     let built = rootfs::build(&setup, descriptors)?;
     privilege::drop_all(&setup)?;
     verify::verify(&setup)?;
-    let shown: Vec<_> = [Some(&built.root), Some(&built.workspace), built.scratch.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(OwnedFd::as_fd)
-        .collect();
+    let mut shown = vec![built.root.as_fd(), built.workspace.as_fd()];
+    shown.extend(built.resolver.iter().flatten().map(OwnedFd::as_fd));
+    shown.extend(built.scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
     Ok(setup.ids.highest())
 }

@@ -135,11 +135,13 @@ impl KernelParameters {
             .map(|kind| (format!("sys/user/max_{kind}_namespaces"), "0".to_owned()));
         // `ping` works without CAP_NET_RAW for every id that the container has.
         let ping = ("sys/net/ipv4/ping_group_range".to_owned(), format!("0 {highest_id}"));
+        // Its link out carries IPv4 only. A container without one has no such file.
+        let no_ipv6 = ("sys/net/ipv6/conf/eth0/disable_ipv6".to_owned(), "1".to_owned());
         let mut parameters = Vec::new();
-        for (path, value) in namespaces.into_iter().chain([ping]) {
+        for (path, value) in namespaces.into_iter().chain([ping, no_ipv6]) {
             let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
             match openat(proc, path.as_str(), flags, Mode::empty()) {
-                // A kernel without that kind of namespace, or without IPv4.
+                // A kernel without that kind of namespace, without IPv4 or IPv6, or no link.
                 Err(Errno::ENOENT) => {}
                 other => {
                     let file = other.system(|| format!("open `/proc/{path}`"))?;

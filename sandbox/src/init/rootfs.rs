@@ -30,6 +30,7 @@ use super::{
 use crate::{
     devices,
     error::{Doing as _, Error, Result},
+    network::inside,
     sys::{
         mount::{
             Attributes, Configuration, Tree, move_mount, open_tree, pivot_root_here, restrict,
@@ -63,6 +64,8 @@ pub(super) struct Built {
     pub(super) workspace: OwnedFd,
     /// The writable file system, where it was made here.
     pub(super) scratch: Option<OwnedFd>,
+    /// The sockets on which its questions for names arrive, where it has a network.
+    pub(super) resolver: Option<[OwnedFd; 2]>,
 }
 
 /// Hands out the descriptors of a [`Setup`] in their order.
@@ -106,6 +109,7 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
     let parameters = populate(setup, root.as_fd(), (devices, nodes), &mut descriptors)?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
     loopback_up().system(|| "bring the loopback interface up")?;
+    let resolver = setup.network.as_ref().map(inside::connect).transpose()?;
     enter(root.as_fd())?;
     parameters.set()?;
     let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -114,6 +118,7 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
         workspace: open(WORKSPACE, directory, Mode::empty())
             .system(|| "open the workspace directory")?,
         scratch: own_scratch,
+        resolver,
     })
 }
 

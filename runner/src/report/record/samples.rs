@@ -47,6 +47,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
             why: why.map(str::to_owned),
             started: at(0),
             ended: at(4),
+            network: None,
             usage: usage(4),
             steps,
         }]

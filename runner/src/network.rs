@@ -1,0 +1,172 @@
+//! Networks: from what the pipeline or the command line asks for to what the sandbox enforces, and
+//! from what was refused to a sentence.
+
+use std::str::FromStr;
+
+use cofferdam_jobs::model;
+use cofferdam_sandbox::network::{Destination, Network, Rule};
+
+use crate::report::{quantity::count, record::AttemptedDestination as Attempt};
+
+/// Refused destinations that are told to people; all of them are in the record.
+pub(crate) const SHOWN: usize = 5;
+
+/// The network of a job.
+pub(crate) fn of_job(network: &model::Network) -> Network {
+    match network {
+        // Services are refused before any job is started, so there is nothing else to reach.
+        model::Network::None | model::Network::Services(_) => Network::None,
+        model::Network::Full(_) => Network::Full,
+        model::Network::Allow { allow, bandwidth, .. } => Network::Allow {
+            rules: allow.iter().map(|allow| rule(&allow.destination, allow.port)).collect(),
+            bandwidth: bandwidth.as_ref().map(|bandwidth| bandwidth.value),
+        },
+    }
+}
+
+fn rule(destination: &model::Destination, port: u16) -> Rule {
+    let destination = match destination.clone() {
+        model::Destination::Name(name) => Destination::Name(name),
+        model::Destination::Below(name) => Destination::Below(name),
+        model::Destination::Block(address, bits) => Destination::Block(address, bits),
+    };
+    Rule { destination, port }
+}
+
+/// `none`, `full`, `learn` or `HOST:PORT,…` on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Argument(pub(crate) Network);
+
+impl FromStr for Argument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let network = match text {
+            "none" => Network::None,
+            "full" => Network::Full,
+            "learn" => Network::Learn,
+            list => {
+                let rules = list.split(',').map(|item| {
+                    let (destination, port) = model::Destination::parse(item.trim())
+                        .map_err(|help| format!("`{item}` is not a destination: {help}"))?;
+                    Ok(rule(&destination, port))
+                });
+                let rules = rules.collect::<Result<_, String>>().map_err(|error| {
+                    if text.contains([':', ',']) {
+                        error
+                    } else {
+                        "expected `none`, `full`, `learn` or `HOST:PORT,…`".to_owned()
+                    }
+                })?;
+                Network::Allow { rules, bandwidth: None }
+            }
+        };
+        Ok(Self(network))
+    }
+}
+
+/// Why a job was refused what it tried to reach.
+pub(crate) const NOT_ALLOWED: &str = "which its `network` does not allow";
+
+/// As [`NOT_ALLOWED`], where it is known what was allowed.
+pub(crate) fn why_refused(network: &Network) -> &'static str {
+    match network {
+        Network::Allow { .. } => "not in the allow list",
+        Network::None | Network::Full | Network::Learn => "which is private or this host",
+    }
+}
+
+/// What was refused, a sentence each without a full stop, the most often tried first.
+pub(crate) fn refusals(why: &str, denied: &[Attempt]) -> Vec<String> {
+    let mut sentences: Vec<String> = denied
+        .iter()
+        .take(SHOWN)
+        .map(|attempt| {
+            let times = match attempt.times {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            };
+            format!("tried {times} to reach {}, {why}", destination(attempt))
+        })
+        .collect();
+    let more = denied.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        sentences.push(format!("and {}", count(more, "more destination")));
+    }
+    sentences
+}
+
+/// The allow list that would have been enough.
+pub(crate) fn allow_list(reached: &[Attempt]) -> String {
+    let mut list: Vec<String> =
+        reached.iter().filter(|attempt| attempt.port.is_some()).map(destination).collect();
+    list.sort();
+    list.join(",")
+}
+
+fn destination(attempt: &Attempt) -> String {
+    match attempt.port {
+        Some(port) => format!("{}:{port}", attempt.host),
+        None => attempt.host.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line() {
+        let name = |name: &str| Destination::Name(name.to_owned());
+        let allow = |rules: Vec<(Destination, u16)>| {
+            let rules = rules.into_iter().map(|(destination, port)| Rule { destination, port });
+            Ok(Argument(Network::Allow { rules: rules.collect(), bandwidth: None }))
+        };
+        let check = |text: &str, expect: Result<Argument, &str>| match (text.parse(), expect) {
+            (Err(error), Err(part)) => {
+                let error: String = error;
+                assert!(error.contains(part), "{text}: {error}");
+            }
+            (found, expect) => assert_eq!(found, expect.map_err(str::to_owned), "{text}"),
+        };
+        check("none", Ok(Argument(Network::None)));
+        check("full", Ok(Argument(Network::Full)));
+        check("learn", Ok(Argument(Network::Learn)));
+        check("a.example:443", allow(vec![(name("a.example"), 443)]));
+        check(
+            "a.example:443, *.b.example:80,192.0.2.0/24:1",
+            allow(vec![
+                (name("a.example"), 443),
+                (Destination::Below("b.example".to_owned()), 80),
+                (Destination::Block([192, 0, 2, 0].into(), 24), 1),
+            ]),
+        );
+        check("host", Err("expected `none`, `full`, `learn` or"));
+        check("a.example:443,", Err("`` is not a destination"));
+        check("a.example:0", Err("`a.example:0` is not a destination"));
+    }
+
+    #[test]
+    fn sentences() {
+        let attempt = |port, times| Attempt { host: "example.org".to_owned(), port, times };
+        let allow = Network::Allow { rules: Vec::new(), bandwidth: None };
+        let check = |network, denied: &[Attempt], expect: &[&str]| {
+            assert_eq!(refusals(why_refused(network), denied), expect);
+        };
+        check(
+            &allow,
+            &[attempt(Some(443), 3), attempt(None, 1)],
+            &[
+                "tried 3 times to reach example.org:443, not in the allow list",
+                "tried once to reach example.org, not in the allow list",
+            ],
+        );
+        let private = "tried once to reach example.org:1, which is private or this host";
+        check(&Network::Full, &[attempt(Some(1), 1)], &[private]);
+        let many = vec![attempt(None, 1); SHOWN + 2];
+        assert_eq!(refusals(why_refused(&allow), &many).last().unwrap(), "and 2 more destinations");
+        let reached = [attempt(Some(443), 9), attempt(Some(80), 1), attempt(None, 1)];
+        assert_eq!(allow_list(&reached), "example.org:443,example.org:80");
+    }
+}

@@ -1,0 +1,6 @@
+//! Talking to the kernel about links, addresses, routes and packet filters.
+
+pub(crate) mod message;
+pub(crate) mod nftables;
+pub(crate) mod route;
+mod socket;

