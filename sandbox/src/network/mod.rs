@@ -2,8 +2,8 @@
 //!
 //! A container always has a network namespace of its own. With [`Network::None`] there is nothing
 //! in it but loopback. Otherwise a pair of virtual links leads out of it: the container's end is
-//! set up by its init, the host's end here, and a packet filter ([`table`]) lets through what the
-//! policy allows. Names are resolved by us ([`resolver`]); `docs/decisions/networks.md` has the
+//! set up by its init, the host's end here, and a packet filter (`table`) lets through what the
+//! policy allows. Names are resolved by us (`resolver`); `docs/decisions/networks.md` has the
 //! reasons and the measurements.
 //!
 //! **Invariant:** a link is up only while its filter stands: the filter is made first and goes
