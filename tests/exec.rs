@@ -138,7 +138,7 @@ fn user() {
     for file in ["/tmp/mine", "/workspace/mine"] {
         let script = format!("touch {file} && stat -c %u {file}");
         check(&["--user", "1000"], &script, 0, &["1000\n"]);
-        check(&["--user", "1000", "--workspace", "."], &script, 0, &["1000\n"]);
+        check(&["--user", "1000", "--workspace", "fixtures"], &script, 0, &["1000\n"]);
     }
     check(&["--user", "no-such-user"], "true", 125, &["no-such-user"]);
     check(&["--user", "4294967295"], "true", 125, &["4294967295"]);
