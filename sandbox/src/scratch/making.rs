@@ -23,21 +23,24 @@ use crate::{
 pub(crate) enum Making {
     /// Made when asked for: that takes no time.
     Memory(Limits),
-    /// Being made by a thread.
-    Disk(JoinHandle<Result<Room>>),
+    /// Being made by a thread; with limits, one in memory will do as well, bounded alike.
+    Disk(JoinHandle<Result<Room>>, Option<Limits>),
 }
 
 impl Making {
     /// Decides what the room will be, and begins to make it; files are kept below `state`.
     pub(crate) fn start(kind: ScratchKind, limits: &Limits, state: &Path) -> Result<Self> {
-        match choice::choose(kind, limits, &Availability::of_host(state))? {
+        let host = Availability::of_host(state);
+        match choice::choose(kind, limits, &host)? {
             Backend::Memory => Ok(Self::Memory(limits.clone())),
             Backend::Disk => {
+                let either = kind == ScratchKind::Auto && host.memory.is_ok();
+                let instead = either.then(|| limits.clone());
                 let (limits, state) = (limits.clone(), state.to_owned());
                 thread::Builder::new()
                     .name("scratch".to_owned())
                     .spawn(move || disk::make(&limits, &state))
-                    .map(Self::Disk)
+                    .map(|thread| Self::Disk(thread, instead))
                     .system(|| "start a thread for the scratch file system")
             }
         }
@@ -45,13 +48,28 @@ impl Making {
 
     /// Waits until it is there.
     pub(crate) fn finish(self) -> Result<Room> {
-        match self {
-            Self::Memory(limits) => memory::in_memory(limits.disk, limits.inodes)
-                .and_then(Room::in_memory)
-                .system(|| "make the scratch file system in memory"),
-            Self::Disk(thread) => thread.join().unwrap_or_else(|_| {
-                Err(Error::system("make the scratch file system on disk", "its thread panicked"))
-            }),
+        let (thread, instead) = match self {
+            Self::Memory(limits) => return in_memory(&limits),
+            Self::Disk(thread, instead) => (thread, instead),
+        };
+        let room = thread.join().unwrap_or_else(|_| {
+            Err(Error::system("make the scratch file system on disk", "its thread panicked"))
+        });
+        match (room, instead) {
+            // A host may have all that is needed and still not be able to, such as one whose file
+            // system refuses direct access.
+            (Err(error), Some(limits)) => {
+                let cause = crate::with_causes(&error);
+                tracing::warn!(cause, "files are kept in memory instead of on disk");
+                in_memory(&limits)
+            }
+            (room, _) => room,
         }
     }
+}
+
+fn in_memory(limits: &Limits) -> Result<Room> {
+    memory::in_memory(limits.disk, limits.inodes)
+        .and_then(Room::in_memory)
+        .system(|| "make the scratch file system in memory")
 }
