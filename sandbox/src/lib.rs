@@ -16,6 +16,7 @@ pub mod image;
 mod init;
 mod journal;
 pub mod limits;
+mod lock_file;
 mod lower;
 pub mod network;
 mod removal;

@@ -8,19 +8,19 @@
 //! the spawner has ended that runner's containers.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::{
-        fd::{AsFd as _, BorrowedFd},
-        unix::fs::OpenOptionsExt as _,
-    },
+    os::fd::{AsFd as _, BorrowedFd},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    lock_file,
+};
 
 /// Ids per range: 0 to 65 535 inside.
 pub(crate) const SIZE: u32 = 65_536;
@@ -72,16 +72,7 @@ impl IdRanges {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
         let path = directory.join("ids.lock");
         let file = std::fs::create_dir_all(directory)
-            .and_then(|()| {
-                OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .mode(0o600)
-                    .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-                    .open(&path)
-            })
+            .and_then(|()| lock_file::open(&path))
             .system(|| format!("open the lock file of the id ranges `{}`", path.display()))?;
         let held = Held { taken: vec![false; COUNT as usize], next: std::process::id() % COUNT };
         Ok(Self { shared: Arc::new(Shared { file, held: Mutex::new(held) }) })

@@ -8,11 +8,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::lock_file;
 
 const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What the file holds while Cofferdam has turned forwarding on.
@@ -46,21 +48,10 @@ fn is_on() -> io::Result<bool> {
     Ok(fs::read(SETTING)?.trim_ascii() == b"1")
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
-}
-
 impl Forwarding {
     /// Turns it on, where it is off.
     pub(super) fn hold(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
+        let file = lock_file::open(path)?;
         // Alone, so that nobody turns it off between the look and the note.
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(alone) => {
