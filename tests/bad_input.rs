@@ -101,6 +101,7 @@ fn as_nobody(state: &Path) -> Ended {
         .arg(&copied)
         .args(["exec", "host", "--", "true"])
         .env("COFFERDAM_STATE", state)
+        .env("COFFERDAM_CONFIG", "/dev/null")
         .current_dir("/")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
@@ -147,6 +148,7 @@ fn full_disk() {
         .arg(state.path())
         .arg(env!("CARGO_BIN_EXE_cofferdam"))
         .env("COFFERDAM_STATE", state.path())
+        .env("COFFERDAM_CONFIG", "/dev/null")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let ended = wait(command.spawn().expect("start"));

@@ -134,6 +134,7 @@ impl Cofferdam {
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("COFFERDAM_STATE", self.state())
+            .env("COFFERDAM_CONFIG", "/dev/null")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())

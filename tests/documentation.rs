@@ -78,6 +78,7 @@ fn follow(document: &Path, project: &Path) -> Vec<String> {
         .env_clear()
         .env("PATH", format!("{}:{path}", aside.path().display()))
         .env("COFFERDAM_STATE", cofferdam.state())
+        .env("COFFERDAM_CONFIG", "/dev/null")
         .current_dir(project)
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped());

@@ -36,6 +36,7 @@ fn hostile_pipelines() {
             .arg(env!("CARGO_BIN_EXE_cofferdam"))
             .arg("check")
             .env("COFFERDAM_STATE", cofferdam.state())
+            .env("COFFERDAM_CONFIG", "/dev/null")
             .current_dir(directory.path())
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())

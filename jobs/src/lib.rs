@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+pub mod configuration;
 mod decode;
 pub mod diagnostic;
 pub mod expr;
@@ -24,6 +25,7 @@ pub mod state;
 mod suggest;
 mod yaml;
 
+pub use configuration::Configuration;
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use model::Pipeline;
 pub use parse::{Parsed, parse};

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     NoInput,
     /// The host failed: nothing that the author of a job can do (EX_SOFTWARE).
     System,
+    /// The operator's configuration cannot be read, or has faults (EX_CONFIG).
+    Configuration,
     /// Time ran out.
     TimedOut,
     /// `exec`: the container could not be put up.
@@ -43,6 +45,7 @@ impl Exit {
             Self::Data => 65,
             Self::NoInput => 66,
             Self::System => 70,
+            Self::Configuration => 78,
             Self::TimedOut => 124,
             Self::NotStarted => 125,
             Self::NotExecutable => 126,

@@ -2,6 +2,7 @@
 
 mod cli;
 mod command;
+mod configuration;
 mod exec;
 mod execute;
 mod exit;
@@ -10,6 +11,7 @@ mod network;
 mod print;
 mod problem;
 mod report;
+mod scratch;
 mod state;
 mod supervise;
 mod variables;

@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 
+use cofferdam_jobs::Configuration;
+
 use crate::{exit::Exit, problem::Problem};
 
-/// The state directory: what the user said, `/var/lib/cofferdam` for root, the user's data
-/// directory otherwise (XDG Base Directory Specification).
-pub(crate) fn directory(said: Option<PathBuf>) -> Result<PathBuf, Problem> {
-    if let Some(said) = said {
+/// The state directory: what the user said, what the configuration says, `/var/lib/cofferdam` for
+/// root, the user's data directory otherwise (XDG Base Directory Specification).
+pub(crate) fn directory(
+    said: Option<PathBuf>,
+    configuration: &Configuration,
+) -> Result<PathBuf, Problem> {
+    let configured = || configuration.state.as_ref().map(|state| PathBuf::from(&state.value));
+    if let Some(said) = said.or_else(configured) {
         return Ok(said);
     }
     if nix::unistd::geteuid().is_root() {

@@ -3,6 +3,7 @@
 //! A value that cannot be read is reported and left out, so that the rest is still looked at. The
 //! lists of keys here are the language: what is not in them is refused with the nearest that is.
 
+mod configuration;
 mod decoder;
 mod files;
 mod foreign;

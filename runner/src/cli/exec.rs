@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use cofferdam_jobs::model::quantity;
 
-use crate::network;
+use crate::{network, scratch::Scratch};
 
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
@@ -111,9 +111,9 @@ pub(crate) struct LimitArguments {
     /// Files in everything writable
     #[arg(long, value_name = "N", value_parser = quantity::count)]
     pub(crate) inodes: Option<u64>,
-    /// Where what it writes is kept
-    #[arg(long, value_enum, default_value_t = Scratch::Auto, value_name = "WHERE")]
-    pub(crate) scratch: Scratch,
+    /// Where what it writes is kept [default: the configuration's, or auto]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) scratch: Option<Scratch>,
     /// Open files per process
     #[arg(long, value_name = "N", value_parser = quantity::open_files)]
     pub(crate) nofile: Option<u64>,
@@ -126,17 +126,6 @@ pub(crate) struct LimitArguments {
     /// Output that is passed on
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) log_limit: Option<u64>,
-}
-
-/// Where a container keeps what it writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scratch {
-    /// On disk where the limit of disk is more than twice that of memory
-    Auto,
-    /// In memory, as part of the container's
-    Memory,
-    /// On disk
-    Disk,
 }
 
 /// `SRC:DST[:ro]`.

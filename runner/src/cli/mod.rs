@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub(crate) use exec::{Exec, LimitArguments, MountArgument, Scratch};
+pub(crate) use exec::{Exec, LimitArguments, MountArgument};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use logs::Logs;
 pub(crate) use run::Run;
@@ -32,6 +32,18 @@ pub(crate) struct Cli {
     )]
     pub(crate) state: Option<PathBuf>,
 
+    /// The operator's configuration [default: /etc/cofferdam/config.yml for root, config.yml in
+    /// the user's configuration directory otherwise]
+    #[arg(
+        long,
+        global = true,
+        env = "COFFERDAM_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE",
+        display_order = LAST
+    )]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -48,7 +60,7 @@ Examples:
   cofferdam doctor                           what can this host enforce?
 
 Exit status: 0 passed, 1 failed, 2 usage, 65 faults in the pipeline, 66 missing input,
-70 the host failed, 124 timed out, 130 cancelled.";
+70 the host failed, 78 faults in the configuration, 124 timed out, 130 cancelled.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -113,6 +125,11 @@ impl Command {
     /// How a failure to begin at all ends the process.
     pub(crate) fn cannot_start(&self) -> Exit {
         if matches!(self, Self::Exec(_)) { Exit::NotStarted } else { Exit::System }
+    }
+
+    /// How a wrong configuration ends the process.
+    pub(crate) fn misconfigured(&self) -> Exit {
+        if matches!(self, Self::Exec(_)) { Exit::NotStarted } else { Exit::Configuration }
     }
 
     /// Whether containers are started, so that the spawner is needed.

@@ -6,6 +6,7 @@ use clap::Args;
 use cofferdam_jobs::model::quantity;
 
 use super::DEFAULT_FILE;
+use crate::scratch::Scratch;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -42,6 +43,10 @@ pub(crate) struct Run {
     /// Memory that all running jobs may ask for together, such as 8GiB; more have to wait
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) max_memory: Option<u64>,
+
+    /// Where what jobs write is kept [default: the configuration's, or auto]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) scratch: Option<Scratch>,
 
     /// Where the results go [default: a directory of the run's own in the state directory]
     #[arg(short, long, value_name = "DIR")]

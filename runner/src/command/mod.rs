@@ -8,11 +8,12 @@ mod logs;
 use std::io;
 
 use clap::CommandFactory as _;
+use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::spawner::Spawner;
 
 use crate::{
     cli::{Cli, Command},
-    exec, execute,
+    configuration, exec, execute,
     exit::Exit,
     problem::Problem,
     state,
@@ -20,15 +21,20 @@ use crate::{
 
 /// Runs the command; returns the status that this process shall end with.
 pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
-    let state = || state::directory(cli.state.clone());
+    // Neither of them does anything that an operator has a say in.
+    let configuration = match &cli.command {
+        Command::Check { .. } | Command::Completions { .. } => Configuration::default(),
+        _ => configuration::load(cli.config.as_deref(), cli.command.misconfigured())?,
+    };
+    let state = || state::directory(cli.state.clone(), &configuration);
     match (cli.command, spawner) {
         (Command::Exec(arguments), Some(spawner)) => {
             let state = state()?;
-            block_on(async move { exec::run(*arguments, &state, spawner).await })
+            block_on(exec::run(*arguments, &configuration, &state, spawner))
         }
         (Command::Run(arguments), Some(spawner)) => {
             let state = state()?;
-            block_on(async move { execute::run(*arguments, &state, spawner).await })
+            block_on(execute::run(*arguments, &configuration, &state, spawner))
         }
         (Command::Check { file, json }, _) => check::run(&file, json),
         (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),

@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::{
-    ContainerSpec, Limits, Mount, Network, Program, ScratchKind,
+    ContainerSpec, Limits, Mount, Network, Program,
     image::{Image, Store},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -17,6 +18,7 @@ use crate::{
     exit::Exit,
     log::{needles::Needles, secret::Secret},
     problem::Problem,
+    scratch,
     supervise::PATH,
     variables,
 };
@@ -43,7 +45,11 @@ pub(super) struct Artifacts {
 }
 
 impl Description {
-    pub(super) fn new(arguments: cli::Exec, state: &Path) -> Result<Self, Problem> {
+    pub(super) fn new(
+        arguments: cli::Exec,
+        configuration: &Configuration,
+        state: &Path,
+    ) -> Result<Self, Problem> {
         let image = Store::open(state)
             .and_then(|store| store.get(&arguments.image))
             .map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
@@ -86,11 +92,7 @@ impl Description {
         };
         let command_line = needles.mask_text(&program.argv.join(" "));
         let container = ContainerSpec {
-            scratch: match arguments.limits.scratch {
-                cli::Scratch::Auto => ScratchKind::Auto,
-                cli::Scratch::Memory => ScratchKind::Memory,
-                cli::Scratch::Disk => ScratchKind::Disk,
-            },
+            scratch: scratch::kind(arguments.limits.scratch, configuration),
             limits: limits(&arguments.limits),
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,

@@ -7,6 +7,7 @@ mod terminal;
 
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
+use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::{
     Container, End, Network, Process, Sandbox, Streams,
     export::{self, ExportLimits},
@@ -32,6 +33,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Runs the command; returns the status that this process shall end with.
 pub(crate) async fn run(
     arguments: cli::Exec,
+    configuration: &Configuration,
     state: &Path,
     spawner: Spawner,
 ) -> Result<u8, Problem> {
@@ -40,7 +42,7 @@ pub(crate) async fn run(
     })?;
     let report = outcome::Target::open(arguments.json.as_deref())?;
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
-    let description = Description::new(arguments, state)?;
+    let description = Description::new(arguments, configuration, state)?;
     let network = description.container.network.clone();
     let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
     let result = run_in(&sandbox, description, interrupts).await;

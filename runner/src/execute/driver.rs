@@ -18,7 +18,7 @@ use cofferdam_jobs::{
         StepRef, Stop, WaitingFor,
     },
 };
-use cofferdam_sandbox::{Container, Sandbox, image::Image};
+use cofferdam_sandbox::{Container, Sandbox, ScratchKind, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
@@ -51,6 +51,8 @@ pub(super) struct Surroundings {
     pub(super) images: HashMap<String, Arc<Image>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
+    /// Where jobs keep what they write.
+    pub(super) scratch: ScratchKind,
     /// Where the results go.
     pub(super) directory: PathBuf,
     pub(super) needles: Arc<Needles>,
@@ -241,8 +243,9 @@ impl Driver {
         self.ledger.attempt_started(start.job, start.attempt);
         let workspace =
             (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
-        let started =
-            job::start(self.surroundings.sandbox.clone(), image, start.job, planned, workspace);
+        let sandbox = self.surroundings.sandbox.clone();
+        let place = job::Place { workspace, scratch: self.surroundings.scratch };
+        let started = job::start(sandbox, image, start.job, planned, place);
         let messages = self.messages.clone();
         let started = tokio::spawn(started);
         tokio::spawn(async move {

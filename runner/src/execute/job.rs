@@ -11,7 +11,7 @@ use cofferdam_jobs::{
     state::{Collect, Event, Fault},
 };
 use cofferdam_sandbox::{
-    Container, ContainerSpec, Limits, Sandbox, WORKSPACE,
+    Container, ContainerSpec, Limits, Sandbox, ScratchKind, WORKSPACE,
     export::{self, ExportLimits},
     image::Image,
     with_causes,
@@ -31,13 +31,22 @@ pub(super) fn image_name(job: &PlannedJob) -> &str {
     job.image.as_deref().unwrap_or(DEFAULT_IMAGE)
 }
 
+/// What of the host a job works on.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The project that it sees.
+    pub(super) workspace: Option<PathBuf>,
+    /// Where it keeps what it writes.
+    pub(super) scratch: ScratchKind,
+}
+
 /// Puts the container of a job up; returns the message that says so.
 pub(super) async fn start(
     sandbox: Sandbox,
     image: Arc<Image>,
     job: usize,
     planned: PlannedJob,
-    workspace: Option<PathBuf>,
+    place: Place,
 ) -> Message {
     let failed = |error: &cofferdam_sandbox::Error| {
         let fault = match error.fault() {
@@ -49,7 +58,8 @@ pub(super) async fn start(
     let spec = ContainerSpec {
         limits: limits(&planned),
         hostname: hostname(&planned.id),
-        workspace,
+        workspace: place.workspace,
+        scratch: place.scratch,
         network: network::of_job(&planned.network),
         ..ContainerSpec::new(image)
     };

@@ -25,7 +25,7 @@ use std::{
 };
 
 use cofferdam_jobs::{
-    Code, Diagnostic, Plan,
+    Code, Configuration, Diagnostic, Plan,
     plan::Feature,
     state::{Capacity, Conclusion, Run, Settings},
 };
@@ -50,6 +50,7 @@ use crate::{
         style::wants_colour,
         summary,
     },
+    scratch,
     supervise::Interrupts,
 };
 use driver::{Driver, Surroundings};
@@ -59,6 +60,7 @@ use record::{Records, timestamp};
 /// Runs a pipeline; returns the status that this process shall end with.
 pub(crate) async fn run(
     arguments: cli::Run,
+    configuration: &Configuration,
     state: &Path,
     spawner: Spawner,
 ) -> Result<u8, Problem> {
@@ -94,7 +96,7 @@ pub(crate) async fn run(
         (name.clone(), String::from_utf8_lossy(secret.expose()).into_owned())
     });
     let settings = Settings {
-        capacity: capacity(&arguments),
+        capacity: capacity(&arguments, configuration),
         limits: job::default_limits(),
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
@@ -111,6 +113,7 @@ pub(crate) async fn run(
         sandbox,
         images,
         workspace,
+        scratch: scratch::kind(arguments.scratch, configuration),
         directory: directory.clone(),
         needles: Arc::new(needles),
     };
@@ -296,14 +299,18 @@ fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Pr
     fs::canonicalize(&directory).map_err(problem)
 }
 
-fn capacity(arguments: &cli::Run) -> Capacity {
+/// What the command line says, the configuration where it says nothing; as many jobs as there are
+/// processors where neither does.
+fn capacity(arguments: &cli::Run, configuration: &Configuration) -> Capacity {
+    let configured = configuration.capacity;
     let processors = std::thread::available_parallelism();
-    let jobs = arguments.max_parallel.or_else(|| processors.ok());
+    let said = arguments.max_parallel.and_then(|jobs| u32::try_from(jobs.get()).ok());
+    let processors = || processors.ok().and_then(|jobs| u32::try_from(jobs.get()).ok());
     Capacity {
-        jobs: jobs.and_then(|jobs| u32::try_from(jobs.get()).ok()),
-        millicpus: arguments.max_cpus,
-        memory: arguments.max_memory,
-        disk: None,
+        jobs: said.or(configured.jobs).or_else(processors),
+        millicpus: arguments.max_cpus.or(configured.millicpus),
+        memory: arguments.max_memory.or(configured.memory),
+        disk: configured.disk,
     }
 }
 

@@ -1,0 +1,56 @@
+//! What the operator of a machine decides for all runs: the configuration file.
+//!
+//! It is trusted where pipelines are not: it alone, and the command line, can widen what a job may
+//! do. It is read as strictly as a pipeline, with the same words for the same things, because a
+//! misspelt ceiling that is passed over would be no ceiling.
+
+use crate::{
+    decode::Decoder,
+    diagnostic::{Diagnostic, Report},
+    source::{FileId, Sources, Spanned},
+    state::Capacity,
+    yaml,
+};
+
+/// A machine's configuration; what is left out is for the defaults of the command that reads it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configuration {
+    /// Where images and runs are kept, as an absolute path.
+    pub state: Option<Spanned<String>>,
+    /// Where jobs keep what they write.
+    pub scratch: Option<Spanned<Scratch>>,
+    /// What all running jobs may use together.
+    pub capacity: Capacity,
+}
+
+/// Where a job keeps what it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scratch {
+    /// In memory, or on disk where the limit of disk is much larger than that of memory.
+    #[default]
+    Auto,
+    /// In memory, as part of the job's.
+    Memory,
+    /// On disk.
+    Disk,
+}
+
+/// Reads a configuration; where there is any fault it is [`None`]. An empty file says nothing, and
+/// is none.
+///
+/// # Errors
+/// All faults with their places.
+pub fn parse(sources: &Sources, id: FileId) -> Result<Configuration, Vec<Diagnostic>> {
+    let mut report = Report::new();
+    let Some(file) = sources.file(id) else { return Ok(Configuration::default()) };
+    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if file.unreadable().is_none() && file.text().lines().all(blank) {
+        return Ok(Configuration::default());
+    }
+    let configuration = yaml::scan(file, id, &mut report)
+        .map(|tree| Decoder::new(&tree, file, &mut report).configuration(tree.root()));
+    match configuration {
+        Some(configuration) if report.errors() == 0 => Ok(configuration),
+        _ => Err(report.finish()),
+    }
+}

@@ -1,0 +1,73 @@
+//! The operator's configuration: it holds for every command, and a fault in it stops each.
+
+use std::path::Path;
+
+use crate::{
+    binary::{Cofferdam, file},
+    host::{Need, needs},
+};
+
+/// The binary with this configuration.
+fn configured(directory: &Path, text: &str) -> Cofferdam {
+    let path = file(directory, "config.yml", text);
+    Cofferdam::new().variable("COFFERDAM_CONFIG", &path.display().to_string())
+}
+
+#[test]
+fn a_fault_stops_every_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cofferdam = configured(directory.path(), "scrach: disk\n");
+    let cases: &[(&[&str], i32)] = &[
+        (&["exec", "host", "--", "true"], 125),
+        (&["run"], 78),
+        (&["doctor"], 78),
+        (&["image", "ls"], 78),
+        (&["logs"], 78),
+    ];
+    for (arguments, status) in cases {
+        let ended = cofferdam.run(*arguments).expect(*status);
+        ended.says(&["config.yml:1:1", "did you mean `scratch`?", "1 fault; nothing was done"]);
+    }
+    let ended = cofferdam.run(["--config", "/nowhere/config.yml", "image", "ls"]).expect(78);
+    ended.says(&["`/nowhere/config.yml`", "No such file", "--config"]);
+}
+
+#[test]
+fn the_state_directory_is_the_command_lines_or_the_configurations() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let state = directory.path().join("state");
+    let cofferdam = configured(directory.path(), &format!("state: {}\n", state.display()));
+    cofferdam.run(["image", "ls"]).expect(0);
+    assert!(!state.exists(), "the variable COFFERDAM_STATE wins");
+    let mut command = cofferdam.command(["image", "ls"]);
+    command.env_remove("COFFERDAM_STATE");
+    crate::binary::wait(command.spawn().expect("start")).expect(0);
+    assert!(state.exists());
+}
+
+/// What is kept in memory counts as the job's memory, so a large file tells which it was: here the
+/// limits alone would have it in memory.
+#[test]
+fn scratch_is_the_command_lines_or_the_configurations() {
+    needs!(Need::Containers, Need::Disk);
+    let directory = tempfile::tempdir().expect("a directory");
+    let limits = ["--memory", "64MiB", "--disk", "128MiB"];
+    let script = "head -c 100m /dev/zero > /tmp/big";
+    let pipeline = format!(
+        "jobs: {{ a: {{ limits: {{ memory: 64MiB, disk: 128MiB }}, steps: [{{ run: '{script}' }}] }} }}"
+    );
+    file(directory.path(), "cofferdam.yml", pipeline);
+    for (configuration, flag, kept_on_disk) in [
+        ("", None, false),
+        ("scratch: auto", None, false),
+        ("scratch: disk", None, true),
+        ("scratch: disk", Some("memory"), false),
+        ("scratch: memory", Some("disk"), true),
+    ] {
+        let cofferdam = configured(directory.path(), configuration).in_directory(directory.path());
+        let flag: Vec<&str> = flag.iter().flat_map(|flag| ["--scratch", flag]).collect();
+        let (exec, run) = if kept_on_disk { (0, 0) } else { (137, 1) };
+        cofferdam.script(&[&limits, flag.as_slice()].concat(), script).expect(exec);
+        cofferdam.run(["run"].iter().chain(&flag)).expect(run);
+    }
+}
