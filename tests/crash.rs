@@ -77,6 +77,40 @@ fn safety_net_without_a_next_start() {
     before.expect_again(cofferdam.state());
 }
 
+/// What the caller has open is the runner's alone: kept open by the spawner, it would hold up whoever
+/// waits for the end of a pipe.
+#[test]
+fn spawner_holds_nothing_of_the_caller() {
+    needs!(Need::Containers);
+    let cofferdam = Cofferdam::common();
+    let plain = cofferdam.command(["exec", "host", "--", "sh", "-c", "echo up; sleep 300"]);
+    let caller = tempfile::NamedTempFile::new().expect("a file");
+    let mut command = crate::binary::program("sh");
+    command.args(["-c", "exec 7<\"$0\"; exec \"$@\""]).arg(caller.path());
+    command.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    for (name, value) in plain.get_envs() {
+        command.envs(value.map(|value| (name, value)));
+    }
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("start cofferdam");
+    wait_for_line(&mut child);
+    let runner = child.id();
+    let spawners = crate::residue::children(runner);
+    assert_eq!(spawners.len(), 1);
+    let holds = |process: u32| {
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors");
+        let mut paths = open.filter_map(|it| std::fs::read_link(it.ok()?.path()).ok());
+        paths.any(|path| path == caller.path())
+    };
+    assert!(holds(runner), "the test sees nothing");
+    assert!(!holds(spawners[0]));
+    for init in crate::residue::children(spawners[0]) {
+        assert!(!holds(init));
+    }
+    kill(runner, Signal::SIGINT);
+    child.wait().expect("wait");
+}
+
 /// A run of several jobs leaves nothing either, however it ended.
 #[test]
 fn ordinary_ends() {

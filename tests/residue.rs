@@ -70,6 +70,12 @@ fn processes(state: &Path) -> Vec<String> {
     ours.iter().map(|pid| format!("process {pid} {}", all[pid].name)).collect()
 }
 
+/// The processes that a process has started and that are still there.
+pub(crate) fn children(of: u32) -> Vec<u32> {
+    let all = process_table();
+    all.iter().filter(|(_, process)| process.parent == of).map(|(pid, _)| *pid).collect()
+}
+
 struct Process {
     parent: u32,
     name: String,

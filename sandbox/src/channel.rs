@@ -25,6 +25,8 @@ use nix::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::sys::process;
+
 /// Bytes of a message that still travel inside the datagram.
 const INLINE: usize = 32 * 1024;
 /// Largest message, in bytes.
@@ -33,6 +35,8 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 const DESCRIPTORS: usize = 200;
 /// Datagrams that one message may be spread over.
 const PARTS: usize = 8;
+/// The number that the one channel of a process is moved to, behind its three streams.
+const ALONE: i32 = 3;
 
 /// First byte of a datagram: what the rest is.
 mod kind {
@@ -54,6 +58,22 @@ impl Channel {
         let (left, right) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self(left), Self(right)))
+    }
+
+    /// Leaves nothing open in this process but its three streams and this channel.
+    ///
+    /// For a process that was just cloned: what its parent has open is not its own, and kept open it
+    /// would hold up whoever waits for the end of a pipe. No descriptor object besides this one may
+    /// be used afterwards.
+    pub(crate) fn isolate(self) -> io::Result<Self> {
+        let channel: OwnedFd = self.into();
+        if channel.as_raw_fd() != ALONE {
+            process::duplicate_to(&channel, ALONE)?;
+        }
+        // The numbers above belong to objects of the parent's copy that nobody will use again.
+        std::mem::forget(channel);
+        process::close_from(ALONE.cast_unsigned() + 1)?;
+        Ok(Self(process::take_descriptor(ALONE)))
     }
 
     /// Sends `message` with `descriptors`, waiting for room where the socket blocks.
@@ -153,7 +173,7 @@ impl Channel {
         };
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = control {
-                descriptors.extend(received.into_iter().map(crate::sys::process::take_descriptor));
+                descriptors.extend(received.into_iter().map(process::take_descriptor));
             }
         }
         if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup,
-    error::{Doing as _, Error, Result},
+    error::{Doing as _, Error, Result, with_causes},
     network,
 };
 
@@ -28,6 +28,8 @@ use crate::{
 const INSTANCES: &str = "instances";
 /// The file with the entries.
 const ENTRIES: &str = "journal";
+/// The file that says why a journal could not be undone.
+const STUCK: &str = "stuck";
 /// Largest journal that is read back, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -117,59 +119,131 @@ impl Journal {
     }
 }
 
-/// Undoes everything that the journal in `directory` names, and removes it.
+/// Undoes everything that the journal in `directory` names, and removes it. What cannot be undone
+/// holds up nothing else that it names; the journal stays then.
 ///
 /// The caller holds its lock, or is a copy of the process that did.
 pub(crate) fn undo(directory: &Path) -> Result<()> {
-    for entry in read(directory)?.into_iter().rev() {
-        match entry {
-            Entry::ControlGroups(directories) => cgroup::remove_groups(&directories)?,
-            Entry::Network { table, forwarding } => {
-                network::remove_table(&table)
-                    .and_then(|()| network::release_forwarding(&forwarding))
-                    .system(|| format!("remove the packet filter `{table}`"))?;
-            }
-        }
+    let mut failed: Vec<String> = Vec::new();
+    for entry in read(directory)?.iter().rev() {
+        failed.extend(entry.undo().err().map(|error| with_causes(&error)));
+    }
+    let doing = || format!("undo the journal `{}`", directory.display());
+    if !failed.is_empty() {
+        return Err(Error::system(doing(), failed.join("; ")));
     }
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-    .system(|| format!("remove the journal `{}`", directory.display()))
+    .system(doing)
+}
+
+impl Entry {
+    fn undo(&self) -> Result<()> {
+        match self {
+            Self::ControlGroups(directories) => cgroup::remove_groups(directories),
+            Self::Network { table, forwarding } => network::remove_table(table)
+                .and_then(|()| network::release_forwarding(forwarding))
+                .system(|| format!("remove the packet filter `{table}`")),
+        }
+    }
 }
 
 fn read(directory: &Path) -> Result<Vec<Entry>> {
     let path = directory.join(ENTRIES);
+    let doing = || format!("read the journal `{}`", path.display());
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.system(|| format!("open the journal `{}`", path.display()))?,
+        other => other.system(doing)?,
     };
-    let mut entries = Vec::new();
-    for line in BufReader::new(file.take(LARGEST)).lines() {
-        let line = line.system(|| format!("read the journal `{}`", path.display()))?;
-        // A line that a crash of the machine cut short names nothing that was made.
-        if let Ok(entry) = serde_json::from_str(&line) {
-            entries.push(entry);
-        }
-    }
-    Ok(entries)
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text).system(doing)?;
+    // A line that a crash of the machine cut short names nothing that was made.
+    let lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    lines
+        .map(|line| {
+            serde_json::from_slice(line).system(doing).map_err(|error| {
+                error.remedy("run `cofferdam gc` of the version that wrote it, or a newer one")
+            })
+        })
+        .collect()
 }
 
-/// Undoes the journals below `state` whose runner and spawner are both gone; returns how many.
-pub(crate) fn recover(state: &Path) -> Result<usize> {
+/// A journal whose runner and spawner are both gone, held while this lives.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    directory: PathBuf,
+    /// Why it could not be undone before.
+    stuck: Option<String>,
+    #[expect(dead_code, reason = "nobody else undoes it while it is held")]
+    lock: Flock<File>,
+}
+
+impl Abandoned {
+    /// Why it could not be undone before; `None` when that was not tried.
+    pub(crate) fn stuck(&self) -> Option<&str> {
+        self.stuck.as_deref()
+    }
+
+    /// Undoes it. Where that fails, it notes why, so that no start waits for the same thing again.
+    pub(crate) fn undo(&self) -> Result<()> {
+        undo(&self.directory).inspect_err(|error| {
+            if let Err(error) = fs::write(self.directory.join(STUCK), with_causes(error)) {
+                tracing::debug!(%error, "cannot note that a journal cannot be undone");
+            }
+        })
+    }
+}
+
+/// The journals below `state` that nobody works on any more.
+pub(crate) fn abandoned(state: &Path) -> Result<Vec<Abandoned>> {
     let parent = state.join(INSTANCES);
+    let doing = || format!("list the journals in `{}`", parent.display());
     let list = match fs::read_dir(&parent) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        other => other.system(|| format!("list the journals in `{}`", parent.display()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.system(doing)?,
     };
-    let mut undone = 0;
+    let mut found = Vec::new();
     for directory in list {
-        let directory = directory.system(|| format!("list `{}`", parent.display()))?.path();
-        let lock = try_lock(&directory).system(|| format!("lock `{}`", directory.display()))?;
-        let Some(lock) = lock else { continue };
-        undo(&directory)?;
-        drop(lock);
-        undone += 1;
+        let directory = directory.system(doing)?.path();
+        match try_lock(&directory) {
+            Ok(Some(lock)) => {
+                let stuck = fs::read_to_string(directory.join(STUCK)).ok();
+                found.push(Abandoned { directory, stuck, lock });
+            }
+            Ok(None) => {}
+            // Not this user's, then.
+            Err(error) => {
+                tracing::warn!(%error, "cannot lock `{}`", directory.display());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Undoes the journals below `state` whose runner and spawner are both gone; returns how many. One
+/// that cannot be undone is told of and passed over: it is no reason to start nothing any more.
+pub(crate) fn recover(state: &Path) -> Result<usize> {
+    let (mut undone, mut stuck) = (0, 0);
+    for journal in abandoned(state)? {
+        if journal.stuck().is_some() {
+            stuck += 1;
+            continue;
+        }
+        match journal.undo() {
+            Ok(()) => undone += 1,
+            Err(error) => {
+                tracing::warn!("{}", with_causes(&error));
+                stuck += 1;
+            }
+        }
+    }
+    if stuck > 0 {
+        tracing::warn!(
+            "of {stuck} earlier runs something is left: `cofferdam doctor` says what, \
+             `cofferdam gc` tries again to remove it"
+        );
     }
     Ok(undone)
 }
@@ -222,5 +296,37 @@ mod tests {
         let path = journal.directory().join(ENTRIES);
         OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"Control").unwrap();
         assert_eq!(read(journal.directory()).unwrap(), [entry]);
+    }
+
+    /// What it names is no control group, so it cannot be undone; one beside it can.
+    #[test]
+    fn one_that_cannot_be_undone_holds_up_no_other_and_is_tried_once() {
+        let state = tempfile::tempdir().unwrap();
+        let foreign = state.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        let [stuck, good] = [foreign.clone(), "/sys/fs/cgroup/none-such-0".into()].map(|path| {
+            let journal = Journal::create(state.path()).unwrap();
+            journal.record(&Entry::ControlGroups(vec![path])).unwrap();
+            journal.directory().to_owned()
+        });
+        assert_eq!(recover(state.path()).unwrap(), 1);
+        assert!(foreign.exists() && stuck.exists() && !good.exists());
+        let why = |journals: &[Abandoned]| journals[0].stuck().unwrap().to_owned();
+        assert!(why(&abandoned(state.path()).unwrap()).contains("no directory of a cgroup"));
+        // Tried once: now it could be undone, and only who asks for it does so.
+        fs::remove_dir(&foreign).unwrap();
+        assert_eq!(recover(state.path()).unwrap(), 0);
+        abandoned(state.path()).unwrap()[0].undo().unwrap();
+        assert!(abandoned(state.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_not_dropped() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = Journal::create(state.path()).unwrap();
+        let path = journal.directory().join(ENTRIES);
+        fs::write(path, "{\"Satellite\":\"x\"}\n").unwrap();
+        let error = undo(journal.directory()).unwrap_err();
+        assert!(error.remedy_text().is_some() && journal.directory().exists());
     }
 }

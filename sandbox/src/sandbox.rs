@@ -32,7 +32,7 @@ use std::{
 
 use crate::{
     cgroup::{self, Hierarchy},
-    container::{Container, ContainerSpec},
+    container::{Container, ContainerSpec, Takedowns},
     error::{Doing as _, Error, Result},
     ids::{self, Ids},
     init::NAMESPACES,
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) host_namespaces: Vec<u64>,
     pub(crate) journal: Journal,
     pub(crate) networks: Networks,
+    /// Of containers that were dropped.
+    pub(crate) takedowns: Takedowns,
 }
 
 impl Sandbox {
@@ -94,6 +96,7 @@ impl Sandbox {
             host_namespaces,
             journal,
             networks: Networks::new(Path::new(ids::LOCKS)),
+            takedowns: Takedowns::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -117,6 +120,7 @@ impl Sandbox {
     /// # Errors
     /// When something could not be removed; the next start tries again.
     pub async fn close(self) -> Result<()> {
+        self.shared.takedowns.finish().await;
         let shared = Arc::into_inner(self.shared)
             .ok_or_else(|| Error::system("close the sandbox", "a container is still in use"))?;
         tokio::task::spawn_blocking(move || {

@@ -21,14 +21,11 @@ use crate::{
     exit::Exit,
     network, print,
     problem::Problem,
-    supervise::{Ended, GRACE, Interrupts, OutputPipes, judge},
+    supervise::{Ended, GRACE, Interrupts, LAST_WORDS, OutputPipes, judge},
 };
 use description::Description;
 use outcome::Outcome;
 use show::Show;
-
-/// How long output is read after the container's last process is gone.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the command; returns the status that this process shall end with.
 pub(crate) async fn run(
@@ -156,7 +153,6 @@ async fn run_plain(
         }
         Ok::<(), Problem>(())
     };
-    // Every process is gone, so the pipes end; the bound is for a bug of ours or the kernel's.
     if let Ok(result) = tokio::time::timeout(LAST_WORDS, rest).await {
         result?;
     }

@@ -17,7 +17,7 @@ use crate::{
     exit::Exit,
     log::masker::{Ending, Masker},
     problem::Problem,
-    supervise::{Ended, Interrupts},
+    supervise::{Ended, Interrupts, LAST_WORDS},
 };
 
 /// Size of a terminal that cannot be asked.
@@ -95,7 +95,11 @@ pub(super) async fn run(
         }
     };
     let end = container.stop().await?;
-    while open && let Ok(read @ 1..) = reader.read(&mut buffer).await {
+    let deadline = tokio::time::Instant::now() + LAST_WORDS;
+    while open
+        && let Ok(Ok(read @ 1..)) =
+            tokio::time::timeout_at(deadline, reader.read(&mut buffer)).await
+    {
         masked.clear();
         masker.push(buffer.get(..read).unwrap_or_default(), &mut masked);
         stdout.write_all(&masked).await.map_err(problem)?;

@@ -17,10 +17,11 @@ use cofferdam_sandbox::{
     with_causes,
 };
 use globset::{GlobSet, GlobSetBuilder};
+use tokio::time::{Duration, Instant};
 
 use super::message::{ClosedLog, CollectedFile, JobUse, Message};
 use super::output::Output;
-use crate::network;
+use crate::{network, supervise::LAST_WORDS};
 use cofferdam_jobs::state::StepRef;
 
 /// The image of jobs that name none.
@@ -160,17 +161,13 @@ impl Finish {
         if let Err(error) = &stopped {
             collected.fail_by(error);
         }
+        let deadline = Instant::now() + if stopped.is_ok() { LAST_WORDS } else { Duration::ZERO };
         for (step, output) in self.outputs {
-            if stopped.is_err() {
-                // A process that cannot be killed holds its pipes open for ever.
-                output.reading.abort();
-            }
-            match output.reading.await {
-                Ok(Ok(kept)) => collected.logs.push(ClosedLog { step, kept }),
-                Ok(Err(message)) => {
+            match output.end(deadline).await {
+                Ok(kept) => collected.logs.push(ClosedLog { step, kept }),
+                Err(message) => {
                     collected.fail(Fault::System, format!("failed to keep a log: {message}"));
                 }
-                Err(error) => collected.fail(Fault::System, error.to_string()),
             }
         }
         let container = Arc::clone(&self.container);
@@ -181,7 +178,10 @@ impl Finish {
             workdir: self.workdir,
         };
         let taken = tokio::task::spawn_blocking(move || {
-            files.take(&container, &mut collected);
+            // What may still run could change them while they are read.
+            if stopped.is_ok() {
+                files.take(&container, &mut collected);
+            }
             collected
         });
         let mut collected = match taken.await {

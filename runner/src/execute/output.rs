@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::message::{StepId, StepOutput};
@@ -26,7 +27,7 @@ const PIPES_HOLD: usize = 2 * 1024 * 1024;
 pub(super) struct Output {
     drain: mpsc::Sender<oneshot::Sender<()>>,
     /// Ends with the log.
-    pub(super) reading: JoinHandle<Result<Kept, String>>,
+    reading: JoinHandle<Result<Kept, String>>,
 }
 
 impl Output {
@@ -40,6 +41,18 @@ impl Output {
         let (drain, drained) = mpsc::channel(1);
         let reader = Reader { step, pipes, log: Box::new(log), shown };
         Self { drain, reading: tokio::spawn(reader.run(drained)) }
+    }
+
+    /// Waits until the last writer has closed the pipes, at the latest until `deadline`: a pipe that
+    /// something still holds then, which is a bug of ours or the kernel's, holds up nothing else.
+    pub(super) async fn end(mut self, deadline: Instant) -> Result<Kept, String> {
+        match tokio::time::timeout_at(deadline, &mut self.reading).await {
+            Ok(read) => read.map_err(|error| error.to_string())?,
+            Err(_) => {
+                self.reading.abort();
+                Err("its pipes are held open by a process that has outlived its job".to_owned())
+            }
+        }
     }
 
     /// A handle by which the step's own task can ask for [`Drain::now`].

@@ -15,3 +15,7 @@ pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// Between the polite signal (SIGTERM) and the last one (SIGKILL).
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// How long output is read after the last process that could write it is gone. The pipes end by
+/// then; the bound is for a bug of ours or the kernel's.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -5,8 +5,10 @@ mod mounts;
 mod prepare;
 mod process;
 mod spec;
+mod takedown;
 
 pub use exit::{End, Exit};
 pub(crate) use prepare::prepare;
 pub use process::{Container, Process};
 pub use spec::{ContainerSpec, Mount, Program, ProgramFile, Streams};
+pub(crate) use takedown::Takedowns;

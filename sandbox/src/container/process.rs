@@ -21,6 +21,7 @@ use super::{
     ContainerSpec, Program, Streams,
     exit::{End, Exit},
     prepare::Prepared,
+    takedown::LetGo,
 };
 use crate::{
     cgroup,
@@ -34,12 +35,13 @@ use crate::{
 /// How long the end of a killed container is waited for before that is reported.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A container that stands. Dropping it kills what runs in it.
+/// A container that stands. Dropping it kills what runs in it, and waits for nothing.
 #[derive(Debug)]
 pub struct Container {
-    #[expect(dead_code, reason = "what the container needs outlives it")]
     shared: Arc<Shared>,
-    prepared: Prepared,
+    prepared: Arc<Prepared>,
+    /// Dropped after `prepared`, which says that it is.
+    let_go: LetGo,
     pump: JoinHandle<()>,
     memory_guard: JoinHandle<()>,
     waiting: Arc<Mutex<Waiting>>,
@@ -105,7 +107,15 @@ impl Container {
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let pump = tokio::spawn(receive_replies(receiving, Arc::clone(&waiting)));
         let memory_guard = tokio::spawn(end_when_out_of_memory(prepared.group.group.clone()));
-        Ok(Self { shared, prepared, pump, memory_guard, waiting, next: AtomicU64::new(0) })
+        Ok(Self {
+            shared,
+            prepared: Arc::new(prepared),
+            let_go: LetGo::new(),
+            pump,
+            memory_guard,
+            waiting,
+            next: AtomicU64::new(0),
+        })
     }
 
     /// Its description.
@@ -135,7 +145,14 @@ impl Container {
             waiting.started.insert(id, started);
             waiting.exited.insert(id, exited);
         }
-        let size = self.request_start(id, program, streams, group)?;
+        let size = match self.request_start(id, program, streams, group) {
+            Ok(size) => size,
+            Err(error) => {
+                // Nothing was asked for, so nothing will be answered.
+                self.waiting.lock().unwrap_or_else(PoisonError::into_inner).forget(id);
+                return Err(error);
+            }
+        };
         let terminal = start
             .await
             .map_err(|_| Error::system("start a program", "its container has ended"))?
@@ -305,6 +322,10 @@ impl Drop for Container {
     fn drop(&mut self) {
         self.pump.abort();
         self.memory_guard.abort();
+        if let Err(error) = self.kill() {
+            tracing::warn!(%error, "a container is left for the end of the run");
+        }
+        self.shared.takedowns.begin(Arc::clone(&self.prepared), &mut self.let_go);
     }
 }
 
@@ -334,6 +355,11 @@ async fn receive_replies(receiver: AsyncFd<Channel>, waiting: Arc<Mutex<Waiting>
 }
 
 impl Waiting {
+    fn forget(&mut self, id: u64) {
+        self.started.remove(&id);
+        self.exited.remove(&id);
+    }
+
     /// A receiver that has gone away does not want the news.
     fn pass(&mut self, reply: Reply, mut descriptors: Vec<OwnedFd>) {
         match reply {

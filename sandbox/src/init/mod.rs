@@ -22,7 +22,7 @@ pub(crate) use verify::NAMESPACES;
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
 use nix::sys::signal::{SigHandler, SigSet, Signal};
@@ -34,12 +34,9 @@ use crate::{
 };
 use message::{Failure, Reply, Setup};
 
-/// The number that the channel is moved to; everything above is closed.
-const CHANNEL: i32 = 3;
-
 /// Runs the init in the process that was just cloned; ends with the process.
 pub(crate) fn run(channel: Channel) -> ! {
-    let status = match isolate_descriptors(channel) {
+    let status = match channel.isolate() {
         Ok(channel) => match receive_and_build(&channel) {
             Ok(highest_id) => match serve::serve(&channel, highest_id) {
                 Ok(()) => 0,
@@ -54,18 +51,6 @@ pub(crate) fn run(channel: Channel) -> ! {
         Err(_) => 1,
     };
     sys::process::exit_now(status)
-}
-
-/// Leaves nothing open but the channel, and `/dev/null` as standard input, output and error.
-fn isolate_descriptors(channel: Channel) -> io::Result<Channel> {
-    let channel: OwnedFd = channel.into();
-    if channel.as_raw_fd() != CHANNEL {
-        sys::process::duplicate_to(&channel, CHANNEL)?;
-    }
-    // The numbers above belong to objects of the spawner's copy that nobody will use again.
-    std::mem::forget(channel);
-    sys::process::close_from(CHANNEL.cast_unsigned() + 1)?;
-    Ok(Channel::from(sys::process::take_descriptor(CHANNEL)))
 }
 
 /// Returns the highest id that the container has.

@@ -13,6 +13,7 @@ mod addresses;
 mod connection;
 mod forwarding;
 pub(crate) mod inside;
+pub(crate) mod namespace;
 mod netlink;
 mod policy;
 mod resolver;

@@ -48,15 +48,15 @@ pub fn start() -> Result<Spawner> {
 }
 
 fn run(channel: Channel) -> ! {
-    let status = match become_spawner().and_then(|()| serve::serve(channel)) {
+    let status = match become_spawner(channel).and_then(serve::serve) {
         Ok(()) => 0,
         Err(_) => 1,
     };
     sys::process::exit_now(status)
 }
 
-/// Detaches from the caller's terminal, environment, signals and working directory.
-fn become_spawner() -> std::io::Result<()> {
+/// Detaches from the caller's terminal, environment, descriptors, signals and working directory.
+fn become_spawner(channel: Channel) -> std::io::Result<Channel> {
     sys::process::erase_start_strings(b"cofferdam: spawner")?;
     sys::process::set_name(c"cofferdam-spawn")?;
     setsid()?;
@@ -71,7 +71,8 @@ fn become_spawner() -> std::io::Result<()> {
     for number in 0..3 {
         sys::process::duplicate_to(&null, number)?;
     }
-    Ok(())
+    drop(null);
+    channel.isolate()
 }
 
 /// Waits until a child of this process has ended.
