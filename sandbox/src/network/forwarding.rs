@@ -13,7 +13,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::namespace;
+use super::identity;
 use crate::lock_file;
 
 /// What the names of these files begin with; the number of a network namespace follows.
@@ -31,7 +31,7 @@ pub(super) struct Forwarding {
 
 /// The machine-wide file; the setting is a namespace's, and so is the file's name.
 pub(super) fn path(directory: &Path) -> io::Result<PathBuf> {
-    let namespace = namespace::current()?;
+    let namespace = identity::current()?;
     Ok(directory.join(format!("{PREFIX}{namespace}")))
 }
 
@@ -112,9 +112,9 @@ pub(crate) fn release(path: &Path) -> io::Result<()> {
     (&*alone).take(16).read_to_end(&mut note)?;
     if note == TURNED_ON {
         let namespace = namespace_of(path);
-        if namespace == Some(namespace::current()?) {
+        if namespace == Some(identity::current()?) {
             fs::write(SETTING, b"0")?;
-        } else if namespace.is_some_and(namespace::has_processes) {
+        } else if namespace.is_some_and(identity::has_processes) {
             return Ok(());
         }
     }

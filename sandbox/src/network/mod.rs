@@ -12,8 +12,8 @@
 mod addresses;
 mod connection;
 mod forwarding;
+pub(crate) mod identity;
 pub(crate) mod inside;
-pub(crate) mod namespace;
 mod netlink;
 mod policy;
 mod resolver;
