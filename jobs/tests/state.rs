@@ -109,9 +109,6 @@ fn show(plan: &Plan, action: &Action) -> String {
             for job in &start.artifacts_of {
                 let _ = write!(text, " artifacts of {}", name(job));
             }
-            for file in &start.secret_files {
-                let _ = write!(text, " secret file {}", file.name);
-            }
             text
         }
         Action::StartStep { job, step, resolved } => {
@@ -124,7 +121,9 @@ fn show(plan: &Plan, action: &Action) -> String {
             } else {
                 format!(" {:?}", resolved.env)
             };
-            format!("step {} {} {command}{env}", name(job), at(step))
+            let files = resolved.secret_files.iter();
+            let files: String = files.map(|file| format!(" secret file {}", file.name)).collect();
+            format!("step {} {} {command}{env}{files}", name(job), at(step))
         }
         Action::StopStep { job, step, stop, reason } => {
             let how = if *stop == Stop::Now { "kill" } else { "stop" };
@@ -261,9 +260,15 @@ check! {
     continue_on_error_shows_the_outcome:
         "jobs: { a: { steps: [{ id: s, run: one, continue-on-error: true }, { run: two, if: \"steps.s.outcome == 'failed' && steps.s.conclusion == 'passed'\" }] } }",
         "up a; end a 0 5; end a 1 0; down a";
+    a_background_step_that_ends_before_it_is_ready_has_failed:
+        "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: test }] } }",
+        "up a; end a 0 0; down a";
+    secrets_as_files_go_to_the_steps_that_see_them:
+        "secrets: [TOKEN]\njobs: { a: { secrets: [{ name: TOKEN, as: file }], steps: [{ run: one }] }, b: { steps: [{ run: one, secrets: [{ name: TOKEN, as: file }] }, { run: two }] } }",
+        "up a; up b; end b 0 0";
     background_steps_stay_up_until_the_last_step_ended:
         "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: other, background: true }, { run: test }] } }",
-        "up a; ready a 0; end a 2 0; end a 0 143; end a 1 143; down a";
+        "up a; ready a 0; end a 2 0; end a 1 143; end a 0 143; down a";
     a_background_step_that_does_not_get_ready:
         "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: test }] } }",
         "up a; unready a 0; end a 0 143; down a";

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Conclusion, StepRef};
-use crate::model::Ready;
 
 /// Something to do. `job` is an index into [`crate::plan::Plan::jobs`].
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +70,6 @@ pub struct StartJob {
     pub attempt: u32,
     /// Caches to restore.
     pub caches: Vec<ResolvedCache>,
-    /// Secrets to place under `/run/secrets`.
-    pub secret_files: Vec<SecretFile>,
     /// Jobs whose artifacts are brought in.
     pub artifacts_of: Vec<usize>,
 }
@@ -123,9 +120,20 @@ pub struct ResolvedStep {
     /// Whether it stays up while later steps run.
     pub background: bool,
     /// When a background step is up.
-    pub ready: Option<Ready>,
-    /// Secrets to place under `/run/secrets` for this step.
+    pub ready: Option<ResolvedReady>,
+    /// Secrets to place under `/run/secrets`, for as long as this step runs.
     pub secret_files: Vec<SecretFile>,
+}
+
+/// What is run inside until it passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedReady {
+    /// What is run.
+    pub command: ResolvedCommand,
+    /// How long it may take until it passes.
+    pub timeout: Duration,
+    /// How long to wait between two tries.
+    pub interval: Duration,
 }
 
 /// What a step runs.

@@ -34,6 +34,9 @@
 //! - A job whose time is up runs no further step, also none with `if: always()`; cleanup steps
 //!   have [`CLEANUP_TIMEOUT`] of their own.
 //! - A job that waits for room does not hold up smaller ones behind it.
+//! - Background steps are ended one after the other, the last first: what was started later may
+//!   still need what was started before. Where the job is cut short, all are ended at once.
+//! - A background step with `ready` that ends before it is ready has failed, whatever its exit code.
 
 mod action;
 mod conclusion;
@@ -47,8 +50,8 @@ mod settings;
 mod steps;
 
 pub use action::{
-    Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedStep,
-    SecretFile, StartJob, Stop, StopReason, Timer,
+    Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedReady,
+    ResolvedStep, SecretFile, StartJob, Stop, StopReason, Timer,
 };
 pub use conclusion::{Attempt, Cause, Conclusion, Reason};
 pub use event::{End, Event, Fault, Limit, Part, StepEnd, StepRef};

@@ -1,18 +1,25 @@
 //! Templates to text, when their time has come.
 
+use std::time::Duration;
+
 use super::{
     Cause, Collect, CollectArtifacts, Conclusion, EnvVar, Phase, ResolvedCache, ResolvedCommand,
-    ResolvedStep, SecretFile, StepRef,
+    ResolvedReady, ResolvedStep, SecretFile, StepRef,
     run::Run,
     scope::{RunScope, set},
 };
 use crate::{
     expr::{EvaluationError, Part, Scope, Status, Template, Value},
-    model::{Cache, Command, SecretForm, SecretUse, Step, When},
+    model::{Cache, Command, Ready, SecretForm, SecretUse, Step, When},
 };
 
 /// A secret shorter than this is no sign of itself within another text.
 const SHORTEST_SECRET: usize = 4;
+
+/// How long `ready` may take where the pipeline does not say.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long is waited between two tries of `ready` where the pipeline does not say.
+const READY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why a template has no text that can be used.
 #[derive(Debug)]
@@ -98,9 +105,17 @@ impl Run {
             .collect()
     }
 
-    pub(super) fn secret_files(&self, uses: &[SecretUse]) -> Vec<SecretFile> {
-        let files = self.secret_values(uses, SecretForm::File);
-        files.into_iter().map(|(name, value)| SecretFile { name, value }).collect()
+    /// The secrets that a step sees as files: the job's, and its own.
+    fn secret_files(&self, job: &[SecretUse], own: &[SecretUse]) -> Vec<SecretFile> {
+        let mut files: Vec<SecretFile> = Vec::new();
+        for uses in [job, own] {
+            for (name, value) in self.secret_values(uses, SecretForm::File) {
+                if !files.iter().any(|file| file.name == name) {
+                    files.push(SecretFile { name, value });
+                }
+            }
+        }
+        files
     }
 
     /// A text that came out of a job, marked when a secret is in it.
@@ -137,14 +152,9 @@ impl Run {
         }
         let shell = step.shell.as_ref().map(|shell| shell.value.as_str());
         let shell = shell.or(planned.shell.as_deref()).unwrap_or("sh");
-        let command = match &step.command {
-            Command::Run(script) => {
-                ResolvedCommand::Script { shell: shell_words(shell), text: open(script, &scope)? }
-            }
-            Command::Exec(words) => ResolvedCommand::Exec(
-                words.iter().map(|word| open(word, &scope)).collect::<Result<_, _>>()?,
-            ),
-        };
+        let command = resolve_command(&step.command, shell, &scope)?;
+        let ready = step.ready.as_ref();
+        let ready = ready.map(|ready| resolve_ready(ready, shell, &scope)).transpose()?;
         let optional = |template: Option<&Template>| {
             template.map(|template| open(template, &scope)).transpose()
         };
@@ -162,8 +172,8 @@ impl Run {
             image: optional(step.image.as_ref())?,
             background: at.part == super::Part::Steps
                 && step.background.as_ref().is_some_and(|b| b.value),
-            ready: step.ready.clone(),
-            secret_files: self.secret_files(&step.secrets),
+            ready,
+            secret_files: self.secret_files(&source.secrets, &step.secrets),
             env: scope
                 .env
                 .iter()
@@ -240,6 +250,33 @@ fn open(template: &Template, scope: &dyn Scope) -> Result<String, Unresolved> {
         });
     }
     Ok(value.to_text().unwrap_or_default())
+}
+
+fn resolve_command(
+    command: &Command,
+    shell: &str,
+    scope: &dyn Scope,
+) -> Result<ResolvedCommand, Unresolved> {
+    Ok(match command {
+        Command::Run(script) => {
+            ResolvedCommand::Script { shell: shell_words(shell), text: open(script, scope)? }
+        }
+        Command::Exec(words) => ResolvedCommand::Exec(
+            words.iter().map(|word| open(word, scope)).collect::<Result<_, _>>()?,
+        ),
+    })
+}
+
+fn resolve_ready(
+    ready: &Ready,
+    shell: &str,
+    scope: &dyn Scope,
+) -> Result<ResolvedReady, Unresolved> {
+    Ok(ResolvedReady {
+        command: resolve_command(&ready.command, shell, scope)?,
+        timeout: ready.timeout.as_ref().map_or(READY_TIMEOUT, |timeout| timeout.value),
+        interval: ready.interval.as_ref().map_or(READY_INTERVAL, |interval| interval.value),
+    })
 }
 
 fn resolve_cache(cache: &Cache, scope: &dyn Scope) -> Result<ResolvedCache, Unresolved> {

@@ -228,20 +228,13 @@ impl Run {
                 return false;
             }
         };
-        let secret_files = self.secret_files(&planned.source.secrets);
         let needs = plan.group(planned.group).into_iter().flat_map(|group| &group.needs);
         let artifacts_of = needs
             .filter(|need| need.artifacts)
             .filter_map(|need| plan.group(need.group))
             .flat_map(|group| group.jobs.clone())
             .collect();
-        self.actions.push(Action::StartJob(StartJob {
-            job,
-            attempt,
-            caches,
-            secret_files,
-            artifacts_of,
-        }));
+        self.actions.push(Action::StartJob(StartJob { job, attempt, caches, artifacts_of }));
         true
     }
 

@@ -40,7 +40,7 @@ impl Run {
             if !self.at_end_of(job, Part::Steps) {
                 return;
             }
-            self.stop_running(job, Stop::Gently, StopReason::Done);
+            self.stop_background(job);
             if self.jobs.get(job).is_some_and(|state| !state.running().is_empty()) {
                 return;
             }
@@ -175,6 +175,12 @@ impl Run {
             return;
         };
         let stop = record.stop;
+        let waited_for = self.jobs.get(job).is_some_and(|state| state.waiting == Some(step.index));
+        let never_ready = waited_for
+            && step.part == Part::Steps
+            && self.source(job, step).is_some_and(|source| {
+                source.ready.is_some() && source.background.as_ref().is_some_and(|b| b.value)
+            });
         let outputs: Vec<_> =
             end.outputs.into_iter().map(|(name, text)| (name, self.outside_text(text))).collect();
         let env: Vec<_> =
@@ -200,6 +206,7 @@ impl Run {
                 Some(Cause::Timeout)
             }
             None => match end.end {
+                End::Exit(0) if never_ready => Some(Cause::NotReady),
                 End::Exit(0) => None,
                 End::Exit(code) => Some(Cause::Exit(code)),
                 End::Signal(signal) => Some(Cause::Signal(signal)),
@@ -214,7 +221,16 @@ impl Run {
                     record.end(Conclusion::Passed, Conclusion::Passed, Reason::Done);
                 }
             }
-            Some(cause) => self.conclude_step(job, step, cause, end.message),
+            Some(cause) => {
+                let message = match (never_ready, stop, end.message) {
+                    (true, None, Some(message)) => {
+                        Some(format!("ended before it was ready: {message}"))
+                    }
+                    (true, None, None) => Some("ended before it was ready".to_owned()),
+                    (_, _, message) => message,
+                };
+                self.conclude_step(job, step, cause, message);
+            }
         }
         self.advance(job);
     }
@@ -265,6 +281,19 @@ impl Run {
         let running = self.jobs.get(job).map(super::job::JobState::running).unwrap_or_default();
         for step in running {
             self.stop_step(job, step, stop, reason);
+        }
+    }
+
+    /// The steps of a job are over: those in the background go, the last one first.
+    fn stop_background(&mut self, job: usize) {
+        let Some(state) = self.jobs.get(job) else { return };
+        let running = state.running();
+        let halted = state.halted;
+        let last = running.last().copied();
+        for step in running {
+            if halted || Some(step) == last {
+                self.stop_step(job, step, Stop::Gently, StopReason::Done);
+            }
         }
     }
 

@@ -9,6 +9,8 @@ mod ledger;
 mod message;
 mod output;
 pub(crate) mod pipeline;
+mod program;
+mod ready;
 mod record;
 mod screen;
 mod step;
@@ -86,7 +88,12 @@ pub(crate) async fn run(
         file.faults(&arguments.file, &diagnostics)
     };
     let plan = Arc::new(cofferdam_jobs::plan(pipeline, &inputs).map_err(&refuse)?);
-    let unsupported = plan.unsupported(&[Feature::NetworkFull, Feature::NetworkAllow]);
+    let unsupported = plan.unsupported(&[
+        Feature::NetworkFull,
+        Feature::NetworkAllow,
+        Feature::Background,
+        Feature::SecretFiles,
+    ]);
     if !unsupported.is_empty() {
         return Err(refuse(unsupported));
     }

@@ -2,20 +2,17 @@
 
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
 
-use cofferdam_jobs::state::{
-    End as StepOutcome, Limit, ResolvedCommand, ResolvedStep, StepEnd, Stop,
-};
+use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, StepEnd, Stop};
 use cofferdam_sandbox::{
-    Container, End, Error, Fault, Process, Program, ProgramFile, Streams, WORKSPACE, cgroup::Group,
-    with_causes,
+    Container, End, Error, Fault, Process, Program, Streams, cgroup::Group, with_causes,
 };
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
 use super::{
-    environment::{Facts, environment},
     message::{Message, StepId, StepOutput, StepReport},
     output::{Drain, Output},
+    program::Template,
     step_files::StepFiles,
 };
 use crate::{
@@ -124,7 +121,14 @@ impl StepRun {
     ) -> StepReport {
         let before = self.container.used().unwrap_or_default();
         let files = StepFiles::new(self.number);
-        let (program, command_line) = self.program(&files);
+        let template = Template {
+            context: &self.context,
+            step: &self.resolved,
+            image: &self.container.spec().image.config,
+            files: &files,
+        };
+        let (program, command_line) = template.step();
+        let probe = template.probe();
         let started = SystemTime::now();
         let group = match self.container.step_group(&self.number.to_string()) {
             Ok(group) => group,
@@ -135,7 +139,17 @@ impl StepRun {
             Ok(process) => process,
             Err(error) => return StepReport::failed_to_start(&error),
         };
-        let ended = self.wait(&mut process, &group, stopped).await;
+        let probing = async {
+            match probe {
+                Some(probe) => probe.until_ready(&self.container, &group).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = self.wait(&mut process, &group, stopped, probing).await;
+        for secret in &self.resolved.secret_files {
+            // Where the job has put something in its place, it is gone already.
+            self.container.remove_secret(&secret.name).ok();
+        }
         let finished = SystemTime::now();
         drain.now().await;
         let used = self.container.used().unwrap_or_default();
@@ -184,13 +198,16 @@ impl StepRun {
         }
     }
 
-    /// Waits for the end, passing on what the driver wants.
+    /// Waits for the end, passing on what the driver wants, and whether the step is ready.
     async fn wait(
         &self,
         process: &mut Process,
         group: &Group,
         mut stopped: mpsc::UnboundedReceiver<Stop>,
+        probing: impl Future<Output = Result<(), String>>,
     ) -> Ended {
+        tokio::pin!(probing);
+        let (mut probed, mut was_stopped) = (false, false);
         let mut patience: Option<tokio::time::Instant> = None;
         loop {
             let out_of_patience = async {
@@ -200,72 +217,38 @@ impl StepRun {
                 }
             };
             tokio::select! {
-                exit = process.wait() => return exit.map_or(Ended::Killed, Ended::Exited),
-                Some(stop) = stopped.recv() => match stop {
-                    Stop::Gently => {
-                        // It may have ended just now.
-                        self.container.signal(process, Signal::SIGTERM).ok();
-                        patience.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
+                exit = process.wait() => {
+                    if was_stopped {
+                        // What it started does not outlive it.
+                        kill(group).await;
                     }
-                    Stop::Now => kill(group).await,
-                },
+                    return exit.map_or(Ended::Killed, Ended::Exited);
+                }
+                Some(stop) = stopped.recv() => {
+                    was_stopped = true;
+                    match stop {
+                        Stop::Gently => {
+                            // It may have ended just now.
+                            self.container.signal(process, Signal::SIGTERM).ok();
+                            patience.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
+                        }
+                        Stop::Now => kill(group).await,
+                    }
+                }
+                ready = &mut probing, if !probed => {
+                    probed = true;
+                    let ready = ready.map_err(|why| self.context.needles.mask_text(&why));
+                    let StepId { job, step, .. } = self.id;
+                    let event = Message::Event(Event::StepReady { job, step, ready });
+                    // When the driver has gone, the run is over and nobody asks.
+                    self.context.messages.send(event).await.ok();
+                }
                 () = out_of_patience => {
                     kill(group).await;
                     patience = None;
                 }
             }
         }
-    }
-
-    fn program(&self, files: &StepFiles) -> (Program, String) {
-        let context = &self.context;
-        let step = &self.resolved;
-        let facts = Facts {
-            run: &context.run,
-            job: &context.job_id,
-            step: step.id.as_deref().unwrap_or(&step.name),
-            attempt: context.attempt,
-            index: context.index.0,
-            total: context.index.1,
-        };
-        let image = &self.container.spec().image.config;
-        let mut program_files: Vec<ProgramFile> = files
-            .paths()
-            .map(|path| ProgramFile { path, mode: 0o600, content: Vec::new() })
-            .collect();
-        let (argv, command_line) = match &step.command {
-            ResolvedCommand::Exec(argv) => (argv.clone(), argv.join(" ")),
-            ResolvedCommand::Script { shell, text } => {
-                // A file and not an argument: arguments show in `/proc`, and scripts hold secrets.
-                let path = files.script();
-                let content = text.clone().into_bytes();
-                program_files.push(ProgramFile { path: path.clone(), mode: 0o500, content });
-                let argv = shell.iter().cloned().chain([path]).collect();
-                (argv, text.lines().next().unwrap_or_default().to_owned())
-            }
-        };
-        let workdir = step.workdir.as_ref().or(context.workdir.as_ref());
-        let program = Program {
-            argv,
-            env: environment(&image.env, &facts, files, &step.env),
-            workdir: workdir.map_or_else(|| WORKSPACE.to_owned(), |it| below_workspace(it)),
-            user: step
-                .user
-                .clone()
-                .or_else(|| context.user.clone())
-                .unwrap_or_else(|| image.user.clone()),
-            files: program_files,
-        };
-        (program, command_line)
-    }
-}
-
-/// Relative directories count from the workspace.
-fn below_workspace(directory: &str) -> String {
-    if directory.starts_with('/') {
-        directory.to_owned()
-    } else {
-        format!("{WORKSPACE}/{directory}")
     }
 }
 

@@ -47,6 +47,11 @@ impl StepFiles {
         format!("{}/script", self.directory)
     }
 
+    /// Path of the script that finds out whether the step is ready.
+    pub(crate) fn probe(&self) -> String {
+        format!("{}/ready", self.directory)
+    }
+
     /// What the step wrote to its outputs.
     pub(crate) fn outputs(&self, container: &Container) -> Result<Vec<(String, String)>, String> {
         self.read(container, "COFFERDAM_OUTPUT", "output")
@@ -63,8 +68,8 @@ impl StepFiles {
         variable: &str,
         name: &str,
     ) -> Result<Vec<(String, String)>, String> {
-        let path = format!("{}/{name}", self.directory);
-        let content = export::read_file(container.root(), Path::new(&path), SIZE_MAX)
+        let path = format!("{}/{name}", self.directory.trim_start_matches("/run/"));
+        let content = export::read_file(container.control(), Path::new(&path), SIZE_MAX)
             .map_err(|error| with_causes(&error))?
             .unwrap_or_default();
         let text = String::from_utf8(content)

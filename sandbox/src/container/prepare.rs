@@ -40,6 +40,7 @@ pub(crate) struct Prepared {
     pub(super) scratch: Room,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
+    pub(super) control: OwnedFd,
     #[expect(dead_code, reason = "given back when dropped")]
     pub(super) ids: HeldIds,
     pub(super) spec: ContainerSpec,
@@ -134,7 +135,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
             return Err(Error::system("wait for the container to stand", missing));
         }
     };
-    let Stands { root, workspace, resolver, .. } = stands;
+    let Stands { root, workspace, control, resolver, .. } = stands;
     Ok(Prepared {
         channel: ours,
         init,
@@ -142,6 +143,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         scratch,
         root,
         workspace,
+        control,
         ids,
         spec,
         connection: connection.map(Arc::new),
@@ -197,6 +199,7 @@ fn hosts(hostname: &str) -> String {
 struct Stands {
     root: OwnedFd,
     workspace: OwnedFd,
+    control: OwnedFd,
     resolver: Option<[OwnedFd; 2]>,
     scratch: Option<OwnedFd>,
 }
@@ -209,12 +212,14 @@ fn wait_until_ready(channel: &Channel, connected: bool) -> Result<Stands> {
     match reply {
         Some((Reply::Ready, descriptors)) => {
             let mut descriptors = descriptors.into_iter();
-            let (Some(root), Some(workspace)) = (descriptors.next(), descriptors.next()) else {
-                return Err(Error::system(waiting(), "the init sent no directories"));
+            let mut directory = || {
+                let missing = || Error::system(waiting(), "the init sent no directories");
+                descriptors.next().ok_or_else(missing)
             };
+            let (root, workspace, control) = (directory()?, directory()?, directory()?);
             let mut resolver = || Some([descriptors.next()?, descriptors.next()?]);
             let resolver = if connected { resolver() } else { None };
-            Ok(Stands { root, workspace, resolver, scratch: descriptors.next() })
+            Ok(Stands { root, workspace, control, resolver, scratch: descriptors.next() })
         }
         Some((Reply::SetupFailed(failure), _)) => {
             let mut error = failure.into_error();

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    sys::signal::Signal,
+    unistd::{UnlinkatFlags, unlinkat},
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::oneshot,
@@ -267,6 +272,31 @@ impl Container {
     /// The container's `/workspace`, to be read after its end.
     pub fn workspace(&self) -> BorrowedFd<'_> {
         self.prepared.workspace.as_fd()
+    }
+
+    /// The directory with `cofferdam` and `secrets`, which are shown at `/run/cofferdam` and
+    /// `/run/secrets`; links in it are not to be trusted.
+    pub fn control(&self) -> BorrowedFd<'_> {
+        self.prepared.control.as_fd()
+    }
+
+    /// Removes the file of a secret, `/run/secrets/NAME`; nothing happens where there is none.
+    ///
+    /// # Errors
+    /// When something that cannot be removed has taken its place.
+    pub fn remove_secret(&self, name: &str) -> Result<()> {
+        let remove = || -> std::io::Result<()> {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+            let secrets = sys::beneath::open_beneath(self.control(), "secrets", flags)?;
+            match unlinkat(&secrets, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        };
+        if name.contains('/') {
+            return Err(Error::system("remove a secret", "its name is a path"));
+        }
+        remove().pipeline(|| format!("remove `/run/secrets/{name}`"))
     }
 
     /// Kills what still runs and waits until every process of the container is gone. Its files

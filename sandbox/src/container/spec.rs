@@ -67,7 +67,7 @@ pub struct Program {
 /// A small file for a program.
 #[derive(Clone)]
 pub struct ProgramFile {
-    /// Absolute path inside; must not exist yet.
+    /// Absolute path inside; a file that is there is replaced.
     pub path: String,
     /// Permission bits.
     pub mode: u32,

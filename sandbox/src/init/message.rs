@@ -137,8 +137,8 @@ pub(crate) struct ProgramFile {
 /// From the init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The container stands and was verified. Descriptors: its root directory, its workspace,
-    /// where it has a network the resolver's two sockets (UDP, TCP), and its scratch mount where
+    /// The container stands and was verified. Descriptors: its root directory, its workspace, the
+    /// directory of its steps' own files, where it has a network the resolver's two sockets (UDP, TCP), and its scratch mount where
     /// the init made it.
     Ready,
     /// Setting up failed; the init has ended.

@@ -66,7 +66,7 @@ fn receive_and_build(channel: &Channel) -> Result<u32> {
     let built = rootfs::build(&setup, descriptors)?;
     privilege::drop_all(&setup)?;
     verify::verify(&setup)?;
-    let mut shown = vec![built.root.as_fd(), built.workspace.as_fd()];
+    let mut shown = vec![built.root.as_fd(), built.workspace.as_fd(), built.control.as_fd()];
     shown.extend(built.resolver.iter().flatten().map(OwnedFd::as_fd));
     shown.extend(built.scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;

@@ -15,9 +15,12 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
     sys::stat::{Mode, fchmod, umask},
-    unistd::{Gid, Uid, fchdir, fchown, setgroups, setresgid, setresuid, setsid},
+    unistd::{
+        Gid, Uid, UnlinkatFlags, fchdir, fchown, setgroups, setresgid, setresuid, setsid, unlinkat,
+    },
 };
 
 use super::{
@@ -108,6 +111,10 @@ fn write_file(file: &ProgramFile, identity: &Identity) -> io::Result<()> {
         .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
         .mode(Mode::from_bits_truncate(0o600))
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
     let mut target = File::from(openat2(&parent, name, how)?);
     target.write_all(&file.content)?;
     fchown(&target, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)))?;
@@ -120,7 +127,7 @@ fn enter_workdir(path: &str, identity: &Identity) -> io::Result<()> {
     let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let directory = match tree::open_inside(&root, path, flags) {
-        Err(nix::errno::Errno::ENOENT) => {
+        Err(Errno::ENOENT) => {
             tree::directory(root.as_fd(), path)?;
             let made =
                 File::from(tree::open_inside(&root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?);

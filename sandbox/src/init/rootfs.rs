@@ -7,7 +7,7 @@
 //! set-up file system, so the mount table inside shows no path of the host.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs::File,
     io::Write as _,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -55,6 +55,11 @@ const DIRECTORIES: [(&str, u32); 8] = [
     ("workspace", 0o777),
 ];
 
+/// Where steps find what is theirs alone: files to talk through, and secrets. They are in memory
+/// and in no overlay, so that none of it is part of a file system that another job starts in.
+const CONTROL: [(&CStr, &str); 2] =
+    [(c"c/cofferdam", "/run/cofferdam"), (c"c/secrets", "/run/secrets")];
+
 /// What remains reachable of the container from outside after its end.
 #[derive(Debug)]
 pub(super) struct Built {
@@ -62,6 +67,8 @@ pub(super) struct Built {
     pub(super) root: OwnedFd,
     /// The workspace directory.
     pub(super) workspace: OwnedFd,
+    /// The directories of [`CONTROL`].
+    pub(super) control: OwnedFd,
     /// The writable file system, where it was made here.
     pub(super) scratch: Option<OwnedFd>,
     /// The sockets on which its questions for names arrive, where it has a network.
@@ -107,16 +114,18 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
     let root = open("root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .system(|| "open the new root")?;
     let parameters = populate(setup, root.as_fd(), (devices, nodes), &mut descriptors)?;
+    let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let control = open("c", directory, Mode::empty()).system(|| "open the steps' own files")?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
     loopback_up().system(|| "bring the loopback interface up")?;
     let resolver = setup.network.as_ref().map(inside::connect).transpose()?;
     enter(root.as_fd())?;
     parameters.set()?;
-    let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(Built {
         root: open("/", directory, Mode::empty()).system(|| "open the root directory")?,
         workspace: open(WORKSPACE, directory, Mode::empty())
             .system(|| "open the workspace directory")?,
+        control,
         scratch: own_scratch,
         resolver,
     })
@@ -144,7 +153,7 @@ fn become_root() -> Result<()> {
 /// A small file system of its own, as the current directory, to put everything else on.
 fn enter_setup_filesystem() -> Result<()> {
     let setup = tmpfs(
-        &[(c"size", "1m"), (c"nr_inodes", "2k"), (c"mode", "755")],
+        &[(c"size", "32m"), (c"nr_inodes", "16k"), (c"mode", "755")],
         Attributes::NOSUID.and(Attributes::NODEV),
     )
     .system(|| "make the set-up file system")?;
@@ -154,6 +163,9 @@ fn enter_setup_filesystem() -> Result<()> {
         ("root", 0o755),
         ("w", 0o755),
         ("h", 0o755),
+        ("c", 0o755),
+        ("c/cofferdam", 0o755),
+        ("c/secrets", 0o755),
         ("workspace", 0o755),
         ("empty.d", 0o555),
     ] {
@@ -171,7 +183,7 @@ fn enter_setup_filesystem() -> Result<()> {
 
 /// A tmpfs with these options as a detached mount.
 pub(super) fn tmpfs(
-    options: &[(&'static std::ffi::CStr, &str)],
+    options: &[(&'static CStr, &str)],
     attributes: Attributes,
 ) -> std::io::Result<OwnedFd> {
     let configuration = Configuration::open(c"tmpfs")?;
@@ -274,6 +286,11 @@ fn populate(
     let parameters = procfs::mount_proc(root, setup.ids.highest())?;
     procfs::mount_sys(root, setup.cgroup_mount)?;
     place_network_files(setup, root)?;
+    for (source, target) in CONTROL {
+        let shown = open_tree(AT_FDCWD, source, Tree::Copy)
+            .system(|| format!("open the directory for `{target}`"))?;
+        place(&shown, target, true)?;
+    }
     for (index, bind) in setup.binds.iter().enumerate() {
         let mut shown = descriptors.next()?;
         if bind.own_inodes {
