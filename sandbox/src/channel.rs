@@ -66,14 +66,24 @@ impl Channel {
     /// would hold up whoever waits for the end of a pipe. No descriptor object besides this one may
     /// be used afterwards.
     pub(crate) fn isolate(self) -> io::Result<Self> {
-        let channel: OwnedFd = self.into();
-        if channel.as_raw_fd() != ALONE {
-            process::duplicate_to(&channel, ALONE)?;
+        self.isolate_with(None).map(|(channel, _)| channel)
+    }
+
+    /// As [`Self::isolate`], and leaves `more` open, too.
+    pub(crate) fn isolate_with(self, more: Option<OwnedFd>) -> io::Result<(Self, Option<OwnedFd>)> {
+        // Out of the way, so that neither is moved over the other.
+        let away = |more: OwnedFd| {
+            fcntl(&more, FcntlArg::F_DUPFD_CLOEXEC(ALONE + 2)).map(process::take_descriptor)
+        };
+        let more = more.map(away).transpose()?;
+        let last = if more.is_some() { ALONE + 1 } else { ALONE };
+        place(self.into(), ALONE)?;
+        if let Some(more) = more {
+            place(more, last)?;
         }
-        // The numbers above belong to objects of the parent's copy that nobody will use again.
-        std::mem::forget(channel);
-        process::close_from(ALONE.cast_unsigned() + 1)?;
-        Ok(Self(process::take_descriptor(ALONE)))
+        process::close_from(last.cast_unsigned() + 1)?;
+        let more = (last > ALONE).then(|| process::take_descriptor(last));
+        Ok((Self(process::take_descriptor(ALONE)), more))
     }
 
     /// Sends `message` with `descriptors`, waiting for room where the socket blocks.
@@ -232,6 +242,16 @@ pub(crate) fn read_memory_file(file: OwnedFd) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     file.take(LARGEST).read_to_end(&mut body)?;
     Ok(body)
+}
+
+/// Gives a descriptor this number.
+fn place(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
+    if descriptor.as_raw_fd() != number {
+        process::duplicate_to(&descriptor, number)?;
+    }
+    // The old numbers belong to objects of the parent's copy that nobody will use again.
+    std::mem::forget(descriptor);
+    Ok(())
 }
 
 fn malformed(what: &'static str) -> io::Error {

@@ -32,6 +32,6 @@ pub use container::{
 pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;
 pub use limits::Limits;
-pub use network::Network;
+pub use network::{ContainerNetwork, Network, SharedNetwork};
 pub use sandbox::Sandbox;
 pub use scratch::ScratchKind;

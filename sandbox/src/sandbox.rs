@@ -37,7 +37,7 @@ use crate::{
     ids::{self, Ids},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
-    network::Networks,
+    network::{Network, Networks, SharedNetwork},
     spawner::Spawner,
 };
 
@@ -113,6 +113,23 @@ impl Sandbox {
                 .await
                 .system(|| "prepare a container")??;
         Container::new(Arc::clone(&self.shared), prepared)
+    }
+
+    /// Makes a network for several containers, which reach each other in it on loopback and by
+    /// `names`: a job and its services. Give it to each as [`ContainerSpec::network`].
+    ///
+    /// # Errors
+    /// With [`crate::Fault::Pipeline`] when a name is none, or a destination cannot be allowed;
+    /// with [`crate::Fault::System`] when this host cannot give what is asked for.
+    pub async fn share_network(
+        &self,
+        network: Network,
+        names: Vec<String>,
+    ) -> Result<SharedNetwork> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.networks.open(&shared, &network, names))
+            .await
+            .system(|| "make a network")?
     }
 
     /// Ends the spawner, and with it what still runs, and removes all that this sandbox made.

@@ -97,7 +97,7 @@ impl Description {
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,
             mounts: arguments.mount.into_iter().map(mount).collect(),
-            network: network(arguments.network.0, arguments.limits.bandwidth)?,
+            network: network(arguments.network.0, arguments.limits.bandwidth)?.into(),
             ..ContainerSpec::new(Arc::new(image))
         };
         Ok(Self {

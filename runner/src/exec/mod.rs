@@ -40,7 +40,7 @@ pub(crate) async fn run(
     let report = outcome::Target::open(arguments.json.as_deref())?;
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
     let description = Description::new(arguments, configuration, state)?;
-    let network = description.container.network.clone();
+    let network = description.container.network.policy().clone();
     let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
     let result = run_in(&sandbox, description, interrupts).await;
     let closed = sandbox.close().await;

@@ -61,7 +61,7 @@ pub(super) async fn start(
         hostname: hostname(&planned.id),
         workspace: place.workspace,
         scratch: place.scratch,
-        network: network::of_job(&planned.network),
+        network: network::of_job(&planned.network).into(),
         ..ContainerSpec::new(image)
     };
     match sandbox.create(spec).await {

@@ -4,10 +4,9 @@
 //! nothing behind.
 
 use std::{
-    fs::File,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,8 +18,8 @@ use crate::{
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
     ids::HeldIds,
-    init::message::{Reply, Setup},
-    network::{Connection, inside::RESOLVER},
+    init::message::{NetworkNamespace, Reply, Setup},
+    network::{ContainerNetwork, RESOLVER, SharedNetwork},
     sandbox::Shared,
     scratch::{Making, Room},
     spawner::Spawned,
@@ -44,10 +43,8 @@ pub(crate) struct Prepared {
     #[expect(dead_code, reason = "given back when dropped")]
     pub(super) ids: HeldIds,
     pub(super) spec: ContainerSpec,
-    /// Where it has a network.
-    pub(super) connection: Option<Arc<Connection>>,
-    /// The sockets of its resolver, until that is started.
-    pub(super) resolver: Option<[OwnedFd; 2]>,
+    /// Where its network namespace is not its own alone, until its end.
+    pub(super) network: Mutex<Option<SharedNetwork>>,
 }
 
 /// An init that is killed when dropped.
@@ -97,9 +94,10 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let entrance = group.group.entrance()?;
     let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
     let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
-    let init = Init(shared.spawner.spawn(theirs, map, clone_into)?);
+    let network = network(shared, &spec)?;
+    let namespaces = network.as_ref().map(SharedNetwork::namespaces);
+    let init = Init(shared.spawner.spawn(theirs, map, clone_into, namespaces)?);
     let join = entrance.tasks;
-    let connection = connect(shared, &spec, &ids, &init)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
     let privileged = map.is_privileged();
     let mounts = privileged.then(|| wanted.prepare(&init.0, making)).transpose()?;
@@ -110,9 +108,9 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         workspace: spec.workspace.is_some(),
         own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)),
         binds: std::mem::take(&mut wanted.binds),
-        hosts: hosts(&spec.hostname),
-        resolv_conf: resolv_conf(connection.is_some()),
-        network: connection.as_ref().map(Connection::inside),
+        hosts: hosts(&spec.hostname, network.as_ref().map_or(&[], SharedNetwork::names)),
+        resolv_conf: resolv_conf(network.as_ref().is_some_and(SharedNetwork::is_connected)),
+        network: whose(network.as_ref()),
         shm: spec.limits.shm,
         cgroup_mount: join.is_empty(),
         ids: map,
@@ -126,7 +124,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
     ours.send(&setup, &descriptors).system(|| "describe the container to its init")?;
-    let stands = wait_until_ready(&ours, connection.is_some())?;
+    let stands = wait_until_ready(&ours)?;
     let scratch = match (mounts, stands.scratch) {
         (Some(mounts), _) => mounts.scratch,
         (None, Some(made)) => Room::in_memory(made).system(|| "look at the scratch file system")?,
@@ -135,7 +133,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
             return Err(Error::system("wait for the container to stand", missing));
         }
     };
-    let Stands { root, workspace, control, resolver, .. } = stands;
+    let Stands { root, workspace, control, .. } = stands;
     Ok(Prepared {
         channel: ours,
         init,
@@ -146,8 +144,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         control,
         ids,
         spec,
-        connection: connection.map(Arc::new),
-        resolver,
+        network: Mutex::new(network),
     })
 }
 
@@ -162,23 +159,23 @@ fn hidden_paths(shared: &Shared, spec: &ContainerSpec) -> Vec<String> {
         .collect()
 }
 
-/// The host's end of the container's network, where it shall have one.
-fn connect(
-    shared: &Shared,
-    spec: &ContainerSpec,
-    ids: &HeldIds,
-    init: &Init,
-) -> Result<Option<Connection>> {
-    if !spec.network.is_connected() {
-        return Ok(None);
+/// The network namespace that the container shall be in; `None` for one of its own.
+fn network(shared: &Shared, spec: &ContainerSpec) -> Result<Option<SharedNetwork>> {
+    match &spec.network {
+        ContainerNetwork::Shared(network) => Ok(Some(network.clone())),
+        ContainerNetwork::Own(network) if network.is_connected() => {
+            shared.networks.open(shared, network, Vec::new()).map(Some)
+        }
+        ContainerNetwork::Own(_) => Ok(None),
     }
-    let Some(number) = ids.number() else {
-        return Err(Error::system("connect a container to the network", "this needs root so far")
-            .remedy("run it with `sudo`, or without a network"));
-    };
-    let namespace = File::open(format!("/proc/{}/ns/net", init.0.pid))
-        .system(|| "open the container's network namespace")?;
-    shared.networks.connect(&shared.journal, number, namespace.as_fd(), &spec.network).map(Some)
+}
+
+fn whose(network: Option<&SharedNetwork>) -> NetworkNamespace {
+    match network.map(|network| network.namespaces().owner) {
+        None => NetworkNamespace::Own,
+        Some(None) => NetworkNamespace::Shared,
+        Some(Some(_)) => NetworkNamespace::SharedBelow,
+    }
 }
 
 /// Never the host's: its servers may be on a loopback that is not the container's.
@@ -190,8 +187,13 @@ fn resolv_conf(connected: bool) -> String {
     }
 }
 
-fn hosts(hostname: &str) -> String {
-    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+fn hosts(hostname: &str, names: &[String]) -> String {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for name in names {
+        text.extend(["127.0.0.1\t", name, "\n"]);
+    }
+    text
 }
 
 /// What the init shows of a container that stands.
@@ -200,11 +202,10 @@ struct Stands {
     root: OwnedFd,
     workspace: OwnedFd,
     control: OwnedFd,
-    resolver: Option<[OwnedFd; 2]>,
     scratch: Option<OwnedFd>,
 }
 
-fn wait_until_ready(channel: &Channel, connected: bool) -> Result<Stands> {
+fn wait_until_ready(channel: &Channel) -> Result<Stands> {
     let waiting = || "wait for the container to stand";
     channel.set_receive_timeout(Some(PATIENCE)).system(waiting)?;
     let reply = channel.receive::<Reply>().system(waiting)?;
@@ -217,9 +218,7 @@ fn wait_until_ready(channel: &Channel, connected: bool) -> Result<Stands> {
                 descriptors.next().ok_or_else(missing)
             };
             let (root, workspace, control) = (directory()?, directory()?, directory()?);
-            let mut resolver = || Some([descriptors.next()?, descriptors.next()?]);
-            let resolver = if connected { resolver() } else { None };
-            Ok(Stands { root, workspace, control, resolver, scratch: descriptors.next() })
+            Ok(Stands { root, workspace, control, scratch: descriptors.next() })
         }
         Some((Reply::SetupFailed(failure), _)) => {
             let mut error = failure.into_error();

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -33,6 +33,7 @@ use crate::{
     channel::{self, Channel},
     error::{Doing as _, Error, Result},
     init::message::{Failure, Reply, Request},
+    network::SharedNetwork,
     sandbox::Shared,
     sys,
 };
@@ -97,11 +98,7 @@ impl Process {
 }
 
 impl Container {
-    pub(crate) fn new(shared: Arc<Shared>, mut prepared: Prepared) -> Result<Self> {
-        if let (Some(connection), Some(sockets)) = (&prepared.connection, prepared.resolver.take())
-        {
-            connection.resolve(sockets, &prepared.spec.network)?;
-        }
+    pub(crate) fn new(shared: Arc<Shared>, prepared: Prepared) -> Result<Self> {
         prepared.channel.set_nonblocking().system(|| "watch the container's init")?;
         let receiving = prepared
             .channel
@@ -318,9 +315,8 @@ impl Container {
         let ready = ended.system(|| "wait for the container's end: a process cannot be killed")?;
         ready.system(|| "wait for the container's end")?.retain_ready();
         let mut end = self.used()?;
-        if let Some(connection) = &self.prepared.connection {
-            let used = connection.used().system(|| "read the use of the network")?;
-            end.network = Some(used);
+        if let Some(network) = &*self.network() {
+            end.network = network.used()?;
         }
         Ok(end)
     }
@@ -332,19 +328,18 @@ impl Container {
     pub async fn end(&self) -> Result<End> {
         let end = self.stop().await?;
         let group = Arc::clone(&self.prepared.group);
-        if let Some(connection) = self.prepared.connection.clone() {
-            // The kernel takes 10 to 20 ms for it, and nobody needs to wait: what fails here goes
-            // with the whole table at the end of the run.
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = connection.remove() {
-                    tracing::debug!(%error, "a packet filter is left for the end of the run");
-                }
-            });
-        }
+        // Unless others are still in it, this is its end.
+        drop(self.network().take());
         tokio::task::spawn_blocking(move || group.remove())
             .await
             .system(|| "remove the container's control group")??;
         Ok(end)
+    }
+}
+
+impl Container {
+    fn network(&self) -> MutexGuard<'_, Option<SharedNetwork>> {
+        self.prepared.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use crate::{Limits, ScratchKind, image::Image, init::message, network::Network};
+use crate::{Limits, ScratchKind, image::Image, init::message, network::ContainerNetwork};
 
 /// Description of a container.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Where what it writes is kept.
     pub scratch: ScratchKind,
-    /// What it may reach.
-    pub network: Network,
+    /// What it may reach, and who is there with it.
+    pub network: ContainerNetwork,
 }
 
 impl ContainerSpec {
@@ -33,7 +33,7 @@ impl ContainerSpec {
             workspace: None,
             mounts: Vec::new(),
             scratch: ScratchKind::default(),
-            network: Network::None,
+            network: ContainerNetwork::default(),
         }
     }
 }

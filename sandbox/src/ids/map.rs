@@ -47,6 +47,13 @@ pub(crate) struct Line {
     pub(crate) count: u32,
 }
 
+impl Line {
+    /// The same ids, each as itself: how a namespace sees them whose parent has these lines.
+    pub(crate) fn unchanged(lines: &[Self]) -> Vec<Self> {
+        lines.iter().map(|line| Self { outside: line.inside, ..*line }).collect()
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.inside, self.outside, self.count)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::IdMap, network::inside::Inside};
+use crate::ids::IdMap;
 
 /// The first message: everything the init needs to build the container.
 ///
@@ -31,8 +31,8 @@ pub(crate) struct Setup {
     pub(crate) hosts: String,
     /// Content of `/etc/resolv.conf`.
     pub(crate) resolv_conf: String,
-    /// The network beyond loopback, where there is one.
-    pub(crate) network: Option<Inside>,
+    /// Whose its network namespace is.
+    pub(crate) network: NetworkNamespace,
     /// Bytes of `/dev/shm`.
     pub(crate) shm: u64,
     /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
@@ -47,6 +47,18 @@ pub(crate) struct Setup {
     pub(crate) host_namespaces: Vec<u64>,
     /// Host paths that must not show in the container's mount table.
     pub(crate) hidden_paths: Vec<String>,
+}
+
+/// The network namespace of an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NetworkNamespace {
+    /// Its own, in which nothing is set up.
+    Own,
+    /// One that was ready before it, which the host's user namespace owns.
+    Shared,
+    /// One that was ready before it, which the parent of its user namespace owns; that has the same
+    /// map of ids.
+    SharedBelow,
 }
 
 /// Mounts that an unprivileged runner cannot prepare. The container's root can, in its own
@@ -138,8 +150,7 @@ pub(crate) struct ProgramFile {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The container stands and was verified. Descriptors: its root directory, its workspace, the
-    /// directory of its steps' own files, where it has a network the resolver's two sockets (UDP, TCP), and its scratch mount where
-    /// the init made it.
+    /// directory of its steps' own files, and its scratch mount where the init made it.
     Ready,
     /// Setting up failed; the init has ended.
     SetupFailed(Failure),

@@ -17,6 +17,7 @@ mod tree;
 mod user;
 mod verify;
 
+pub(crate) use procfs::make_sys;
 pub use rootfs::WORKSPACE;
 pub(crate) use verify::NAMESPACES;
 
@@ -30,14 +31,16 @@ use nix::sys::signal::{SigHandler, SigSet, Signal};
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
-    sys,
+    sys::process,
 };
 use message::{Failure, Reply, Setup};
 
 /// Runs the init in the process that was just cloned; ends with the process.
-pub(crate) fn run(channel: Channel) -> ! {
-    let status = match channel.isolate() {
-        Ok(channel) => match receive_and_build(&channel) {
+///
+/// `sys` is its mount for `/sys`, where its network is not its own.
+pub(crate) fn run(channel: Channel, sys: Option<OwnedFd>) -> ! {
+    let status = match channel.isolate_with(sys) {
+        Ok((channel, sys)) => match receive_and_build(&channel, sys) {
             Ok(highest_id) => match serve::serve(&channel, highest_id) {
                 Ok(()) => 0,
                 Err(_) => 1,
@@ -50,24 +53,23 @@ pub(crate) fn run(channel: Channel) -> ! {
         },
         Err(_) => 1,
     };
-    sys::process::exit_now(status)
+    process::exit_now(status)
 }
 
 /// Returns the highest id that the container has.
-fn receive_and_build(channel: &Channel) -> Result<u32> {
+fn receive_and_build(channel: &Channel, sys: Option<OwnedFd>) -> Result<u32> {
     reset_signals().system(|| "reset the init's signals")?;
-    sys::process::set_name(c"init")
-        .and_then(|()| sys::process::erase_start_strings(b"init"))
+    process::set_name(c"init")
+        .and_then(|()| process::erase_start_strings(b"init"))
         .system(|| "hide the runner's command line")?;
     let (setup, descriptors) = channel
         .receive::<Setup>()
         .system(|| "receive the container's description")?
         .ok_or_else(|| Error::system("receive the container's description", "runner ended"))?;
-    let built = rootfs::build(&setup, descriptors)?;
+    let built = rootfs::build(&setup, descriptors, sys)?;
     privilege::drop_all(&setup)?;
     verify::verify(&setup)?;
     let mut shown = vec![built.root.as_fd(), built.workspace.as_fd(), built.control.as_fd()];
-    shown.extend(built.resolver.iter().flatten().map(OwnedFd::as_fd));
     shown.extend(built.scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
     Ok(setup.ids.highest())
@@ -77,7 +79,7 @@ fn receive_and_build(channel: &Channel) -> Result<u32> {
 fn reset_signals() -> io::Result<()> {
     for signal in Signal::iterator() {
         if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
-            sys::process::set_handler(signal, SigHandler::SigDfl)?;
+            process::set_handler(signal, SigHandler::SigDfl)?;
         }
     }
     SigSet::empty().thread_set_mask()?;

@@ -61,13 +61,14 @@ const MASKED_SYS: [&str; 6] = [
 
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::NOEXEC);
 
-/// Mounts the container's `/proc`, and returns what is still to be written there.
-pub(super) fn mount_proc(root: BorrowedFd<'_>, highest_id: u32) -> Result<KernelParameters> {
+/// Mounts the container's `/proc`, and returns what is still to be written there. All groups up to
+/// `ping` may send echo requests, where the network is the container's own.
+pub(super) fn mount_proc(root: BorrowedFd<'_>, ping: Option<u32>) -> Result<KernelParameters> {
     let proc = Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
         "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
     })?;
     attach(root, "proc", &proc).system(|| "place `/proc`")?;
-    let parameters = KernelParameters::open(proc.as_fd(), highest_id)?;
+    let parameters = KernelParameters::open(proc.as_fd(), ping)?;
     for name in MASKED_PROC {
         mask(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
     }
@@ -84,20 +85,23 @@ pub(super) fn mount_proc(root: BorrowedFd<'_>, highest_id: u32) -> Result<Kernel
     Ok(parameters)
 }
 
-/// Mounts `/sys`, read-only, and with `cgroup` the container's own v2 tree inside it.
-pub(super) fn mount_sys(root: BorrowedFd<'_>, cgroup: bool) -> Result<()> {
-    let read_only = PLAIN.and(Attributes::RDONLY);
-    let sys = Configuration::open(c"sysfs")
-        .and_then(|sys| sys.mount(read_only))
-        .system(|| "mount `/sys`")?;
-    attach(root, "sys", &sys).system(|| "place `/sys`")?;
+/// A detached, read-only mount for `/sys`; only who has power over the network may make one.
+pub(crate) fn make_sys() -> Result<OwnedFd> {
+    Configuration::open(c"sysfs")
+        .and_then(|sys| sys.mount(PLAIN.and(Attributes::RDONLY)))
+        .system(|| "mount `/sys`")
+}
+
+/// Places `/sys`, and with `cgroup` the container's own v2 tree inside it.
+pub(super) fn place_sys(root: BorrowedFd<'_>, sys: &OwnedFd, cgroup: bool) -> Result<()> {
+    attach(root, "sys", sys).system(|| "place `/sys`")?;
     for name in MASKED_SYS {
         mask(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
     }
     if cgroup {
         Configuration::open(c"cgroup2")
-            .and_then(|tree| tree.mount(read_only))
-            .and_then(|tree| move_mount_at(tree, c"", &sys, c"fs/cgroup"))
+            .and_then(|tree| tree.mount(PLAIN.and(Attributes::RDONLY)))
+            .and_then(|tree| move_mount_at(tree, c"", sys, c"fs/cgroup"))
             .system(|| "mount `/sys/fs/cgroup`")?;
     }
     Ok(())
@@ -129,19 +133,18 @@ fn mask(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 pub(super) struct KernelParameters(Vec<(String, File, String)>);
 
 impl KernelParameters {
-    fn open(proc: BorrowedFd<'_>, highest_id: u32) -> Result<Self> {
+    fn open(proc: BorrowedFd<'_>, ping: Option<u32>) -> Result<Self> {
         // Namespaces inside namespaces are where kernel bugs are found, and no build needs them.
         let namespaces = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"]
             .map(|kind| (format!("sys/user/max_{kind}_namespaces"), "0".to_owned()));
         // `ping` works without CAP_NET_RAW for every id that the container has.
-        let ping = ("sys/net/ipv4/ping_group_range".to_owned(), format!("0 {highest_id}"));
-        // Its link out carries IPv4 only. A container without one has no such file.
-        let no_ipv6 = ("sys/net/ipv6/conf/eth0/disable_ipv6".to_owned(), "1".to_owned());
+        let ping =
+            ping.map(|last| ("sys/net/ipv4/ping_group_range".to_owned(), format!("0 {last}")));
         let mut parameters = Vec::new();
-        for (path, value) in namespaces.into_iter().chain([ping, no_ipv6]) {
+        for (path, value) in namespaces.into_iter().chain(ping) {
             let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
             match openat(proc, path.as_str(), flags, Mode::empty()) {
-                // A kernel without that kind of namespace, without IPv4 or IPv6, or no link.
+                // A kernel without that kind of namespace, or without IPv4.
                 Err(Errno::ENOENT) => {}
                 other => {
                     let file = other.system(|| format!("open `/proc/{path}`"))?;

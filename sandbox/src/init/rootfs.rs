@@ -22,15 +22,14 @@ use nix::{
 };
 
 use super::{
-    message::Setup,
+    message::{NetworkNamespace, Setup},
     own_mounts,
-    procfs::{self, KernelParameters},
+    procfs::{self, KernelParameters, make_sys},
     tree,
 };
 use crate::{
     devices,
     error::{Doing as _, Error, Result},
-    network::inside,
     sys::{
         mount::{
             Attributes, Configuration, Tree, move_mount, open_tree, pivot_root_here, restrict,
@@ -71,8 +70,6 @@ pub(super) struct Built {
     pub(super) control: OwnedFd,
     /// The writable file system, where it was made here.
     pub(super) scratch: Option<OwnedFd>,
-    /// The sockets on which its questions for names arrive, where it has a network.
-    pub(super) resolver: Option<[OwnedFd; 2]>,
 }
 
 /// Hands out the descriptors of a [`Setup`] in their order.
@@ -87,7 +84,13 @@ impl Descriptors {
 }
 
 /// Does all of the above, and returns with the new root as root and current directory.
-pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
+///
+/// `sys` is the mount for `/sys`, where the init cannot make it because the network is not its own.
+pub(super) fn build(
+    setup: &Setup,
+    descriptors: Vec<OwnedFd>,
+    sys: Option<OwnedFd>,
+) -> Result<Built> {
     let mut descriptors = Descriptors(descriptors.into_iter());
     for _ in 0..setup.join {
         let group = descriptors.next()?;
@@ -113,12 +116,14 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
     mount_overlay("root", setup.layers, "l")?;
     let root = open("root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .system(|| "open the new root")?;
-    let parameters = populate(setup, root.as_fd(), (devices, nodes), &mut descriptors)?;
+    let sys = sys.map_or_else(make_sys, Ok)?;
+    let parameters = populate(setup, root.as_fd(), (devices, nodes), sys, &mut descriptors)?;
     let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let control = open("c", directory, Mode::empty()).system(|| "open the steps' own files")?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
-    loopback_up().system(|| "bring the loopback interface up")?;
-    let resolver = setup.network.as_ref().map(inside::connect).transpose()?;
+    if setup.network == NetworkNamespace::Own {
+        loopback_up().system(|| "bring the loopback interface up")?;
+    }
     enter(root.as_fd())?;
     parameters.set()?;
     Ok(Built {
@@ -127,7 +132,6 @@ pub(super) fn build(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
             .system(|| "open the workspace directory")?,
         control,
         scratch: own_scratch,
-        resolver,
     })
 }
 
@@ -258,6 +262,7 @@ fn populate(
     setup: &Setup,
     root: BorrowedFd<'_>,
     (devices, nodes): (OwnedFd, Vec<OwnedFd>),
+    sys: OwnedFd,
     descriptors: &mut Descriptors,
 ) -> Result<KernelParameters> {
     for (name, mode) in DIRECTORIES {
@@ -283,8 +288,9 @@ fn populate(
     place(&devices, "/dev", true)?;
     devices::mount_on(&devices, nodes).system(|| "mount the host's harmless devices")?;
     place_devices(setup, root)?;
-    let parameters = procfs::mount_proc(root, setup.ids.highest())?;
-    procfs::mount_sys(root, setup.cgroup_mount)?;
+    let ping = (setup.network == NetworkNamespace::Own).then(|| setup.ids.highest());
+    let parameters = procfs::mount_proc(root, ping)?;
+    procfs::place_sys(root, &sys, setup.cgroup_mount)?;
     place_network_files(setup, root)?;
     for (source, target) in CONTROL {
         let shown = open_tree(AT_FDCWD, source, Tree::Copy)

@@ -13,9 +13,12 @@ use std::{io, net::Ipv4Addr};
 
 use super::{
     Destination, LINK_PREFIX, Network, Rule,
-    netlink::nftables::{
-        Batch, EVALUATED, Hook, INTERVAL, IPV4_ADDRESS, LINK_NAME, MAP, PORT, PROTOCOL, Part,
-        SetKind, TIMEOUT, Verdict, counted,
+    netlink::{
+        Place,
+        nftables::{
+            Batch, EVALUATED, Hook, INTERVAL, IPV4_ADDRESS, LINK_NAME, MAP, PORT, PROTOCOL, Part,
+            SetKind, TIMEOUT, Verdict, counted,
+        },
     },
 };
 
@@ -69,7 +72,7 @@ pub(super) fn name(instance: &str) -> String {
 
 /// Makes a run's table, without containers. With `alone` packets are passed on for containers and
 /// nobody else: then it is for them that this host passes packets on at all.
-pub(super) fn make(table: &str, alone: bool) -> io::Result<()> {
+pub(super) fn make(place: &Place, table: &str, alone: bool) -> io::Result<()> {
     let mut batch = Batch::new(table);
     batch.make_table();
     batch.make_set(LINKS, SetKind { types: &[LINK_NAME], key: 16, ..SetKind::default() });
@@ -106,14 +109,14 @@ pub(super) fn make(table: &str, alone: bool) -> io::Result<()> {
     }
     batch.make_chain("masquerade", Some(Hook { kind: "nat", number: 4, priority: 100 }));
     batch.rule("masquerade", &[Part::FromLinkIn(LINKS), Part::Masquerade]);
-    batch.commit()
+    batch.commit(place)
 }
 
 /// Removes a run's table; one that is not there is no error.
 pub(crate) fn remove(table: &str) -> io::Result<()> {
     let mut batch = Batch::new(table);
     batch.remove_table();
-    match batch.commit() {
+    match batch.commit(&Place::Here) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
     }
@@ -122,6 +125,7 @@ pub(crate) fn remove(table: &str) -> io::Result<()> {
 /// A container's part of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
+    place: Place,
     table: String,
     link: String,
     address: Ipv4Addr,
@@ -132,12 +136,14 @@ pub(super) struct Filter {
 impl Filter {
     /// Lets through what `network` allows from `address` on `link`, and nothing else.
     pub(super) fn make(
+        place: &Place,
         table: &str,
         link: &str,
         address: Ipv4Addr,
         network: &Network,
     ) -> io::Result<Self> {
         let filter = Self {
+            place: place.clone(),
             table: table.to_owned(),
             link: link.to_owned(),
             address,
@@ -151,7 +157,7 @@ impl Filter {
         filter.make_decision(&mut batch, network);
         let chain = filter.chain();
         batch.insert(JOBS, &filter.link_key(), Some(Verdict::Jump(&chain)));
-        batch.commit()?;
+        batch.commit(place)?;
         Ok(filter)
     }
 
@@ -227,17 +233,17 @@ impl Filter {
             key.extend([0; 2]);
             batch.insert_for(&self.endpoints(), &key, seconds.saturating_mul(1000));
         }
-        batch.commit()
+        batch.commit(&self.place)
     }
 
     /// What was refused: address, protocol, port, packets.
     pub(super) fn refused(&self) -> io::Result<Vec<Counted>> {
-        read(&self.table, &self.denied())
+        read(&self.place, &self.table, &self.denied())
     }
 
     /// What was reached, where that is recorded.
     pub(super) fn recorded(&self) -> io::Result<Vec<Counted>> {
-        if self.recorded { read(&self.table, &self.reached()) } else { Ok(Vec::new()) }
+        if self.recorded { read(&self.place, &self.table, &self.reached()) } else { Ok(Vec::new()) }
     }
 
     /// Takes the container's part out again.
@@ -255,7 +261,7 @@ impl Filter {
         if self.recorded {
             batch.remove_set(&self.reached());
         }
-        batch.commit()
+        batch.commit(&self.place)
     }
 
     fn link_key(&self) -> Vec<u8> {
@@ -300,8 +306,8 @@ pub(super) struct Counted {
     pub(super) packets: u64,
 }
 
-fn read(table: &str, set: &str) -> io::Result<Vec<Counted>> {
-    let found = counted(table, set)?;
+fn read(place: &Place, table: &str, set: &str) -> io::Result<Vec<Counted>> {
+    let found = counted(place, table, set)?;
     Ok(found
         .into_iter()
         .filter_map(|(key, packets)| {

@@ -10,7 +10,7 @@ use std::{
 use nix::unistd::Pid;
 
 use super::{
-    message::{Reply, Request},
+    message::{Joined, Reply, Request},
     wait_for,
 };
 use crate::{
@@ -26,6 +26,16 @@ pub(crate) struct Spawned {
     pub(crate) pid: Pid,
     /// Becomes readable when it and its whole process namespace have ended.
     pub(crate) pidfd: OwnedFd,
+}
+
+/// A network namespace that an init is put into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Namespaces<'a> {
+    /// The namespace.
+    pub(crate) net: BorrowedFd<'a>,
+    /// The user namespace that owns it, where that is not the spawner's own; the init's will be
+    /// one below it.
+    pub(crate) owner: Option<BorrowedFd<'a>>,
 }
 
 /// A running spawner.
@@ -56,25 +66,33 @@ impl Spawner {
         }
     }
 
-    /// Clones an init that speaks over `channel`, in `cgroup` where that is a v2 group.
+    /// Clones an init that speaks over `channel`, in `cgroup` where that is a v2 group, and in
+    /// `network` where it shall have none of its own.
     pub(crate) fn spawn(
         &self,
         channel: Channel,
         map: IdMap,
         cgroup: Option<BorrowedFd<'_>>,
+        network: Option<Namespaces<'_>>,
     ) -> Result<Spawned> {
-        let request = Request::Spawn { map, cgroup: cgroup.is_some() };
+        let request = Request::Spawn {
+            map,
+            cgroup: cgroup.is_some(),
+            network: network.map(|network| Joined { owner: network.owner.is_some() }),
+        };
         let mut descriptors = vec![channel.as_fd()];
         descriptors.extend(cgroup);
-        match self.call(&request, &descriptors)? {
-            (Reply::Spawned { pid }, mut descriptors) => {
-                let pidfd = descriptors.pop().ok_or_else(|| {
-                    Error::system("clone a container's init", "the spawner sent no pidfd")
-                })?;
-                Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
-            }
-            (reply, _) => Err(unexpected(reply)),
+        if let Some(network) = network {
+            descriptors.push(network.net);
+            descriptors.extend(network.owner);
         }
+        spawned(self.call(&request, &descriptors)?)
+    }
+
+    /// Clones a process that makes networks for containers with the ids of `map`, asked over
+    /// `channel`.
+    pub(crate) fn keep_networks(&self, channel: Channel, map: IdMap) -> Result<Spawned> {
+        spawned(self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?)
     }
 
     fn call(
@@ -112,6 +130,18 @@ impl Drop for Spawner {
         if let Err(error) = self.stop() {
             tracing::warn!(%error, "the spawner");
         }
+    }
+}
+
+fn spawned(answer: (Reply, Vec<OwnedFd>)) -> Result<Spawned> {
+    match answer {
+        (Reply::Spawned { pid }, mut descriptors) => {
+            let pidfd = descriptors.pop().ok_or_else(|| {
+                Error::system("clone a container's init", "the spawner sent no pidfd")
+            })?;
+            Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
+        }
+        (reply, _) => Err(unexpected(reply)),
     }
 }
 

@@ -31,8 +31,7 @@ pub(super) fn map_ids(pid: Pid, map: IdMap) -> Result<()> {
         IdMap::Subordinate { .. } => {
             delegate("newuidmap", pid, &users)?;
             delegate("newgidmap", pid, &groups)?;
-            check(pid, "uid_map", &users)?;
-            check(pid, "gid_map", &groups)
+            check_ids(pid, map)
         }
         IdMap::Single { .. } => {
             // Without this the kernel takes no group map from an unprivileged user
@@ -42,6 +41,18 @@ pub(super) fn map_ids(pid: Pid, map: IdMap) -> Result<()> {
             write(pid, "gid_map", &text(&groups))
         }
     }
+}
+
+/// As [`map_ids`], from a parent of the new namespace that has this very map: each id is itself.
+pub(super) fn map_ids_below(pid: Pid, map: IdMap) -> Result<()> {
+    write(pid, "uid_map", &text(&Line::unchanged(&map.users())))?;
+    write(pid, "gid_map", &text(&Line::unchanged(&map.groups())))
+}
+
+/// Whether the ids of the process `pid` are mapped like this, as they are seen from here.
+pub(super) fn check_ids(pid: Pid, map: IdMap) -> Result<()> {
+    check(pid, "uid_map", &map.users())?;
+    check(pid, "gid_map", &map.groups())
 }
 
 fn text(lines: &[Line]) -> String {

@@ -15,13 +15,28 @@ pub(super) enum Request {
         /// The run's journal.
         journal: PathBuf,
     },
-    /// Clone an init. Descriptors: the init's channel, then its v2 control group where `cgroup`.
+    /// Clone an init. Descriptors: the init's channel, then its v2 control group where `cgroup`,
+    /// its network namespace where `network`, and the owner of that.
     Spawn {
         /// How ids inside map to ids of the host.
         map: IdMap,
         /// Whether a control group directory comes along.
         cgroup: bool,
+        /// Whether it gets no network namespace of its own.
+        network: Option<Joined>,
     },
+    /// Clone a process that makes network namespaces. Descriptor: its channel.
+    KeepNetworks {
+        /// How ids of the containers map to ids of the host.
+        map: IdMap,
+    },
+}
+
+/// A network namespace that comes along.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Joined {
+    /// Whether the user namespace that owns it comes along too; otherwise it is the spawner's.
+    pub(super) owner: bool,
 }
 
 /// From the spawner.
@@ -29,7 +44,7 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// It watches.
     Watching,
-    /// The init exists and its ids are mapped. Descriptor: its pidfd.
+    /// The process exists and its ids are mapped. Descriptor: its pidfd.
     Spawned {
         /// Its process id on the host.
         pid: i32,

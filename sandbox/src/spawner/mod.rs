@@ -6,6 +6,7 @@
 //! the kernel kills every init.
 
 mod client;
+mod join;
 mod map_ids;
 mod message;
 mod serve;
@@ -17,8 +18,8 @@ use nix::{
     unistd::{Pid, setsid},
 };
 
-pub(crate) use client::Spawned;
 pub use client::Spawner;
+pub(crate) use client::{Namespaces, Spawned};
 
 use crate::{
     channel::Channel,

@@ -12,23 +12,24 @@ use nix::{
 };
 
 use super::{
+    join,
     map_ids::map_ids,
-    message::{Reply, Request},
+    message::{Joined, Reply, Request},
 };
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
     ids::IdMap,
     init::{self, message::Failure},
-    journal,
+    journal, network,
     sys::process::{self, Cloned},
 };
 
-/// All namespaces but the control group's, which the init takes once it is in its groups.
-const NAMESPACES: i32 = libc::CLONE_NEWUSER
+/// All namespaces of every container but the control group's, which the init takes once it is in
+/// its groups; the network's is a new one, or one that is there.
+pub(super) const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
@@ -52,23 +53,17 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
                     break;
                 }
             }
-            Request::Spawn { map, cgroup } => {
+            Request::Spawn { map, cgroup, network } => {
                 forget_ended(&mut inits)?;
-                match spawn(map, cgroup, descriptors) {
-                    Ok((pid, pidfd)) => {
-                        let reply = Reply::Spawned { pid: pid.as_raw() };
-                        let sent = channel.send(&reply, &[pidfd.as_fd()]);
-                        inits.push(pidfd);
-                        if sent.is_err() {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        let reply = Reply::Failed(Failure::from_error(&error));
-                        if channel.send(&reply, &[]).is_err() {
-                            break;
-                        }
-                    }
+                let spawned = spawn(map, cgroup, network, descriptors);
+                if tell(&channel, spawned, &mut inits).is_err() {
+                    break;
+                }
+            }
+            Request::KeepNetworks { map } => {
+                let spawned = keep_networks(map, descriptors);
+                if tell(&channel, spawned, &mut inits).is_err() {
+                    break;
                 }
             }
         }
@@ -85,7 +80,28 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
     Ok(())
 }
 
-fn spawn(map: IdMap, has_cgroup: bool, descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
+/// Says what became of a request, and remembers the process.
+fn tell(
+    channel: &Channel,
+    spawned: Result<(Pid, OwnedFd)>,
+    inits: &mut Vec<OwnedFd>,
+) -> io::Result<()> {
+    match spawned {
+        Ok((pid, pidfd)) => {
+            let sent = channel.send(&Reply::Spawned { pid: pid.as_raw() }, &[pidfd.as_fd()]);
+            inits.push(pidfd);
+            sent
+        }
+        Err(error) => channel.send(&Reply::Failed(Failure::from_error(&error)), &[]),
+    }
+}
+
+fn spawn(
+    map: IdMap,
+    has_cgroup: bool,
+    network: Option<Joined>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Pid, OwnedFd)> {
     let mut descriptors = descriptors.into_iter();
     let mut take = || {
         descriptors
@@ -94,18 +110,43 @@ fn spawn(map: IdMap, has_cgroup: bool, descriptors: Vec<OwnedFd>) -> Result<(Pid
     };
     let channel = Channel::from(take()?);
     let cgroup = has_cgroup.then(&mut take).transpose()?;
-    let cloned = process::clone(NAMESPACES, cgroup.as_ref().map(|group| group.as_fd()))
+    let cgroup = cgroup.as_ref().map(OwnedFd::as_fd);
+    if let Some(network) = network {
+        let net = take()?;
+        let owner = network.owner.then(&mut take).transpose()?;
+        return join::spawn(net, owner, map, channel, cgroup);
+    }
+    let cloned = process::clone(NAMESPACES | libc::CLONE_NEWNET, cgroup)
         .system(|| "clone a container's init in new namespaces")?;
     match cloned {
-        Cloned::Child => init::run(channel),
-        Cloned::Parent { pid, pidfd } => match map_ids(pid, map) {
-            Ok(()) => Ok((pid, pidfd)),
-            Err(error) => {
-                // The init waits for its first message; without ids it never gets one.
-                drop(process::pidfd_send_signal(&pidfd, libc::SIGKILL));
-                Err(error)
-            }
-        },
+        Cloned::Child => init::run(channel, None),
+        Cloned::Parent { pid, pidfd } => with_ids(pid, pidfd, |pid| map_ids(pid, map)),
+    }
+}
+
+fn keep_networks(map: IdMap, mut descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
+    let doing = || "clone a process that makes networks";
+    let channel = descriptors.pop().ok_or_else(|| Error::system(doing(), "it has no channel"))?;
+    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNET;
+    match process::clone(namespaces, None).system(doing)? {
+        Cloned::Child => network::keeper::run(Channel::from(channel)),
+        Cloned::Parent { pid, pidfd } => with_ids(pid, pidfd, |pid| map_ids(pid, map)),
+    }
+}
+
+/// Maps the ids of a fresh process.
+pub(super) fn with_ids(
+    pid: Pid,
+    pidfd: OwnedFd,
+    map_ids: impl FnOnce(Pid) -> Result<()>,
+) -> Result<(Pid, OwnedFd)> {
+    match map_ids(pid) {
+        Ok(()) => Ok((pid, pidfd)),
+        Err(error) => {
+            // It waits for its first message; without ids it never gets one.
+            drop(process::pidfd_send_signal(&pidfd, libc::SIGKILL));
+            Err(error)
+        }
     }
 }
 

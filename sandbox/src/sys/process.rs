@@ -29,7 +29,8 @@ pub(crate) enum Cloned {
 }
 
 /// Copies the calling process, like `fork(2)`, into the new namespaces of `namespaces`
-/// (`CLONE_NEW*` flags) and, where given, straight into the v2 control group `cgroup`.
+/// (`CLONE_NEW*` flags) and, where given, straight into the v2 control group `cgroup`. With
+/// `CLONE_PARENT` among the flags, the copy is a sibling and not a child.
 ///
 /// The caller must have one thread only, so that the copy may go on running ordinary code; this
 /// is checked, and more threads are an error (`EBUSY`).
@@ -43,7 +44,10 @@ pub(crate) fn clone(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> 
     arguments.flags = u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned());
     // Exposed, because the kernel writes through the number.
     arguments.pidfd = (&raw mut pidfd).expose_provenance() as u64;
-    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    // A sibling's end is told as the caller's own is.
+    if namespaces & libc::CLONE_PARENT == 0 {
+        arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    }
     if let Some(cgroup) = cgroup {
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
         arguments.flags |= CLONE_INTO_CGROUP;

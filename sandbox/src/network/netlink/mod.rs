@@ -4,3 +4,5 @@ pub(crate) mod message;
 pub(crate) mod nftables;
 pub(crate) mod route;
 mod socket;
+
+pub(crate) use socket::{Place, open_here};

@@ -7,7 +7,7 @@ use std::io;
 
 use super::{
     message::{Message, attribute, attributes},
-    socket::Socket,
+    socket::Place,
 };
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -137,12 +137,12 @@ impl Batch {
     }
 
     /// Makes all of it true, or nothing.
-    pub(crate) fn commit(self) -> io::Result<()> {
+    pub(crate) fn commit(self, place: &Place) -> io::Result<()> {
         if self.messages.is_empty() {
             return Ok(());
         }
         let frame = |kind| Message::new(kind, 0, &header_of(0, 10));
-        Socket::netfilter()?.batch(frame(BATCH_BEGIN), self.messages, frame(BATCH_END))
+        place.netfilter()?.batch(frame(BATCH_BEGIN), self.messages, frame(BATCH_END))
     }
 
     fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Message, &str)) -> &mut Self {
@@ -485,11 +485,11 @@ fn reject(list: &mut Message, kind: u32, code: u8) {
 }
 
 /// The keys of a set that counts, with their numbers of packets.
-pub(crate) fn counted(table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, u64)>> {
+pub(crate) fn counted(place: &Place, table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, u64)>> {
     let mut message = Message::new(SUBSYSTEM | 13, 0, &header());
     message.string(1, table).string(2, set);
     let mut found = Vec::new();
-    Socket::netfilter()?.dump(message, |body| {
+    place.netfilter()?.dump(message, |body| {
         let elements = attribute(body.get(4..).unwrap_or_default(), 3).unwrap_or_default();
         for (_, element) in attributes(elements) {
             let key = attribute(element, 1).and_then(|key| attribute(key, 1));

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     message::{Message, attribute, number_u32},
-    socket::Socket,
+    socket::Place,
 };
 
 /// `NLM_F_CREATE | NLM_F_EXCL`
@@ -40,6 +40,7 @@ pub(crate) struct Link {
 /// Makes a pair of virtual Ethernet links: `name` here, `peer` straight in the namespace
 /// `namespace`.
 pub(crate) fn make_pair(
+    place: &Place,
     name: &str,
     peer: &str,
     namespace: BorrowedFd<'_>,
@@ -62,25 +63,25 @@ pub(crate) fn make_pair(
             });
         });
     });
-    Socket::route()?.request(message)
+    place.route()?.request(message)
 }
 
 /// Finds a link by its name.
-pub(crate) fn link(name: &str) -> io::Result<Link> {
+pub(crate) fn link(place: &Place, name: &str) -> io::Result<Link> {
     let mut message = Message::new(libc::RTM_GETLINK, 0, &interface(0, 0));
     message.string(libc::IFLA_IFNAME, name);
-    Ok(read_link(&Socket::route()?.ask(message)?))
+    Ok(read_link(&place.route()?.ask(message)?))
 }
 
 /// Finds a link by its number.
-pub(crate) fn link_by_index(index: u32) -> io::Result<Link> {
+pub(crate) fn link_by_index(place: &Place, index: u32) -> io::Result<Link> {
     let message = Message::new(libc::RTM_GETLINK, 0, &interface(index, 0));
-    Ok(read_link(&Socket::route()?.ask(message)?))
+    Ok(read_link(&place.route()?.ask(message)?))
 }
 
 /// The name of the link with this number.
-pub(crate) fn link_name(index: u32) -> io::Result<String> {
-    let body = Socket::route()?.ask(Message::new(libc::RTM_GETLINK, 0, &interface(index, 0)))?;
+pub(crate) fn link_name(place: &Place, index: u32) -> io::Result<String> {
+    let body = place.route()?.ask(Message::new(libc::RTM_GETLINK, 0, &interface(index, 0)))?;
     let name = attribute(body.get(16..).unwrap_or_default(), libc::IFLA_IFNAME);
     let name = name.unwrap_or_default().strip_suffix(b"\0").unwrap_or_default();
     Ok(String::from_utf8_lossy(name).into_owned())
@@ -102,14 +103,14 @@ fn read_link(body: &[u8]) -> Link {
 }
 
 /// Has a link get no IPv6 address by itself, not even a link-local one, when it comes up.
-pub(crate) fn without_ipv6_addresses(index: u32) -> io::Result<()> {
+pub(crate) fn without_ipv6_addresses(place: &Place, index: u32) -> io::Result<()> {
     let mut message = Message::new(libc::RTM_NEWLINK, 0, &interface(index, 0));
     message.nested(libc::IFLA_AF_SPEC, |families| {
         families.nested(family(libc::AF_INET6).into(), |settings| {
             settings.attribute(ADDRESS_GENERATION.0, &[ADDRESS_GENERATION.1]);
         });
     });
-    match Socket::route()?.request(message) {
+    match place.route()?.request(message) {
         // A kernel without IPv6.
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(()),
         other => other,
@@ -117,33 +118,38 @@ pub(crate) fn without_ipv6_addresses(index: u32) -> io::Result<()> {
 }
 
 /// Brings a link up.
-pub(crate) fn bring_up(index: u32) -> io::Result<()> {
+pub(crate) fn bring_up(place: &Place, index: u32) -> io::Result<()> {
     let up = libc::IFF_UP.cast_unsigned();
-    Socket::route()?.request(Message::new(libc::RTM_NEWLINK, 0, &interface(index, up)))
+    place.route()?.request(Message::new(libc::RTM_NEWLINK, 0, &interface(index, up)))
 }
 
 /// Removes a link by its name; one that is not there is no error.
-pub(crate) fn remove_link(name: &str) -> io::Result<()> {
+pub(crate) fn remove_link(place: &Place, name: &str) -> io::Result<()> {
     let mut message = Message::new(libc::RTM_DELLINK, 0, &interface(0, 0));
     message.string(libc::IFLA_IFNAME, name);
-    match Socket::route()?.request(message) {
+    match place.route()?.request(message) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other,
     }
 }
 
 /// Gives a link an address, with the `prefix` first bits of its network.
-pub(crate) fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+pub(crate) fn add_address(
+    place: &Place,
+    index: u32,
+    address: Ipv4Addr,
+    prefix: u8,
+) -> io::Result<()> {
     let mut fixed = vec![family(libc::AF_INET), prefix, 0, 0];
     fixed.extend(index.to_ne_bytes());
     let mut message = Message::new(libc::RTM_NEWADDR, CREATE, &fixed);
     message.attribute(libc::IFA_LOCAL, &address.octets());
     message.attribute(libc::IFA_ADDRESS, &address.octets());
-    Socket::route()?.request(message)
+    place.route()?.request(message)
 }
 
 /// Sends everything that has no other way through `gateway`.
-pub(crate) fn add_default_route(index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+pub(crate) fn add_default_route(place: &Place, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
     let route = [
         family(libc::AF_INET),
         0,
@@ -161,7 +167,7 @@ pub(crate) fn add_default_route(index: u32, gateway: Ipv4Addr) -> io::Result<()>
     let mut message = Message::new(libc::RTM_NEWROUTE, CREATE, &route);
     message.attribute(libc::RTA_OIF, &index.to_ne_bytes());
     message.attribute(libc::RTA_GATEWAY, &gateway.octets());
-    Socket::route()?.request(message)
+    place.route()?.request(message)
 }
 
 /// A route that the host has.
@@ -176,11 +182,11 @@ pub(crate) struct Route {
 }
 
 /// All IPv4 routes, of all tables.
-pub(crate) fn routes() -> io::Result<Vec<Route>> {
+pub(crate) fn routes(place: &Place) -> io::Result<Vec<Route>> {
     let mut fixed = vec![family(libc::AF_INET)];
     fixed.resize(12, 0);
     let mut routes = Vec::new();
-    Socket::route()?.dump(Message::new(libc::RTM_GETROUTE, 0, &fixed), |body| {
+    place.route()?.dump(Message::new(libc::RTM_GETROUTE, 0, &fixed), |body| {
         let attributes = body.get(12..).unwrap_or_default();
         let network = attribute(attributes, libc::RTA_DST)
             .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
@@ -193,7 +199,7 @@ pub(crate) fn routes() -> io::Result<Vec<Route>> {
 }
 
 /// Limits what leaves through a link to `rate` bytes per second (a token bucket, `tc-tbf(8)`).
-pub(crate) fn limit_rate(index: u32, rate: u64) -> io::Result<()> {
+pub(crate) fn limit_rate(place: &Place, index: u32, rate: u64) -> io::Result<()> {
     // A fiftieth of a second, and never less than what a large packet needs to pass at all.
     let burst = u32::try_from((rate / 50).clamp(64 * 1024, 16 * 1024 * 1024)).unwrap_or(u32::MAX);
     let mut fixed = vec![0; 4];
@@ -217,7 +223,7 @@ pub(crate) fn limit_rate(index: u32, rate: u64) -> io::Result<()> {
             options.attribute(TBF_RATE_64, &rate.to_ne_bytes());
         }
     });
-    Socket::route()?.request(message)
+    place.route()?.request(message)
 }
 
 /// `struct ifinfomsg`; the flags given are set, the others stay.

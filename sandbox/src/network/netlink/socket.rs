@@ -1,11 +1,14 @@
 //! A netlink socket: one request and its acknowledgement, a dump, or a batch that holds as a whole.
 //!
-//! Each request has a socket of its own: no answer of an earlier one can be taken for its own, and
-//! threads need no lock.
+//! A socket belongs to the network namespace that it was opened in, whoever uses it. In this
+//! thread's own, each request has a socket of its own; in another, they share one that was opened
+//! there, one after the other. Numbers tell the answers of a request from those of an earlier one.
 
 use std::{
     io,
+    ops::{Deref, DerefMut},
     os::fd::{AsRawFd as _, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -36,39 +39,123 @@ const BATCH: usize = 4 * 1024 * 1024;
 /// The kernel answers within the call; this is for what must not happen.
 const PATIENCE_SECONDS: i64 = 10;
 
+/// The network namespace that requests are about.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// That of the calling thread.
+    Here,
+    /// Another one, by the sockets that were opened there.
+    There(Arc<Sockets>),
+}
+
+/// Sockets that were opened in one network namespace.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    route: Mutex<Socket>,
+    netfilter: Mutex<Socket>,
+}
+
+impl Place {
+    /// The namespace in which `sockets` were opened, by [`open_here`].
+    pub(crate) fn there(sockets: [OwnedFd; 2]) -> Self {
+        let [route, netfilter] = sockets.map(|descriptor| Mutex::new(Socket::of(descriptor)));
+        Self::There(Arc::new(Sockets { route, netfilter }))
+    }
+
+    /// A socket for links, addresses and routes (`rtnetlink(7)`).
+    pub(super) fn route(&self) -> io::Result<Lease<'_>> {
+        match self {
+            Self::Here => Ok(Lease::Own(Socket::of(open(SockProtocol::NetlinkRoute)?))),
+            Self::There(sockets) => Ok(Lease::shared(&sockets.route)),
+        }
+    }
+
+    /// A socket for packet filters.
+    pub(super) fn netfilter(&self) -> io::Result<Lease<'_>> {
+        match self {
+            Self::Here => Ok(Lease::Own(Socket::of(open(SockProtocol::NetlinkNetFilter)?))),
+            Self::There(sockets) => Ok(Lease::shared(&sockets.netfilter)),
+        }
+    }
+}
+
+/// Opens what makes this thread's namespace a [`Place`] for others: for links, and for filters.
+pub(crate) fn open_here() -> io::Result<[OwnedFd; 2]> {
+    Ok([open(SockProtocol::NetlinkRoute)?, open(SockProtocol::NetlinkNetFilter)?])
+}
+
+fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
+    Ok(socket)
+}
+
+/// A socket for one request.
+#[derive(Debug)]
+pub(super) enum Lease<'a> {
+    /// Closed afterwards.
+    Own(Socket),
+    /// Used by others before and after.
+    Shared(MutexGuard<'a, Socket>),
+}
+
+impl<'a> Lease<'a> {
+    fn shared(socket: &'a Mutex<Socket>) -> Self {
+        Self::Shared(socket.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Deref for Lease<'_> {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        match self {
+            Self::Own(socket) => socket,
+            Self::Shared(socket) => socket,
+        }
+    }
+}
+
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut Socket {
+        match self {
+            Self::Own(socket) => socket,
+            Self::Shared(socket) => socket,
+        }
+    }
+}
+
 /// A socket to one netlink family.
 #[derive(Debug)]
-pub(crate) struct Socket(OwnedFd);
+pub(crate) struct Socket {
+    descriptor: OwnedFd,
+    /// The number of the last message that was sent.
+    last: u32,
+}
 
 impl Socket {
-    /// A socket for links, addresses and routes (`rtnetlink(7)`), in this thread's namespace.
-    pub(crate) fn route() -> io::Result<Self> {
-        Self::open(SockProtocol::NetlinkRoute)
+    fn of(descriptor: OwnedFd) -> Self {
+        Self { descriptor, last: 0 }
     }
 
-    /// A socket for netfilter, in this thread's namespace.
-    pub(crate) fn netfilter() -> io::Result<Self> {
-        Self::open(SockProtocol::NetlinkNetFilter)
-    }
-
-    fn open(protocol: SockProtocol) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
-        Ok(Self(socket))
+    fn number(&mut self) -> u32 {
+        self.last = self.last.wrapping_add(1);
+        self.last
     }
 
     /// Sends one request and waits until the kernel has done it.
-    pub(crate) fn request(self, message: Message) -> io::Result<()> {
-        self.send(&message.finish(1, ACKNOWLEDGE))?;
-        self.acknowledged(1)
+    pub(super) fn request(&mut self, message: Message) -> io::Result<()> {
+        let number = self.number();
+        self.send(&message.finish(number, ACKNOWLEDGE))?;
+        self.acknowledged(number, number)
     }
 
     /// Sends one request, and returns the body of the one message that answers it.
-    pub(crate) fn ask(self, message: Message) -> io::Result<Vec<u8>> {
-        self.send(&message.finish(1, 0))?;
+    pub(super) fn ask(&mut self, message: Message) -> io::Result<Vec<u8>> {
+        let number = self.number();
+        self.send(&message.finish(number, 0))?;
         let mut answer = None;
-        self.each(|received| {
+        self.each(number, |received| {
             check(received)?;
             answer = Some(received.body.to_vec());
             Ok(true)
@@ -77,9 +164,10 @@ impl Socket {
     }
 
     /// Asks for everything of a kind, and hands each message's body to `take`.
-    pub(crate) fn dump(self, message: Message, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-        self.send(&message.finish(1, DUMP))?;
-        self.each(|received| {
+    pub(super) fn dump(&mut self, message: Message, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        let number = self.number();
+        self.send(&message.finish(number, DUMP))?;
+        self.each(number, |received| {
             check(received)?;
             if received.kind == DONE {
                 return Ok(true);
@@ -90,52 +178,61 @@ impl Socket {
     }
 
     /// Sends several messages that hold together or not at all, between `begin` and `end`.
-    pub(crate) fn batch(
-        self,
+    pub(super) fn batch(
+        &mut self,
         begin: Message,
         messages: Vec<Message>,
         end: Message,
     ) -> io::Result<()> {
-        let mut bytes = begin.finish(0, 0);
-        let last = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        for (sequence, message) in (1..).zip(messages) {
-            let flags = if sequence == last { ACKNOWLEDGE } else { 0 };
-            bytes.extend(message.finish(sequence, flags));
+        let first = self.number();
+        let mut bytes = begin.finish(first, 0);
+        let count = messages.len();
+        for (index, message) in messages.into_iter().enumerate() {
+            let flags = if index + 1 == count { ACKNOWLEDGE } else { 0 };
+            bytes.extend(message.finish(self.number(), flags));
         }
-        bytes.extend(end.finish(0, 0));
+        let last = self.last;
+        bytes.extend(end.finish(self.number(), 0));
         if bytes.len() > DATAGRAM {
-            setsockopt(&self.0, sockopt::SndBufForce, &BATCH)?;
+            setsockopt(&self.descriptor, sockopt::SndBufForce, &BATCH)?;
         }
         self.send(&bytes)?;
         // Refusals come in the order of the messages, so what is refused is known by the time
         // that the last message is acknowledged.
-        self.acknowledged(last)
+        self.acknowledged(first, last)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        send(self.0.as_raw_fd(), bytes, MsgFlags::empty())?;
+        send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty())?;
         Ok(())
     }
 
-    fn acknowledged(&self, last: u32) -> io::Result<()> {
-        self.each(|received| {
+    fn acknowledged(&self, first: u32, last: u32) -> io::Result<()> {
+        self.each(first, |received| {
             check(received)?;
             Ok(received.kind == ERROR && received.sequence == last)
         })
     }
 
-    /// Hands over what comes in, until `take` says that this was the last.
-    fn each(&self, mut take: impl FnMut(Received<'_>) -> io::Result<bool>) -> io::Result<()> {
+    /// Hands over what answers the messages from `first` on, until `take` says that this was the
+    /// last.
+    fn each(
+        &self,
+        first: u32,
+        mut take: impl FnMut(Received<'_>) -> io::Result<bool>,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; DATAGRAM];
         loop {
-            let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
+            let length = match recv(self.descriptor.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
                 Err(Errno::EINTR) => continue,
                 other => other?,
             };
             let datagram =
                 buffer.get(..length).ok_or_else(|| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
             for received in messages(datagram) {
-                if take(received)? {
+                // An answer that an earlier request did not wait for.
+                let late = received.sequence.wrapping_sub(first) > u32::MAX / 2;
+                if !late && take(received)? {
                     return Ok(());
                 }
             }
