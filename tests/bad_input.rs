@@ -90,22 +90,32 @@ fn missing_workspace() {
 }
 
 /// Runs a command in a container as the user `nobody`, with the state directory `state`.
-fn as_nobody(state: &Path) -> Ended {
-    let binary = tempfile::tempdir().expect("a directory");
-    let copied = binary.path().join("cofferdam");
+fn as_nobody_in(state: &Path, configuration: &str) -> Ended {
+    let place = tempfile::tempdir().expect("a directory");
+    let copied = place.path().join("cofferdam");
     std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), &copied).expect("copy the binary");
-    open_to_all(binary.path(), 0o755);
+    open_to_all(place.path(), 0o755);
     let mut command = program("setpriv");
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(&copied)
         .args(["exec", "host", "--", "true"])
         .env("COFFERDAM_STATE", state)
-        .env("COFFERDAM_CONFIG", "/dev/null")
+        .env("COFFERDAM_CONFIG", file(place.path(), "config.yml", configuration))
         .current_dir("/")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     wait(command.spawn().expect("start"))
+}
+
+/// As above, with a state directory of nobody's own, in which it leaves nothing.
+pub(crate) fn as_nobody(configuration: &str) -> Ended {
+    let state = tempfile::tempdir().expect("a directory");
+    open_to_all(state.path(), 0o777);
+    let ended = as_nobody_in(&state.path().join("below"), configuration);
+    let left = std::fs::read_dir(state.path().join("below/instances")).expect("the journals");
+    assert_eq!(left.count(), 0);
+    ended
 }
 
 /// A user who may not write the state directory reads what would help.
@@ -113,7 +123,7 @@ fn as_nobody(state: &Path) -> Ended {
 fn no_permission() {
     needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
     let state = tempfile::tempdir().expect("a directory");
-    let ended = as_nobody(&state.path().join("below")).expect(125);
+    let ended = as_nobody_in(&state.path().join("below"), "").expect(125);
     ended.says(&["Permission denied", "help: choose a"]);
 }
 
@@ -121,12 +131,7 @@ fn no_permission() {
 #[test]
 fn no_delegated_control_groups() {
     needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
-    let state = tempfile::tempdir().expect("a directory");
-    open_to_all(state.path(), 0o777);
-    let ended = as_nobody(&state.path().join("below")).expect(125);
-    ended.says(&["failed to enforce the limit `memory`", "help: "]);
-    let left = std::fs::read_dir(state.path().join("below/instances")).expect("the journals");
-    assert_eq!(left.count(), 0);
+    as_nobody("").expect(125).says(&["failed to enforce the limit `memory`", "help: "]);
 }
 
 fn open_to_all(directory: &Path, mode: u32) {

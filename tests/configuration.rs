@@ -71,3 +71,58 @@ fn scratch_is_the_command_lines_or_the_configurations() {
         cofferdam.run(["run"].iter().chain(&flag)).expect(run);
     }
 }
+
+/// Nobody has control groups on this host unless root delegates some: without them a job is refused
+/// before it starts, unless the operator's configuration names what it may go without.
+#[test]
+fn a_limit_that_cannot_be_enforced_stops_the_job_unless_named() {
+    needs!(Need::Root, Need::Containers, Need::Program("setpriv"));
+    let cases = [
+        ("", 125, "failed to enforce the limit `memory`"),
+        ("downgrades: [memory, cpus]", 125, "failed to enforce the limit `pids`"),
+        (
+            "downgrades: [memory, cpus, pids, swap, io]",
+            0,
+            "this host cannot enforce the limit `memory`; jobs go without it",
+        ),
+    ];
+    for (configuration, status, says) in cases {
+        let ended = crate::bad_input::as_nobody(configuration);
+        if status == 0 && !crate::host::is_recent() {
+            eprintln!("NOT RUN on this host: a container without root, which needs Linux 6.6");
+            continue;
+        }
+        ended.expect(status).says(&[says]);
+    }
+}
+
+#[test]
+fn defaults_and_ceilings() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "defaults: { limits: { nofile: 100, pids: 700 } }\n\
+                ceilings: { limits: { nofile: 300, pids: 600, memory: 1GiB }, timeout: 10m }\n";
+    let pipeline = |limits: &str| {
+        format!("jobs: {{ a: {{ limits: {{ {limits} }}, steps: [{{ run: 'ulimit -n' }}] }} }}")
+    };
+    let cofferdam = configured(directory.path(), text).in_directory(directory.path());
+    cofferdam.script(&[], "ulimit -n").expect(0).says(&["100\n"]);
+    cofferdam.script(&["--nofile", "200"], "ulimit -n").expect(0).says(&["200\n"]);
+    let above = "the limit `nofile` is above what the operator allows";
+    let ended = cofferdam.script(&["--nofile", "301"], "ulimit -n").expect(2);
+    ended.says(&[above, "ask for at most 300"]);
+    let ended = cofferdam.script(&["--timeout", "11m"], "true").expect(2);
+    ended.says(&["the limit `timeout` is above", "at most 10m"]);
+    for (limits, status, says) in [
+        ("cpus: 1", 0, "100\n"),
+        ("nofile: 250", 0, "250\n"),
+        ("nofile: 301", 65, above),
+        ("memory: 2GiB", 65, "ask for at most 1GiB"),
+    ] {
+        file(directory.path(), "cofferdam.yml", pipeline(limits));
+        cofferdam.run(["run", "--out", "out"]).expect(status).says(&[says]);
+    }
+    let record = std::fs::read_to_string(directory.path().join("out/run.json")).expect("a record");
+    // The last one that ran.
+    assert!(record.contains("\"nofile\": 250") && record.contains("\"pids\": 600"), "{record}");
+}

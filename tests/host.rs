@@ -13,6 +13,8 @@ pub(crate) enum Need {
     Root,
     /// Files of containers on disk: loop devices and the program that makes an ext4.
     Disk,
+    /// A disk under the directory in which the tests keep their files.
+    DiskBehind,
     /// A program of the host.
     Program(&'static str),
     /// A static busybox, here or in a package that can be fetched.
@@ -39,6 +41,9 @@ impl Need {
             {
                 Some("no program `mke2fs` on this host".to_owned())
             }
+            Self::DiskBehind if is_in_memory(&crate::binary::scratch()) => {
+                Some("the tests' files are in memory".to_owned())
+            }
             Self::Program(name) if which(name).is_none() => {
                 Some(format!("no program `{name}` on this host"))
             }
@@ -46,7 +51,7 @@ impl Need {
             Self::Fetch if std::env::var_os("COFFERDAM_TESTS_FETCH").is_none() => {
                 Some("it fetches packages, which COFFERDAM_TESTS_FETCH=1 allows".to_owned())
             }
-            Self::Disk | Self::Fetch | Self::Containers | Self::Root | Self::Program(_) => None,
+            _ => None,
         }
     }
 }
@@ -76,6 +81,19 @@ macro_rules! needs {
     }};
 }
 pub(crate) use needs;
+
+/// Whether the kernel is one on which containers stand without root.
+pub(crate) fn is_recent() -> bool {
+    let release = nix::sys::utsname::uname().expect("uname").release().to_owned();
+    let release = release.to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+}
+
+fn is_in_memory(directory: &Path) -> bool {
+    let found = nix::sys::statfs::statfs(directory).expect("statfs");
+    found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
+}
 
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -9,6 +9,8 @@ mod attack;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod bandwidth;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod check;

@@ -127,3 +127,40 @@ fn digests_are_asked_for_once() {
     let hashes: Vec<Vec<String>> = plan.hashes().into_iter().collect();
     assert_eq!(hashes, [vec!["a".to_owned(), "b/**".to_owned()], vec!["c".to_owned()]]);
 }
+
+/// The operator's defaults hold where the pipeline is silent; what is asked above a ceiling is
+/// refused with its place, in services and steps as well; a default above a ceiling is cut.
+#[test]
+fn what_the_operator_decides() {
+    let operator = |text: &str| {
+        let mut sources = Sources::new();
+        let file = sources.add("config.yml", text.as_bytes());
+        let configuration = cofferdam_jobs::configuration::parse(&sources, file).unwrap();
+        let (defaults, ceilings) = (configuration.defaults, configuration.ceilings);
+        Inputs { defaults, ceilings, ..Inputs::default() }
+    };
+    let inputs = operator(
+        "defaults: { limits: { memory: 3GiB, pids: 900 }, timeout: 20m }\n\
+         ceilings: { limits: { pids: 600, cpus: 2 }, timeout: 10m }",
+    );
+    let planned = |text: &str| {
+        let mut sources = Sources::new();
+        let file = sources.add("cofferdam.yml", text.as_bytes());
+        let pipeline = parse(&sources, file).pipeline.unwrap();
+        plan(&pipeline, &inputs).map_err(|faults| render_all(&faults, &sources, false))
+    };
+    let plan = planned("jobs: { a: { limits: { memory: 8GiB }, steps: [{ run: x }] } }").unwrap();
+    let job = &plan.jobs[0];
+    let value = |limit: &Option<cofferdam_jobs::Spanned<u64>>| limit.as_ref().unwrap().value;
+    assert_eq!((value(&job.limits.memory), value(&job.limits.pids)), (8 << 30, 600));
+    assert_eq!(job.timeout, Duration::from_secs(600));
+    insta::assert_snapshot!(
+        planned(
+            "defaults: { timeout: 11m }\n\
+             jobs:\n  \
+               a: { limits: { cpus: 2.5 }, steps: [{ run: x, limits: { pids: 601 } }] }\n  \
+               b: { timeout: 10m, services: { db: { image: x, limits: { pids: 1k } } }, steps: [{ run: x }] }"
+        )
+        .unwrap_err()
+    );
+}

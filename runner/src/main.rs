@@ -6,6 +6,7 @@ mod configuration;
 mod exec;
 mod execute;
 mod exit;
+mod limits;
 mod log;
 mod network;
 mod print;

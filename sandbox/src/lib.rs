@@ -4,6 +4,7 @@
 //! Whatever it is handed by an image, an archive or a job is hostile; whatever the operator says
 //! is trusted.
 
+mod block_device;
 pub mod cgroup;
 mod channel;
 mod container;
@@ -31,7 +32,7 @@ pub use container::{
 };
 pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;
-pub use limits::Limits;
+pub use limits::{IoRates, Limits};
 pub use network::{ContainerNetwork, Network, SharedNetwork};
 pub use sandbox::Sandbox;
 pub use scratch::ScratchKind;

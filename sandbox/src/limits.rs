@@ -1,4 +1,5 @@
-//! What one container may use at most. Every limit is always set: there is no "unlimited".
+//! What one container may use at most. Every limit is always set but that of disks' bandwidth, which
+//! not all hosts can enforce.
 //!
 //! The caller lowers or raises the defaults within what the operator allows, but not below what the
 //! container's own init needs: it would fail in ways that say nothing of the limit.
@@ -35,10 +36,21 @@ pub struct Limits {
     pub nofile: u64,
     /// Bytes of `/dev/shm`.
     pub shm: u64,
+    /// Bytes per second from and to disks; without one, as fast as they go.
+    pub io: IoRates,
     /// Bytes of output kept per job; what comes after is counted and dropped.
     pub logs: u64,
     /// Wall time from the first step to the end of the last.
     pub timeout: Duration,
+}
+
+/// Bytes per second of each block device that a container's files are on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoRates {
+    /// Read from it.
+    pub read: Option<u64>,
+    /// Written to it.
+    pub write: Option<u64>,
 }
 
 impl Default for Limits {
@@ -51,6 +63,7 @@ impl Default for Limits {
             inodes: 1_000_000,
             nofile: 4096,
             shm: 64 * MIB,
+            io: IoRates::default(),
             logs: 100 * MIB,
             timeout: Duration::from_secs(15 * 60),
         }

@@ -31,7 +31,7 @@ use std::{
 };
 
 use crate::{
-    cgroup::{self, Hierarchy},
+    cgroup::{self, Hierarchy, Limit},
     container::{Container, ContainerSpec, Takedowns},
     error::{Doing as _, Error, Result},
     ids::{self, Ids},
@@ -71,6 +71,15 @@ impl Sandbox {
     /// # Errors
     /// When this user may not make containers, or the host cannot (see `cofferdam doctor`).
     pub fn open(spawner: Spawner, state: &Path) -> Result<Self> {
+        Self::open_without(spawner, state, &[])
+    }
+
+    /// As [`Self::open`], on a host that may be unable to enforce the limits in `dispensable`:
+    /// containers then go without those, and [`Self::without`] says which.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_without(spawner: Spawner, state: &Path, dispensable: &[Limit]) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
             Error::system(format!("make the state directory `{}`", state.display()), error)
                 .remedy("choose another with `--state` or the variable COFFERDAM_STATE")
@@ -84,7 +93,7 @@ impl Sandbox {
         let hierarchy = Hierarchy::detect(&[spawner.pid()])?;
         let directories = hierarchy.instance(journal.id())?.directories();
         journal.record(&Entry::ControlGroups(directories))?;
-        let groups = hierarchy.prepare(journal.id())?;
+        let groups = hierarchy.prepare(journal.id(), dispensable)?;
         let host_namespaces = host_namespaces().system(|| "read this process's namespaces")?;
         let shared = Shared {
             spawner,
@@ -147,6 +156,11 @@ impl Sandbox {
         })
         .await
         .system(|| "close the sandbox")?
+    }
+
+    /// The limits that containers do not have here.
+    pub fn without(&self) -> &[Limit] {
+        self.shared.groups.without()
     }
 
     /// The state directory, as an absolute path without symbolic links.

@@ -2,14 +2,16 @@
 
 use super::decoder::Decoder;
 use crate::{
-    configuration::{Configuration, Scratch},
+    configuration::{Allowance, Configuration, Downgrade, Scratch},
     model::quantity,
     source::Spanned,
     state::Capacity,
     yaml::Node,
 };
 
-const CONFIGURATION: &[&str] = &["state", "scratch", "capacity"];
+const CONFIGURATION: &[&str] =
+    &["state", "scratch", "defaults", "ceilings", "capacity", "downgrades"];
+const ALLOWANCE: &[&str] = &["limits", "timeout"];
 const CAPACITY: &[&str] = &["jobs", "cpus", "memory", "disk"];
 const SCRATCH: &[(&str, Scratch)] =
     &[("auto", Scratch::Auto), ("memory", Scratch::Memory), ("disk", Scratch::Disk)];
@@ -23,10 +25,31 @@ impl<'t> Decoder<'t> {
         let Some(fields) = self.fields(root, "the configuration", CONFIGURATION) else {
             return Configuration::default();
         };
+        let allowance = |decoder: &mut Self, key: &str| match fields.get(key) {
+            Some(node) => decoder.allowance(node, &format!("`{key}`")),
+            None => Allowance::default(),
+        };
         Configuration {
             state: fields.get("state").and_then(|node| self.absolute_path(node)),
             scratch: fields.get("scratch").and_then(|node| self.choice(node, SCRATCH)),
+            defaults: allowance(self, "defaults"),
+            ceilings: allowance(self, "ceilings"),
             capacity: fields.get("capacity").map(|node| self.capacity(node)).unwrap_or_default(),
+            downgrades: fields
+                .get("downgrades")
+                .map(|node| self.list(node, "a list of limits"))
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|item| self.choice(item, Downgrade::WORDS))
+                .collect(),
+        }
+    }
+
+    fn allowance(&mut self, node: &'t Node<'t>, what: &str) -> Allowance {
+        let Some(fields) = self.fields(node, what, ALLOWANCE) else { return Allowance::default() };
+        Allowance {
+            limits: fields.get("limits").map(|node| self.limits(node)).unwrap_or_default(),
+            timeout: fields.get("timeout").and_then(|node| self.duration(node)),
         }
     }
 

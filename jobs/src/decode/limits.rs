@@ -7,7 +7,8 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-const LIMITS: &[&str] = &["cpus", "memory", "pids", "disk", "inodes", "io", "nofile", "logs"];
+const LIMITS: &[&str] =
+    &["cpus", "memory", "pids", "disk", "inodes", "shm", "io", "nofile", "logs"];
 const IO: &[&str] = &["read", "write"];
 
 impl<'t> Decoder<'t> {
@@ -24,6 +25,7 @@ impl<'t> Decoder<'t> {
             pids: get("pids", quantity::count),
             disk: get("disk", quantity::size),
             inodes: get("inodes", quantity::count),
+            shm: get("shm", quantity::size),
             nofile: get("nofile", quantity::open_files),
             logs: get("logs", quantity::size),
             io: fields.get("io").and_then(|node| self.io(node)),

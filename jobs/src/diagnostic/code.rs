@@ -75,6 +75,7 @@ codes! {
     TooManyJobs = "E0507", "The pipeline expands to more than 10 000 jobs.";
     ExceedsCapacity = "E0508", "A job asks for more than there is in all.";
     Unsupported = "E0509", "This version cannot run what the key asks for.";
+    ExceedsCeiling = "E0510", "A job asks for more than the operator allows.";
     Injection = "W0601", "A value that the author does not control becomes part of a script.";
     UnusedExclude = "W0602", "An `exclude` entry matches no combination of the matrix.";
     RetryNever = "W0603", "A `retry` can never happen.";

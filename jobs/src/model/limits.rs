@@ -15,6 +15,8 @@ pub struct Limits {
     pub disk: Option<Spanned<u64>>,
     /// Files, directories and links in everything writable.
     pub inodes: Option<Spanned<u64>>,
+    /// Bytes of `/dev/shm`.
+    pub shm: Option<Spanned<u64>>,
     /// Bytes per second to and from disks.
     pub io: Option<Spanned<IoLimits>>,
     /// Open files per process.
@@ -33,6 +35,7 @@ impl Limits {
             pids: self.pids.clone().or_else(|| lower.pids.clone()),
             disk: self.disk.clone().or_else(|| lower.disk.clone()),
             inodes: self.inodes.clone().or_else(|| lower.inodes.clone()),
+            shm: self.shm.clone().or_else(|| lower.shm.clone()),
             io: self.io.clone().or_else(|| lower.io.clone()),
             nofile: self.nofile.clone().or_else(|| lower.nofile.clone()),
             logs: self.logs.clone().or_else(|| lower.logs.clone()),

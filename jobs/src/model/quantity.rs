@@ -161,6 +161,40 @@ pub fn bit_rate(text: &str) -> Result<u64> {
     scaled(number, scale).ok_or_else(wrong)
 }
 
+/// A size as it would be written: in the largest unit of which it is a whole number.
+pub fn written_size(bytes: u64) -> String {
+    let whole = |(unit, scale): &&(&str, u64)| {
+        unit.len() > 1 && *unit != "KB" && bytes >= *scale && bytes.is_multiple_of(*scale)
+    };
+    let unit = SIZES.iter().filter(whole).max_by_key(|(_, scale)| *scale);
+    match unit {
+        Some((unit, scale)) => format!("{}{unit}", bytes / scale),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Thousandths of processors as they would be written.
+pub fn written_millicpus(millicpus: u64) -> String {
+    let (whole, rest) = (millicpus / 1000, millicpus % 1000);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    format!("{whole}.{rest:03}").trim_end_matches('0').to_owned()
+}
+
+/// A duration as it would be written, to the millisecond.
+pub fn written_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut written = String::new();
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= millis {
+            written.extend([(rest / millis).to_string().as_str(), unit]);
+            rest %= millis;
+        }
+    }
+    if written.is_empty() { "0s".to_owned() } else { written }
+}
+
 /// The number at the front and what follows it.
 fn split(text: &str) -> (&str, &str) {
     let length = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -256,6 +290,29 @@ mod tests {
             bit_rate,
             &[("20Mbit", Ok(20_000_000)), ("1Gbit/s", Ok(1_000_000_000)), ("20MB", Err("20Mbit"))],
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (bytes, expect) in [
+            (4 << 30, "4GiB"),
+            (3 << 29, "1536MiB"),
+            (2_000_000_000, "2GB"),
+            (1_500, "1500B"),
+            (1, "1B"),
+        ] {
+            assert_eq!(written_size(bytes), expect);
+            assert_eq!(size(expect), Ok(bytes));
+        }
+        for (thousandths, expect) in [(2000, "2"), (500, "0.5"), (1250, "1.25")] {
+            assert_eq!(written_millicpus(thousandths), expect);
+            assert_eq!(millicpus(expect), Ok(thousandths));
+        }
+        for (millis, expect) in [(90_000, "1m30s"), (5_400_000, "1h30m"), (500, "500ms")] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(written_duration(time), expect);
+            assert_eq!(duration(expect), Ok(time));
+        }
     }
 
     #[test]

@@ -9,10 +9,12 @@ use super::{
 };
 use crate::{
     check::{climbs, is_image_reference, is_user},
+    configuration::Allowance,
     diagnostic::{Code, Diagnostic, Report, Severity, quoted},
     expr::{Context, EvaluationError, Scope, Status, Template, Value},
     graph::Graph,
-    model::{Job, Network, Pipeline},
+    model::{Defaults, Job, Limits, Network, Pipeline},
+    source::{Span, Spanned},
     suggest::suggestion,
 };
 
@@ -163,7 +165,8 @@ fn groups(
         let source = Arc::new(job.clone());
         let group = plan.groups.len();
         let start = plan.jobs.len();
-        let mut jobs = expand_job(pipeline, plan, &source, group, &placed, report);
+        let allowance = allowance(job, &pipeline.defaults, inputs, report);
+        let mut jobs = expand_job(pipeline, plan, &source, (group, allowance), &placed, report);
         jobs.retain(|job| selection.takes(*index, job));
         if jobs.is_empty() && report.errors() == 0 {
             let wanted = inputs.jobs.join("`, `");
@@ -199,7 +202,7 @@ fn expand_job(
     pipeline: &Pipeline,
     plan: &Plan,
     source: &Arc<Job>,
-    group: usize,
+    (group, allowance): (usize, Allowance),
     placed: &HashMap<&str, usize>,
     report: &mut Report,
 ) -> Vec<PlannedJob> {
@@ -215,10 +218,8 @@ fn expand_job(
         let job = plan.group(*placed.get(from.job.as_str())?)?.jobs.start;
         Some(PlannedFrom { job, step: from.step.as_ref().map(|step| step.value.clone()) })
     });
-    let limits = source.limits.or(&defaults.limits);
     let network = source.network.clone().or_else(|| defaults.network.clone());
     let workspace = source.workspace.as_ref().or(defaults.workspace.as_ref());
-    let timeout = source.timeout.as_ref().or(defaults.timeout.as_ref());
     let shell = source.shell.as_ref().or(defaults.shell.as_ref());
     let mut jobs = Vec::with_capacity(combinations.len());
     for (combination, index) in combinations.into_iter().zip(1_u32..) {
@@ -268,16 +269,36 @@ fn expand_job(
             total,
             image,
             from: from.clone(),
-            limits: limits.clone(),
+            limits: allowance.limits.clone(),
             network: network.clone().unwrap_or(Network::None),
             workspace: workspace.map(|workspace| workspace.value).unwrap_or_default(),
             user,
             workdir,
             shell: shell.map(|shell| shell.value.clone()),
-            timeout: timeout.map_or(TIMEOUT, |timeout| timeout.value),
+            timeout: allowance.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.value),
         });
     }
     jobs
+}
+
+/// What each job of a group has. Its services and steps are held to the same ceilings.
+fn allowance(job: &Job, defaults: &Defaults, inputs: &Inputs, report: &mut Report) -> Allowance {
+    let asked = Allowance { limits: job.limits.clone(), timeout: job.timeout.clone() };
+    let pipelines =
+        Allowance { limits: defaults.limits.clone(), timeout: defaults.timeout.clone() };
+    let asked = asked.or(&pipelines);
+    let services = job.services.iter().map(|service| &service.limits);
+    let steps = job.steps.iter().chain(&job.cleanup).map(|step| &step.limits);
+    let inside =
+        services.chain(steps).map(|limits| Allowance { limits: limits.clone(), timeout: None });
+    for part in std::iter::once(asked.clone()).chain(inside) {
+        for excess in part.excesses(&inputs.ceilings) {
+            report.push(excess.diagnostic());
+        }
+    }
+    let timeout = Spanned::new(TIMEOUT, Span::default());
+    let built_in = Allowance { limits: Limits::default(), timeout: Some(timeout) };
+    asked.or(&inputs.defaults).or(&built_in).at_most(&inputs.ceilings)
 }
 
 /// What a template that the plan renders has to come to.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    configuration::Allowance,
     diagnostic::{Code, Diagnostic, Report, quoted},
     expr::Value,
     model::Pipeline,
@@ -21,6 +22,10 @@ pub struct Inputs {
     pub run: BTreeMap<String, String>,
     /// The values of the context `git`; empty where the project is not under git.
     pub git: BTreeMap<String, String>,
+    /// What a job has that does not say; a time-out of 15 minutes where this has none either.
+    pub defaults: Allowance,
+    /// The most that a job may ask for.
+    pub ceilings: Allowance,
     /// How long jobs took before, by id: what takes longest to the end starts first.
     pub expected: BTreeMap<String, Duration>,
 }

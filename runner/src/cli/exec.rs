@@ -111,6 +111,15 @@ pub(crate) struct LimitArguments {
     /// Files in everything writable
     #[arg(long, value_name = "N", value_parser = quantity::count)]
     pub(crate) inodes: Option<u64>,
+    /// Bytes of /dev/shm, part of its memory
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub(crate) shm: Option<u64>,
+    /// Bytes per second from each disk, such as 50MiB/s
+    #[arg(long, value_name = "RATE", value_parser = quantity::byte_rate)]
+    pub(crate) io_read: Option<u64>,
+    /// Bytes per second to each disk
+    #[arg(long, value_name = "RATE", value_parser = quantity::byte_rate)]
+    pub(crate) io_write: Option<u64>,
     /// Where what it writes is kept [default: the configuration's, or auto]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) scratch: Option<Scratch>,

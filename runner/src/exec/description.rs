@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_jobs::Configuration;
+use cofferdam_jobs::{
+    Configuration, Span, Spanned,
+    configuration::Allowance,
+    model::{self, IoLimits},
+};
 use cofferdam_sandbox::{
     ContainerSpec, Limits, Mount, Network, Program,
     image::{Image, Store},
@@ -16,6 +20,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::{
     cli,
     exit::Exit,
+    limits,
     log::{needles::Needles, secret::Secret},
     problem::Problem,
     scratch,
@@ -93,7 +98,7 @@ impl Description {
         let command_line = needles.mask_text(&program.argv.join(" "));
         let container = ContainerSpec {
             scratch: scratch::kind(arguments.limits.scratch, configuration),
-            limits: limits(&arguments.limits),
+            limits: limits(&arguments.limits, configuration)?,
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,
             mounts: arguments.mount.into_iter().map(mount).collect(),
@@ -208,18 +213,29 @@ fn mount(argument: cli::MountArgument) -> Mount {
     Mount { source: argument.source, target: argument.target, read_only: argument.read_only }
 }
 
-fn limits(said: &cli::LimitArguments) -> Limits {
-    let default = Limits::default();
-    Limits {
-        #[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
-        cpus: said.cpus.map_or(default.cpus, |millicpus| millicpus as f64 / 1000.0),
-        memory: said.memory.unwrap_or(default.memory),
-        pids: said.pids.unwrap_or(default.pids),
-        disk: said.disk.unwrap_or(default.disk),
-        inodes: said.inodes.unwrap_or(default.inodes),
-        nofile: said.nofile.unwrap_or(default.nofile),
-        shm: default.shm,
-        logs: said.log_limit.unwrap_or(default.logs),
-        timeout: said.timeout.unwrap_or(default.timeout),
+/// The flags as a pipeline would say them; above a ceiling, the command line is at fault.
+fn limits(said: &cli::LimitArguments, configuration: &Configuration) -> Result<Limits, Problem> {
+    let here = |value: Option<u64>| value.map(|value| Spanned::new(value, Span::default()));
+    let io = (said.io_read.is_some() || said.io_write.is_some())
+        .then_some(IoLimits { read: said.io_read, write: said.io_write });
+    let asked = Allowance {
+        limits: model::Limits {
+            millicpus: here(said.cpus),
+            memory: here(said.memory),
+            pids: here(said.pids),
+            disk: here(said.disk),
+            inodes: here(said.inodes),
+            shm: here(said.shm),
+            io: io.map(|io| Spanned::new(io, Span::default())),
+            nofile: here(said.nofile),
+            logs: here(said.log_limit),
+        },
+        timeout: said.timeout.map(|timeout| Spanned::new(timeout, Span::default())),
+    };
+    if let Some(excess) = asked.excesses(&configuration.ceilings).first() {
+        let message = format!("the limit `{}` is above what the operator allows", excess.limit);
+        return Err(Problem::new(Exit::Usage, message).remedy(excess.help()));
     }
+    let allowance = asked.or(&limits::defaults(configuration)).at_most(&configuration.ceilings);
+    Ok(limits::enforced(&allowance))
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::{
     cli,
     exit::Exit,
-    network, print,
+    limits, network, print,
     problem::Problem,
     supervise::{Ended, GRACE, Interrupts, LAST_WORDS, OutputPipes, judge},
 };
@@ -41,7 +41,9 @@ pub(crate) async fn run(
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
     let description = Description::new(arguments, configuration, state)?;
     let network = description.container.network.policy().clone();
-    let sandbox = Sandbox::open(spawner, state).map_err(not_started)?;
+    let dispensable = limits::dispensable(configuration);
+    let sandbox = Sandbox::open_without(spawner, state, &dispensable).map_err(not_started)?;
+    limits::tell_missing(&sandbox);
     let result = run_in(&sandbox, description, interrupts).await;
     let closed = sandbox.close().await;
     let outcome = result?;

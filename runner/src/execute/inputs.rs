@@ -23,7 +23,7 @@ pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Resul
         jobs: arguments.job.clone(),
         run: BTreeMap::from([("id".to_owned(), run.to_owned())]),
         git: git(workspace),
-        expected: BTreeMap::new(),
+        ..Inputs::default()
     })
 }
 

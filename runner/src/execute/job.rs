@@ -7,6 +7,7 @@ use std::{
 
 use cofferdam_jobs::{
     Span, Spanned,
+    configuration::Allowance,
     plan::PlannedJob,
     state::{Collect, Event, Fault},
 };
@@ -21,7 +22,7 @@ use tokio::time::{Duration, Instant};
 
 use super::message::{ClosedLog, CollectedFile, JobUse, Message};
 use super::output::Output;
-use crate::{network, supervise::LAST_WORDS};
+use crate::{limits, network, supervise::LAST_WORDS};
 use cofferdam_jobs::state::StepRef;
 
 /// The image of jobs that name none.
@@ -70,39 +71,10 @@ pub(super) async fn start(
     }
 }
 
-/// What a job asks for that does not say, for the scheduler.
-pub(super) fn default_limits() -> cofferdam_jobs::model::Limits {
-    let default = Limits::default();
-    let limit = |value| Some(Spanned::new(value, Span::default()));
-    cofferdam_jobs::model::Limits {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the default is one processor"
-        )]
-        millicpus: limit((default.cpus * 1000.0) as u64),
-        memory: limit(default.memory),
-        disk: limit(default.disk),
-        ..cofferdam_jobs::model::Limits::default()
-    }
-}
-
-/// The limits of a job, with the defaults where it says nothing.
+/// The limits of a job: the plan has applied what the operator decides.
 pub(super) fn limits(job: &PlannedJob) -> Limits {
-    let default = Limits::default();
-    let said = |limit: &Option<Spanned<u64>>| limit.as_ref().map(|it| it.value);
-    Limits {
-        #[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
-        cpus: said(&job.limits.millicpus).map_or(default.cpus, |cpus| cpus as f64 / 1000.0),
-        memory: said(&job.limits.memory).unwrap_or(default.memory),
-        pids: said(&job.limits.pids).unwrap_or(default.pids),
-        disk: said(&job.limits.disk).unwrap_or(default.disk),
-        inodes: said(&job.limits.inodes).unwrap_or(default.inodes),
-        nofile: said(&job.limits.nofile).unwrap_or(default.nofile),
-        shm: default.shm,
-        logs: said(&job.limits.logs).unwrap_or(default.logs),
-        timeout: job.timeout,
-    }
+    let timeout = Some(Spanned::new(job.timeout, Span::default()));
+    limits::enforced(&Allowance { limits: job.limits.clone(), timeout })
 }
 
 /// A host name from a job's id: letters, digits and `-`.

@@ -27,7 +27,7 @@ use std::{
 };
 
 use cofferdam_jobs::{
-    Code, Configuration, Diagnostic, Plan,
+    Code, Configuration, Diagnostic, Inputs, Plan,
     plan::Feature,
     state::{Capacity, Conclusion, Run, Settings},
 };
@@ -42,6 +42,7 @@ use indicatif::ProgressDrawTarget;
 use crate::{
     cli,
     exit::Exit,
+    limits,
     log::needles::Needles,
     print,
     problem::Problem,
@@ -81,7 +82,11 @@ pub(crate) async fn run(
         file.draw(std::slice::from_ref(&unsupported));
         return Err(file.faults(&arguments.file, &[unsupported]));
     }
-    let inputs = inputs::inputs(&arguments, &run_id, &workspace)?;
+    let inputs = Inputs {
+        defaults: limits::defaults(configuration),
+        ceilings: configuration.ceilings.clone(),
+        ..inputs::inputs(&arguments, &run_id, &workspace)?
+    };
     let secrets = inputs::secrets(&arguments, pipeline)?;
     let refuse = |diagnostics: Vec<_>| {
         file.draw(&diagnostics);
@@ -91,6 +96,7 @@ pub(crate) async fn run(
     let unsupported = plan.unsupported(&[
         Feature::NetworkFull,
         Feature::NetworkAllow,
+        Feature::IoLimits,
         Feature::Background,
         Feature::SecretFiles,
     ]);
@@ -104,7 +110,7 @@ pub(crate) async fn run(
     });
     let settings = Settings {
         capacity: capacity(&arguments, configuration),
-        limits: job::default_limits(),
+        limits: limits::defaults(configuration).at_most(&configuration.ceilings).limits,
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
     };
@@ -113,7 +119,9 @@ pub(crate) async fn run(
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
     let images = images(&plan, state)?;
-    let sandbox = Sandbox::open(spawner, state)?;
+    let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
+    limits::tell_missing(&sandbox);
+    let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
     let surroundings = Surroundings {
         run: run_id.clone(),
@@ -124,8 +132,15 @@ pub(crate) async fn run(
         directory: directory.clone(),
         needles: Arc::new(needles),
     };
-    let finished =
-        Finished { arguments: &arguments, file: &file, plan, directory, started, run_id };
+    let finished = Finished {
+        arguments: &arguments,
+        file: &file,
+        plan,
+        directory,
+        started,
+        run_id,
+        without_limits,
+    };
     finished.drive(surroundings, machine, interrupts).await
 }
 
@@ -150,6 +165,7 @@ struct Finished<'a> {
     directory: PathBuf,
     started: SystemTime,
     run_id: String,
+    without_limits: Vec<String>,
 }
 
 impl Finished<'_> {
@@ -209,6 +225,7 @@ impl Finished<'_> {
             ended: None,
             conclusion: None,
             jobs: Vec::new(),
+            without_limits: self.without_limits.clone(),
             residue: Vec::new(),
         }
     }

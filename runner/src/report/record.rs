@@ -96,6 +96,10 @@ pub(crate) struct RunRecord {
     pub(crate) conclusion: Option<Conclusion>,
     /// The jobs, in the order of the plan.
     pub(crate) jobs: Vec<JobRecord>,
+    /// Limits that the jobs went without, because the host cannot enforce them and the operator
+    /// allows that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) without_limits: Vec<String>,
     /// What the audit after the run found left over; empty when all is well.
     pub(crate) residue: Vec<String>,
 }
@@ -233,6 +237,15 @@ pub(crate) struct LimitsRecord {
     pub(crate) disk: u64,
     /// Files and directories.
     pub(crate) inodes: u64,
+    /// Bytes of `/dev/shm`.
+    #[serde(default)]
+    pub(crate) shm: u64,
+    /// Bytes per second from each disk, where limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io_read: Option<u64>,
+    /// Bytes per second to each disk, where limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io_write: Option<u64>,
     /// Open files per process.
     pub(crate) nofile: u64,
     /// Bytes of log.

@@ -54,16 +54,41 @@ pub struct Instance {
     pub(super) directories: Directories,
     /// Guards device nodes where there is no v1 `devices` controller.
     device_program: Option<Arc<OwnedFd>>,
+    /// Limits that the operator can do without, and which of them the host cannot enforce.
+    dispensable: Vec<Limit>,
+    without: Vec<Limit>,
 }
 
 impl Instance {
     pub(super) fn new(hierarchy: Hierarchy, directories: Directories) -> Self {
-        Self { hierarchy, directories, device_program: None }
+        Self {
+            hierarchy,
+            directories,
+            device_program: None,
+            dispensable: Vec::new(),
+            without: Vec::new(),
+        }
     }
 
     pub(super) fn with_device_program(mut self, program: OwnedFd) -> Self {
         self.device_program = Some(Arc::new(program));
         self
+    }
+
+    pub(super) fn going_without(mut self, without: Vec<Limit>, dispensable: &[Limit]) -> Self {
+        (self.without, self.dispensable) = (without, dispensable.to_owned());
+        self
+    }
+
+    /// Whether the operator would do without a limit.
+    pub(crate) fn can_do_without(&self, limit: Limit) -> bool {
+        self.dispensable.contains(&limit)
+    }
+
+    /// The limits that its containers do not have: the host cannot enforce them, and the caller
+    /// named them as dispensable.
+    pub fn without(&self) -> &[Limit] {
+        &self.without
     }
 
     /// The directories of this instance, for the journal; [`super::remove_groups`] removes them.
@@ -91,9 +116,17 @@ impl Instance {
         limits: &Limits,
         options: &GroupOptions,
     ) -> Result<Group> {
-        if !options.io.is_empty() {
-            report::require(&self.hierarchy, Limit::Io)?;
+        let mut options = options.clone();
+        for io in &mut options.io {
+            for (limit, rate) in [(Limit::IoRead, &mut io.read), (Limit::IoWrite, &mut io.write)] {
+                if rate.is_some() && self.without.contains(&limit) {
+                    *rate = None;
+                } else if rate.is_some() {
+                    report::require(&self.hierarchy, limit)?;
+                }
+            }
         }
+        options.io.retain(|io| io.read.or(io.write).is_some());
         if options.cpuset.is_some() {
             report::require(&self.hierarchy, Limit::CpuSet)?;
         }
@@ -102,10 +135,11 @@ impl Instance {
             _ if self.hierarchy.bases.v1(controller).is_some() => Version::V1,
             _ => Version::V2,
         };
-        let settings = setting::settings(limits, options, self.hierarchy.swaps, home)?;
-        let mut group = self.group(container)?;
+        let mut settings = setting::settings(limits, &options, self.hierarchy.swaps, home)?;
+        settings.retain(|setting| !self.without.contains(&setting.limit));
+        let mut group = Group { io_limited: !options.io.is_empty(), ..self.group(container)? };
         let mut made = Vec::new();
-        let result = self.fill(&mut group, &settings, options, &mut made);
+        let result = self.fill(&mut group, &settings, &options, &mut made);
         if let Err(error) = result {
             for directory in made.iter().rev() {
                 // The first error counts; what stays is removed with the instance.
@@ -197,6 +231,9 @@ fn copy_memory_nodes(directory: &Path) -> Result<()> {
 fn apply(directories: &Directories, setting: &Setting) -> Result<()> {
     let Some(Home::V1(directory) | Home::V2(directory)) = directories.home(setting.controller)
     else {
+        if setting.dispensable {
+            return Ok(());
+        }
         return Err(Error::system(
             format!("enforce the limit `{}`", setting.limit),
             format!("the group has no `{}` controller", setting.controller),

@@ -30,6 +30,8 @@ const OF_A_STEP: [Controller; 4] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub(super) directories: Directories,
+    /// Whether the bandwidth of disks is limited.
+    pub(super) io_limited: bool,
 }
 
 /// Open files by which a process enters a group. The right to write was checked when they were
@@ -48,7 +50,7 @@ pub struct Entrance {
 
 impl Group {
     pub(super) fn new(directories: Directories) -> Self {
-        Self { directories }
+        Self { directories, io_limited: false }
     }
 
     /// The directories, for the journal.
@@ -108,6 +110,10 @@ impl Group {
         }
         let mut step = self.directories.child(&format!("step-{name}")).limited_to(&OF_A_STEP);
         step.v2.take_if(|(controllers, _)| controllers.is_empty());
+        if self.io_limited {
+            // The throttle of v1 does not hold for groups below: the step stays in this one.
+            step.v1.retain(|(controllers, _)| !controllers.contains(&Controller::Io));
+        }
         for (index, directory) in step.all().enumerate() {
             if let Err(error) = std::fs::create_dir(directory) {
                 for made in step.all().take(index) {
@@ -123,7 +129,7 @@ impl Group {
         {
             file::write(&of_step.join(SOCKET_MEMORY), limit.trim())?;
         }
-        Ok(Self { directories: step })
+        Ok(Self { directories: step, io_limited: self.io_limited })
     }
 
     /// Removes the group of a step in which nothing runs any more, so that a job may have more

@@ -14,7 +14,7 @@ use super::{
     device, file,
     layout::{self, Layout, Tree},
     removal,
-    report::{self, Finding, Limit},
+    report::{self, Enforcement, Finding, Limit},
 };
 use crate::{
     error::{Doing as _, Error, Result},
@@ -129,11 +129,20 @@ impl Hierarchy {
     /// caller sits in the group that holds them, it moves into a leaf first; [`Hierarchy::leave`]
     /// undoes that.
     ///
+    /// Of `dispensable`, what cannot be enforced here is left out, see [`Instance::without`].
+    ///
     /// # Errors
-    /// When a needed controller cannot be had, with the remedy.
-    pub fn prepare(&self, instance: &str) -> Result<Instance> {
-        for limit in [Limit::Memory, Limit::Swap, Limit::Pids, Limit::Cpu, Limit::Devices] {
-            report::require(self, limit)?;
+    /// When a limit that is not dispensable cannot be enforced, with the remedy.
+    pub fn prepare(&self, instance: &str, dispensable: &[Limit]) -> Result<Instance> {
+        let mut without = Vec::new();
+        let needed = [Limit::Memory, Limit::Swap, Limit::Pids, Limit::Cpu, Limit::Devices];
+        for limit in needed.into_iter().chain([Limit::IoRead, Limit::IoWrite]) {
+            match report::require(self, limit) {
+                Err(_) if dispensable.contains(&limit) => without.push(limit),
+                // Asked of the containers that have it.
+                _ if limit.is_optional() => {}
+                result => result?,
+            }
         }
         if let (Some(leaf), Some(base)) = (&self.leaf, self.bases.v2()) {
             make_directory(leaf)?;
@@ -142,7 +151,15 @@ impl Hierarchy {
         if let Some((controllers, base)) = &self.bases.v2 {
             enable(base, &wanted_v2(controllers))?;
         }
-        let prepared = self.instance(instance)?;
+        let mut prepared = self.instance(instance)?;
+        // Trees that none of the limits needs may be closed to this process.
+        prepared.directories.v1.retain(|(controllers, directory)| {
+            let needs =
+                |limit: &Limit| limit.controller().is_some_and(|it| controllers.contains(&it));
+            directory.parent().is_some_and(writable)
+                || needed.iter().any(|limit| needs(limit) && self.enforces(*limit))
+        });
+        let prepared = prepared.going_without(without, dispensable);
         for directory in prepared.directories.all() {
             if let Err(error) = make_directory(directory) {
                 // Those that were made are empty; what stays is found by the instance's name.
@@ -153,7 +170,8 @@ impl Hierarchy {
         if let Some((controllers, directory)) = &prepared.directories.v2 {
             enable(directory, &wanted_v2(controllers))?;
         }
-        if self.bases.v1(Controller::Devices).is_none() && self.privileged {
+        let by_program = self.bases.v1(Controller::Devices).is_none() && self.privileged;
+        if by_program && !prepared.without().contains(&Limit::Devices) {
             let program = sys::bpf::load_device_program(&device::program())
                 .system(|| "load the BPF program that guards device nodes")
                 .map_err(|error| error.remedy(device::BPF_REMEDY))?;
@@ -258,6 +276,10 @@ impl Hierarchy {
             directory.clone_into(base);
         }
         self
+    }
+
+    fn enforces(&self, limit: Limit) -> bool {
+        matches!(report::find(self, limit).enforcement, Enforcement::Enforced(_))
     }
 
     /// Whether groups can be made at the home of a controller.

@@ -26,8 +26,10 @@ pub enum Limit {
     Cpu,
     /// Which device nodes can be opened.
     Devices,
-    /// Bytes per second to and from block devices.
-    Io,
+    /// Bytes per second from block devices.
+    IoRead,
+    /// Bytes per second to block devices.
+    IoWrite,
     /// Which processors are used.
     CpuSet,
     /// Ending all processes at once.
@@ -45,18 +47,19 @@ impl Limit {
         Self::Cpu,
         Self::Devices,
         Self::Kill,
-        Self::Io,
+        Self::IoRead,
+        Self::IoWrite,
         Self::CpuSet,
         Self::Freeze,
     ];
 
-    fn controller(self) -> Option<Controller> {
+    pub(super) fn controller(self) -> Option<Controller> {
         match self {
             Self::Memory | Self::Swap => Some(Controller::Memory),
             Self::Pids => Some(Controller::Pids),
             Self::Cpu => Some(Controller::Cpu),
             Self::Devices => Some(Controller::Devices),
-            Self::Io => Some(Controller::Io),
+            Self::IoRead | Self::IoWrite => Some(Controller::Io),
             Self::CpuSet => Some(Controller::CpuSet),
             Self::Kill | Self::Freeze => None,
         }
@@ -64,7 +67,7 @@ impl Limit {
 
     /// Whether jobs run without it as long as no one asks for it.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Io | Self::CpuSet | Self::Freeze)
+        matches!(self, Self::IoRead | Self::IoWrite | Self::CpuSet | Self::Freeze)
     }
 }
 
@@ -76,7 +79,8 @@ impl fmt::Display for Limit {
             Self::Pids => "pids",
             Self::Cpu => "cpus",
             Self::Devices => "devices",
-            Self::Io => "io",
+            Self::IoRead => "io.read",
+            Self::IoWrite => "io.write",
             Self::CpuSet => "cpuset",
             Self::Kill => "kill",
             Self::Freeze => "freeze",
@@ -135,11 +139,12 @@ fn by_controller(hierarchy: &Hierarchy, limit: Limit) -> Enforcement {
         return Enforcement::Unneeded("no controller is involved".to_owned());
     };
     match hierarchy.bases.home(controller) {
-        Some(Home::V1(_)) if controller == Controller::Io => Enforcement::Missing {
+        Some(Home::V1(_)) if limit == Limit::IoWrite => Enforcement::Missing {
             reason: "the v1 `blkio` controller does not see writes that go through the page cache"
                 .to_owned(),
-            remedy: "boot with `systemd.unified_cgroup_hierarchy=1`, or leave out the io limit"
-                .to_owned(),
+            remedy:
+                "boot with `systemd.unified_cgroup_hierarchy=1`, or leave out the limit `io.write`"
+                    .to_owned(),
         },
         Some(home) if hierarchy.can_write(home) => Enforcement::Enforced(match home {
             Home::V1(directory) => {
@@ -207,7 +212,8 @@ fn swap(hierarchy: &Hierarchy) -> Enforcement {
 }
 
 fn devices(hierarchy: &Hierarchy) -> Enforcement {
-    if hierarchy.bases.v1(Controller::Devices).is_some() {
+    let by_v1 = hierarchy.bases.v1(Controller::Devices).is_some();
+    if by_v1 && hierarchy.privileged {
         return by_controller(hierarchy, Limit::Devices);
     }
     if !hierarchy.privileged {
@@ -303,7 +309,7 @@ mod tests {
         );
         check(
             &hierarchy,
-            Limit::Io,
+            Limit::IoRead,
             "the `io` controller is not delegated to this process: have root add `Delegate=cpu \
              cpuset io memory pids` for `user@.service` (`systemctl edit user@.service`) and log \
              in again; systemd does not delegate `io` by itself",
@@ -330,7 +336,7 @@ mod tests {
         check(&hierarchy, Limit::Swap, &by("memory"));
         check(&hierarchy, Limit::Cpu, &by("cpu"));
         check(&hierarchy, Limit::Kill, &format!("by `cgroup.kill` below `{path}`"));
-        assert!(require(&hierarchy, Limit::Io).is_err());
+        assert!(require(&hierarchy, Limit::IoWrite).is_err());
         assert!(require(&hierarchy, Limit::CpuSet).is_err());
     }
 
@@ -365,11 +371,12 @@ mod tests {
             "the kernel does not account swap space to groups: boot with `swapaccount=1`, or \
              turn swap off with `swapoff -a`",
         );
+        check(&hierarchy, Limit::IoRead, &format!("by the v1 `io` controller below `{path}`"));
         check(
             &hierarchy,
-            Limit::Io,
+            Limit::IoWrite,
             "the v1 `blkio` controller does not see writes that go through the page cache: boot \
-             with `systemd.unified_cgroup_hierarchy=1`, or leave out the io limit",
+             with `systemd.unified_cgroup_hierarchy=1`, or leave out the limit `io.write`",
         );
         check(
             &hierarchy,

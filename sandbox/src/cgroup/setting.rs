@@ -93,7 +93,16 @@ pub(super) fn settings(
         }
     }
     for limit in &options.io {
-        set(Limit::Io, Controller::Io, "io.max", io_max(limit), false);
+        let read = Limit::IoRead;
+        match (version(Controller::Io), limit.read) {
+            (Version::V1, Some(rate)) => {
+                let value = format!("{}:{} {rate}", limit.major, limit.minor);
+                set(read, Controller::Io, "blkio.throttle.read_bps_device", value, false);
+            }
+            // What v1 cannot do was refused before.
+            (Version::V1, None) => {}
+            (Version::V2, _) => set(read, Controller::Io, "io.max", io_max(limit), false),
+        }
     }
     if let Some(processors) = &options.cpuset {
         set(Limit::CpuSet, Controller::CpuSet, "cpuset.cpus", processors.clone(), false);
@@ -171,7 +180,10 @@ mod tests {
         check(
             Version::V1,
             false,
-            &GroupOptions::default(),
+            &GroupOptions {
+                io: vec![IoLimit { major: 8, minor: 0, read: Some(7), write: None }],
+                cpuset: None,
+            },
             &[
                 "memory.limit_in_bytes=1048576",
                 "memory.memsw.limit_in_bytes=1048576 (or not)",
@@ -180,6 +192,7 @@ mod tests {
                 "pids.max=7",
                 "cpu.cfs_period_us=100000",
                 "cpu.cfs_quota_us=150000",
+                "blkio.throttle.read_bps_device=8:0 7",
             ],
         );
     }

@@ -4,6 +4,7 @@
 //! nothing behind.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc, Mutex,
@@ -14,7 +15,9 @@ use std::{
 
 use super::{ContainerSpec, mounts::Wanted};
 use crate::{
-    cgroup::{self, GroupOptions},
+    IoRates,
+    block_device::{self, BlockDevice},
+    cgroup::{self, GroupOptions, IoLimit, Limit},
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
     ids::HeldIds,
@@ -89,7 +92,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     let ids = shared.ids.acquire()?;
     let map = ids.map();
     let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
-    let group = shared.groups.create(&name, &spec.limits, &GroupOptions::default())?;
+    let group = shared.groups.create(&name, &spec.limits, &group_options(shared, &spec)?)?;
     let group = Arc::new(Group { group, removed: AtomicBool::new(false) });
     let entrance = group.group.entrance()?;
     let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
@@ -112,7 +115,7 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         resolv_conf: resolv_conf(network.as_ref().is_some_and(SharedNetwork::is_connected)),
         network: whose(network.as_ref()),
         shm: spec.limits.shm,
-        cgroup_mount: join.is_empty(),
+        cgroup_mount: join.is_empty() && entrance.directory.is_some(),
         ids: map,
         nofile: spec.limits.nofile,
         host_namespaces: shared.host_namespaces.clone(),
@@ -146,6 +149,28 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
         spec,
         network: Mutex::new(network),
     })
+}
+
+/// The bandwidth of each disk that the container's files are on.
+fn group_options(shared: &Shared, spec: &ContainerSpec) -> Result<GroupOptions> {
+    let IoRates { read, write } = spec.limits.io;
+    if read.or(write).is_none() {
+        return Ok(GroupOptions::default());
+    }
+    let layers = spec.image.layers.iter().map(|layer| layer.path.as_path());
+    let programs = spec.image.host_mounts.iter().map(|mount| mount.source.as_path());
+    let mounts = spec.mounts.iter().map(|mount| mount.source.as_path());
+    let places = layers.chain(programs).chain(mounts).chain(spec.workspace.as_deref());
+    let mut disks = BTreeSet::new();
+    for path in places.chain([shared.state.as_path()]) {
+        match block_device::of_files(path) {
+            Ok(disk) => disks.extend(disk),
+            Err(_) if shared.groups.can_do_without(Limit::IoWrite) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let limit = |disk: BlockDevice| IoLimit { major: disk.major, minor: disk.minor, read, write };
+    Ok(GroupOptions { io: disks.into_iter().map(limit).collect(), cpuset: None })
 }
 
 /// Paths that must not show in the container's mount table: not those that the operator mounts.

@@ -67,6 +67,9 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
             pids: 512,
             disk: 4 << 30,
             inodes: 200_000,
+            shm: 64 << 20,
+            io_read: None,
+            io_write: Some(50 << 20),
             nofile: 4096,
             logs: 64 << 20,
             timeout_ms: 900_000,
@@ -142,6 +145,7 @@ pub(in crate::report) fn run() -> RunRecord {
                 vec![],
             ),
         ],
+        without_limits: vec![],
         residue: vec![],
     }
 }

@@ -153,7 +153,7 @@ fn the_supervisor_moves_into_a_leaf_and_back() {
     file::write(&own.join("cgroup.procs"), &number.to_string()).unwrap();
     let hierarchy = scene.hierarchy.clone().in_delegated(&own, number);
     for _ in 0..2 {
-        let instance = hierarchy.prepare("inner").unwrap();
+        let instance = hierarchy.prepare("inner", &[]).unwrap();
         assert_eq!(file::processes(&own).unwrap(), [0_i32; 0]);
         assert_eq!(file::processes(&own.join("cofferdam-supervisor")).unwrap(), [number]);
         hierarchy.leave().unwrap();

@@ -154,7 +154,7 @@ fn the_kernel_takes_the_device_program() {
     sys::bpf::attach_device_program(&file, &program).unwrap();
     drop(program);
     let only_unified = Directories { v1: Vec::new(), v2: Some((Controllers::new(), directory)) };
-    let group = Group { directories: only_unified };
+    let group = Group { directories: only_unified, io_limited: false };
     let node = std::env::temp_dir().join(format!("cofferdam-program-{}", std::process::id()));
     let mut child = run_in(&group, &format!("node={}\n{DEVICE_SCRIPT}", node.display()));
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -195,21 +195,28 @@ fn io_is_limited_or_refused() {
     let limit = IoLimit { major: 7, minor: 0, read: Some(MIB), write: None };
     let options = GroupOptions { io: vec![limit], ..GroupOptions::default() };
     let result = scene.instance.create("slow", &Limits::default(), &options);
-    let finding = scene.hierarchy.report().into_iter().find(|finding| finding.limit == Limit::Io);
+    let mut report = scene.hierarchy.report().into_iter();
+    let finding = report.find(|finding| finding.limit == Limit::IoRead);
     match finding.unwrap().enforcement {
         Enforcement::Enforced(_) => match result {
             Ok(group) => {
-                let text = group.directories.v2().unwrap().join("io.max");
-                let text = std::fs::read_to_string(text).unwrap();
-                assert_eq!(text.trim(), "7:0 rbps=1048576 wbps=max riops=max wiops=max");
+                let (directory, file, expected) = match group.directories.v1(Controller::Io) {
+                    Some(v1) => (v1, "blkio.throttle.read_bps_device", "7:0 1048576"),
+                    None => {
+                        let expected = "7:0 rbps=1048576 wbps=max riops=max wiops=max";
+                        (group.directories.v2().unwrap(), "io.max", expected)
+                    }
+                };
+                let text = std::fs::read_to_string(directory.join(file)).unwrap();
+                assert_eq!(text.trim(), expected);
             }
             // No such block device on this host.
-            Err(error) => assert!(error.doing().contains("io.max"), "{error}"),
+            Err(error) => assert!(error.doing().contains("limit `io.read`"), "{error}"),
         },
         enforcement => {
             let error = result.unwrap_err();
             assert!(error.remedy_text().is_some(), "{enforcement:?}");
-            assert_eq!(error.doing(), "enforce the limit `io`");
+            assert_eq!(error.doing(), "enforce the limit `io.read`");
         }
     }
 }

@@ -8,7 +8,7 @@ fn names_are_plain() {
     for name in ["", ".", "..", "a/b", "../x", ".hidden", "a b", "ä", "a\n", &"x".repeat(129)] {
         assert!(hierarchy.instance(name).is_err(), "{name:?}");
         assert!(hierarchy.remove_instance(name).is_err(), "{name:?}");
-        assert!(hierarchy.prepare(name).is_err(), "{name:?}");
+        assert!(hierarchy.prepare(name, &[]).is_err(), "{name:?}");
     }
     let instance = hierarchy.instance("x").unwrap();
     assert!(instance.group("../y").is_err());

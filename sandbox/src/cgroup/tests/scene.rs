@@ -52,7 +52,7 @@ impl Scene {
             }
         }
         let name = format!("test-{}-{test}", std::process::id());
-        let instance = hierarchy.prepare(&name).unwrap();
+        let instance = hierarchy.prepare(&name, &[]).unwrap();
         Some(Self { hierarchy, name, instance })
     }
 

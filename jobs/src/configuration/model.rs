@@ -1,9 +1,6 @@
-//! What the operator of a machine decides for all runs: the configuration file.
-//!
-//! It is trusted where pipelines are not: it alone, and the command line, can widen what a job may
-//! do. It is read as strictly as a pipeline, with the same words for the same things, because a
-//! misspelt ceiling that is passed over would be no ceiling.
+//! The configuration as it is read from its file.
 
+use super::Allowance;
 use crate::{
     decode::Decoder,
     diagnostic::{Diagnostic, Report},
@@ -19,8 +16,14 @@ pub struct Configuration {
     pub state: Option<Spanned<String>>,
     /// Where jobs keep what they write.
     pub scratch: Option<Spanned<Scratch>>,
+    /// What a job has that does not say.
+    pub defaults: Allowance,
+    /// The most that a job may ask for.
+    pub ceilings: Allowance,
     /// What all running jobs may use together.
     pub capacity: Capacity,
+    /// Limits that jobs may go without where the host cannot enforce them.
+    pub downgrades: Vec<Spanned<Downgrade>>,
 }
 
 /// Where a job keeps what it writes.
@@ -33,6 +36,35 @@ pub enum Scratch {
     Memory,
     /// On disk.
     Disk,
+}
+
+/// A limit that some hosts cannot enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downgrade {
+    /// Bytes of memory.
+    Memory,
+    /// That memory is not swapped out.
+    Swap,
+    /// Processes and threads.
+    Pids,
+    /// Processor time.
+    Cpus,
+    /// Which device nodes can be opened.
+    Devices,
+    /// Bytes per second to and from disks.
+    Io,
+}
+
+impl Downgrade {
+    /// The words for them.
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("memory", Self::Memory),
+        ("swap", Self::Swap),
+        ("pids", Self::Pids),
+        ("cpus", Self::Cpus),
+        ("devices", Self::Devices),
+        ("io", Self::Io),
+    ];
 }
 
 /// Reads a configuration; where there is any fault it is [`None`]. An empty file says nothing, and

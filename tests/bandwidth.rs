@@ -1,0 +1,67 @@
+//! The bandwidth of disks: a job that asks for a limit has it, or is refused before it starts.
+//!
+//! A transfer that takes at least as long as the limit says proves it on any host; how long it
+//! takes without the limit proves nothing, so nothing is compared with that.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    binary::{Cofferdam, Ended, file, program, scratch},
+    host::{Need, needs},
+};
+
+const MIB: usize = 1 << 20;
+
+/// What the host cannot enforce is refused, with the reason, and otherwise took its time.
+#[track_caller]
+fn limited_or_refused(ended: Ended, status: i32, limit: &str, least: Duration) {
+    if ended.text().contains("failed to enforce the limit") {
+        let named = format!("the limit `{limit}`");
+        ended.expect(status).says(&[&named, "help: "]);
+    } else {
+        let ended = ended.expect(0);
+        assert!(ended.took >= least, "took {:?}", ended.took);
+    }
+}
+
+/// A file of 12 MiB in `directory` that is on the disk and not in memory.
+fn cold_file(directory: &Path) {
+    let path = file(directory, "big", vec![7; 12 * MIB]);
+    let dropped = program("dd")
+        .arg(format!("of={}", path.display()))
+        .args(["oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none"])
+        .status();
+    assert!(dropped.expect("run dd").success());
+}
+
+#[test]
+fn reading() {
+    needs!(Need::Containers, Need::DiskBehind);
+    let project = tempfile::tempdir_in(scratch()).expect("a directory");
+    cold_file(project.path());
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let flags = ["--workspace", ".", "--io-read", "4MiB/s"];
+    let ended = cofferdam.script(&flags, "cat big | wc -c");
+    limited_or_refused(ended, 125, "io.read", Duration::from_secs(2));
+    // The same through a pipeline.
+    cold_file(project.path());
+    let pipeline =
+        "jobs: { a: { limits: { io: { read: 4MiB/s } }, steps: [{ run: cat big | wc -c }] } }";
+    file(project.path(), "cofferdam.yml", pipeline);
+    limited_or_refused(cofferdam.run(["run"]), 70, "io.read", Duration::from_secs(2));
+}
+
+#[test]
+fn writing() {
+    needs!(Need::Containers, Need::Disk, Need::DiskBehind);
+    let cofferdam = Cofferdam::new().in_directory(&scratch());
+    let flags = ["--scratch", "disk", "--io-write", "4MiB/s"];
+    let script = "head -c 12m /dev/zero | dd of=/tmp/big bs=1M conv=fsync 2>/dev/null";
+    let ended = cofferdam.script(&flags, script);
+    limited_or_refused(ended, 125, "io.write", Duration::from_secs(2));
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "downgrades: [io]\n";
+    let configuration = file(directory.path(), "config.yml", text).display().to_string();
+    // Where it cannot be enforced, an operator who can do without says so.
+    Cofferdam::new().variable("COFFERDAM_CONFIG", &configuration).script(&flags, "true").expect(0);
+}
