@@ -5,7 +5,7 @@
 use std::{ffi::OsString, io::Write as _, path::Path};
 
 /// Something that a test needs and a host may lack.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Need {
     /// Containers at all: root, or user namespaces for everyone.
     Containers,
@@ -17,6 +17,8 @@ pub(crate) enum Need {
     DiskBehind,
     /// A program of the host.
     Program(&'static str),
+    /// A program of the host in a place that its image shows.
+    ProgramInside(String),
     /// A static busybox, here or in a package that can be fetched.
     Busybox,
     /// Leave to fetch packages from Debian's mirror, given by `COFFERDAM_TESTS_FETCH=1`.
@@ -24,7 +26,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    fn missing(self) -> Option<String> {
+    fn missing(&self) -> Option<String> {
         match self {
             Self::Containers if !is_root() && !user_namespaces() => {
                 Some("neither root nor user namespaces for everyone".to_owned())
@@ -46,6 +48,11 @@ impl Need {
             }
             Self::Program(name) if which(name).is_none() => {
                 Some(format!("no program `{name}` on this host"))
+            }
+            Self::ProgramInside(name)
+                if !["/usr/bin", "/bin"].iter().any(|it| Path::new(it).join(name).is_file()) =>
+            {
+                Some(format!("no program `/usr/bin/{name}` on this host"))
             }
             Self::Busybox => crate::images::busybox().err(),
             Self::Fetch if std::env::var_os("COFFERDAM_TESTS_FETCH").is_none() => {

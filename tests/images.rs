@@ -1,6 +1,10 @@
 //! Base images for the tests, made once per build directory by the scripts in `fixtures/images/`.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use crate::binary::{Cofferdam, fixture, program, scratch};
 
@@ -26,24 +30,34 @@ fn make_busybox() -> Result<Busybox, String> {
 
 /// A minimal Debian as an OCI image layout, made by `fixtures/images/debian.sh` where it is not there.
 pub(crate) fn debian() -> PathBuf {
-    let directory = scratch().join("images");
-    let layout = directory.join("debian.oci");
-    if !layout.join("index.json").exists() {
-        script("debian.sh", &[directory.as_os_str()]).expect("a Debian image");
-    }
-    layout
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let directory = scratch().join("images");
+        let layout = directory.join("debian.oci");
+        if !layout.join("index.json").exists() {
+            script("debian.sh", &[directory.as_os_str()]).expect("a Debian image");
+        }
+        layout
+    };
+    MADE.get_or_init(make).clone()
 }
 
 /// Runs a script of `fixtures/images/`; its message on failure.
-pub(crate) fn script(name: &str, arguments: &[&std::ffi::OsStr]) -> Result<(), String> {
-    let output = program(fixture("images").join(name))
+pub(crate) fn script(name: &str, arguments: &[&OsStr]) -> Result<(), String> {
+    run_script(&fixture("images").join(name), arguments)
+}
+
+/// Runs a script; its message on failure.
+pub(crate) fn run_script(script: &Path, arguments: &[&OsStr]) -> Result<(), String> {
+    let output = program(script)
         .args(arguments)
         .output()
-        .map_err(|source| format!("`{name}` did not start: {source}"))?;
+        .map_err(|source| format!("`{}` did not start: {source}", script.display()))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{}`: {}: {}", script.display(), output.status, said.trim()))
 }
 
 impl Cofferdam {
@@ -52,12 +66,7 @@ impl Cofferdam {
         let cofferdam = Self::new();
         let layout = &busybox().expect("a busybox image").layout;
         cofferdam
-            .run([
-                "image".as_ref(),
-                "import".as_ref(),
-                layout.as_os_str(),
-                std::ffi::OsStr::new("busybox"),
-            ])
+            .run(["image".as_ref(), "import".as_ref(), layout.as_os_str(), OsStr::new("busybox")])
             .expect(0);
         cofferdam
     }

@@ -27,6 +27,8 @@ mod exec;
 #[cfg(test)]
 mod exec_output;
 #[cfg(test)]
+mod fetched;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod hostile;

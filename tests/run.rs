@@ -1,4 +1,7 @@
 //! `cofferdam run`: every pipeline of `fixtures/pipelines/` ends as the table `outcomes.yml` says.
+//!
+//! Builds of projects that are fetched run without a network all the same: what they need is fetched
+//! before, with the tools and the configuration of this host, and mounted (`fixtures/fetch/`).
 
 use std::collections::BTreeMap;
 
@@ -7,8 +10,9 @@ use serde_json::Value;
 
 use crate::{
     binary::{Cofferdam, Ended, fixture, program},
-    host::{Need, needs},
-    images::busybox,
+    fetched::fetched,
+    host::{Need, lacks, needs},
+    images::{busybox, debian},
 };
 
 /// One run of the table.
@@ -33,9 +37,29 @@ struct Case {
     /// Files in the run's `artifacts/`, by the end of their path.
     #[serde(default)]
     artifacts: Vec<String>,
-    /// Images to import first.
+    /// Images to import first: `debian`, or busybox by any other name.
     #[serde(default)]
     images: Vec<String>,
+    /// Programs of this host that the host image must have.
+    #[serde(default)]
+    programs: Vec<String>,
+    /// Whether it needs root, as a way out of the host's network does.
+    #[serde(default)]
+    root: bool,
+    /// What is fetched first and mounted, see [`fetched`].
+    #[serde(default)]
+    fetched: Vec<String>,
+    /// Tests that the JUnit reports of the jobs hold.
+    tests: Option<u64>,
+}
+
+impl Case {
+    fn needs(&self) -> Vec<Need> {
+        let fetches = !self.fetched.is_empty() || self.images.iter().any(|it| it == "debian");
+        let programs = self.programs.iter().map(|it| Need::ProgramInside(it.clone()));
+        let root = self.root.then_some(Need::Root);
+        fetches.then_some(Need::Fetch).into_iter().chain(root).chain(programs).collect()
+    }
 }
 
 #[test]
@@ -87,6 +111,9 @@ fn project() -> tempfile::TempDir {
 
 /// Runs one case; what differs from the table.
 fn differs(case: &Case, project: &tempfile::TempDir) -> Result<(), String> {
+    if lacks(&format!("run::{}", case.pipeline), &case.needs()) {
+        return Ok(());
+    }
     let out = tempfile::tempdir().expect("a directory");
     let cofferdam = case
         .variables
@@ -95,14 +122,17 @@ fn differs(case: &Case, project: &tempfile::TempDir) -> Result<(), String> {
             cofferdam.variable(name, value)
         });
     for image in &case.images {
-        let layout = busybox()?.layout.to_string_lossy().into_owned();
+        let layout = if image == "debian" { debian() } else { busybox()?.layout.clone() };
+        let layout = layout.to_string_lossy().into_owned();
         cofferdam.run(["image", "import", &layout, image]).expect(0);
     }
     let file = format!("fixtures/pipelines/{}", case.pipeline);
     let out_path = out.path().to_string_lossy().into_owned();
     let arguments = ["run", &file, "--out", &out_path];
-    let ended =
-        cofferdam.run(arguments.into_iter().chain(case.arguments.iter().map(String::as_str)));
+    let mounts = case.fetched.iter().map(|name| fetched(name)).collect::<Result<Vec<_>, _>>()?;
+    let mounts = mounts.iter().flat_map(|mount| ["--mount", mount]);
+    let ended = cofferdam
+        .run(arguments.into_iter().chain(mounts).chain(case.arguments.iter().map(String::as_str)));
     let mut wrong = Vec::new();
     if ended.status != case.exit {
         wrong.push(format!("exit status {} instead of {}", ended.status, case.exit));
@@ -137,6 +167,12 @@ fn differs(case: &Case, project: &tempfile::TempDir) -> Result<(), String> {
     }
     if artifacts.len() != case.artifacts.len() {
         wrong.push(format!("artifacts {artifacts:?} instead of {:?}", case.artifacts));
+    }
+    if let Some(tests) = case.tests {
+        let words = format!("; {tests} tests: {tests} passed, 0 failed, 0 skipped");
+        if !ended.text().contains(&words) {
+            wrong.push(format!("`{words}` was not printed"));
+        }
     }
     if !case.jobs.is_empty() {
         wrong.extend(junit_fault(kept.get("junit.xml")));

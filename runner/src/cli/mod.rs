@@ -3,6 +3,7 @@
 mod exec;
 mod image;
 mod logs;
+mod mount;
 mod run;
 
 use std::path::PathBuf;
@@ -11,9 +12,10 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub(crate) use exec::{Exec, LimitArguments, MountArgument};
+pub(crate) use exec::{Exec, LimitArguments};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use logs::Logs;
+pub(crate) use mount::MountArgument;
 pub(crate) use run::Run;
 
 /// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::Args;
 use cofferdam_jobs::model::quantity;
 
-use super::DEFAULT_FILE;
+use super::{DEFAULT_FILE, MountArgument};
 use crate::scratch::Scratch;
 
 /// Arguments of `run`.
@@ -57,6 +57,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,
 
+    /// Show a part of this host in every job, such as a toolchain or a mirror of packages
+    #[arg(long, value_name = "SRC:DST[:ro]")]
+    pub(crate) mount: Vec<MountArgument>,
+
     /// Print the record of the run as JSON at the end
     #[arg(long)]
     pub(crate) json: bool,
@@ -68,6 +72,7 @@ Examples:
   cofferdam run ci.yml --job test --param profile=release
   TOKEN=… cofferdam run --secret TOKEN
   cofferdam run --max-parallel 8 --out results
+  cofferdam run --mount /opt/toolchain:/opt/toolchain:ro
 
 In the directory of the results: run.json, junit.xml, logs/, artifacts/, results/.
 

@@ -12,7 +12,7 @@ use cofferdam_jobs::{
     model::{self, IoLimits},
 };
 use cofferdam_sandbox::{
-    ContainerSpec, Limits, Mount, Network, Program,
+    ContainerSpec, Limits, Network, Program,
     image::{Image, Store},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -101,7 +101,7 @@ impl Description {
             limits: limits(&arguments.limits, configuration)?,
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,
-            mounts: arguments.mount.into_iter().map(mount).collect(),
+            mounts: arguments.mount.into_iter().map(Into::into).collect(),
             network: network(arguments.network.0, arguments.limits.bandwidth)?.into(),
             ..ContainerSpec::new(Arc::new(image))
         };
@@ -207,10 +207,6 @@ fn network(network: Network, bandwidth: Option<u64>) -> Result<Network, Problem>
                 .remedy("add `--network HOST:PORT,…`"))
         }
     }
-}
-
-fn mount(argument: cli::MountArgument) -> Mount {
-    Mount { source: argument.source, target: argument.target, read_only: argument.read_only }
 }
 
 /// The flags as a pipeline would say them; above a ceiling, the command line is at fault.

@@ -18,7 +18,7 @@ use cofferdam_jobs::{
         StepRef, Stop, WaitingFor,
     },
 };
-use cofferdam_sandbox::{Container, Sandbox, ScratchKind, image::Image};
+use cofferdam_sandbox::{Container, Mount, Sandbox, ScratchKind, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
@@ -51,6 +51,8 @@ pub(super) struct Surroundings {
     pub(super) images: HashMap<String, Arc<Image>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
+    /// What the operator shows in every job.
+    pub(super) mounts: Vec<Mount>,
     /// Where jobs keep what they write.
     pub(super) scratch: ScratchKind,
     /// Where the results go.
@@ -244,7 +246,8 @@ impl Driver {
         let workspace =
             (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
         let sandbox = self.surroundings.sandbox.clone();
-        let place = job::Place { workspace, scratch: self.surroundings.scratch };
+        let mounts = self.surroundings.mounts.clone();
+        let place = job::Place { workspace, mounts, scratch: self.surroundings.scratch };
         let started = job::start(sandbox, image, start.job, planned, place);
         let messages = self.messages.clone();
         let started = tokio::spawn(started);

@@ -12,7 +12,7 @@ use cofferdam_jobs::{
     state::{Collect, Event, Fault},
 };
 use cofferdam_sandbox::{
-    Container, ContainerSpec, Limits, Sandbox, ScratchKind, WORKSPACE,
+    Container, ContainerSpec, Limits, Mount, Sandbox, ScratchKind, WORKSPACE,
     export::{self, ExportLimits},
     image::Image,
     with_causes,
@@ -38,6 +38,8 @@ pub(super) fn image_name(job: &PlannedJob) -> &str {
 pub(super) struct Place {
     /// The project that it sees.
     pub(super) workspace: Option<PathBuf>,
+    /// What the operator shows in it.
+    pub(super) mounts: Vec<Mount>,
     /// Where it keeps what it writes.
     pub(super) scratch: ScratchKind,
 }
@@ -61,6 +63,7 @@ pub(super) async fn start(
         limits: limits(&planned),
         hostname: hostname(&planned.id),
         workspace: place.workspace,
+        mounts: place.mounts,
         scratch: place.scratch,
         network: network::of_job(&planned.network).into(),
         ..ContainerSpec::new(image)

@@ -128,6 +128,7 @@ pub(crate) async fn run(
         sandbox,
         images,
         workspace,
+        mounts: arguments.mount.iter().cloned().map(Into::into).collect(),
         scratch: scratch::kind(arguments.scratch, configuration),
         directory: directory.clone(),
         needles: Arc::new(needles),

@@ -297,10 +297,12 @@ fn leases_and_notifications_on_shared_files_are_denied() {
 
 #[test]
 fn personalities() {
-    for persona in [0, 8, 0x20000, 0x20008, 0xffff_ffff, 0xffff_ffff_ffff_ffff] {
+    for persona in
+        [0, 8, 0x20000, 0x20008, 0x40000, 0x1_0004_0000, 0xffff_ffff, 0xffff_ffff_ffff_ffff]
+    {
         check("personality", &[persona], ALLOW);
     }
-    for persona in [1, 0x40000, 0x40_0000, 0x0010_0000, 0x1_0004_0000] {
+    for persona in [1, 0x40_0000, 0x0010_0000, 0x44_0000, 0x1_0040_0000] {
         check("personality", &[persona], EPERM);
     }
 }

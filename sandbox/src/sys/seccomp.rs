@@ -80,7 +80,7 @@ mod tests {
                 errno_of(libc::SYS_prctl, [62, 0, 0, 0]),
                 errno_of(libc::SYS_mknodat, [-1, 0, 0o020_600, 0x0103]),
                 errno_of(libc::SYS_keyctl, [0; 4]),
-                errno_of(libc::SYS_personality, [0x0004_0000, 0, 0, 0]),
+                errno_of(libc::SYS_personality, [0x0040_0000, 0, 0, 0]),
             ]
         });
         let expected = [
