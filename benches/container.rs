@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 part.push(time);
             }
         }
-        sandbox.close().await?;
+        assert_eq!(sandbox.close().await, [], "nothing is left behind");
         Ok::<(), Box<dyn Error>>(())
     })?;
     println!("{count} containers      p50 ms   p99 ms");

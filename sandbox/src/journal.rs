@@ -13,6 +13,7 @@ use std::{
         unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -53,6 +54,8 @@ pub(crate) struct Journal {
     id: String,
     directory: PathBuf,
     lock: Flock<File>,
+    /// As they are in the file.
+    entries: Mutex<Vec<Entry>>,
 }
 
 impl Journal {
@@ -66,7 +69,7 @@ impl Journal {
                 let directory = parent.join(&id);
                 fs::DirBuilder::new().mode(0o700).create(&directory)?;
                 if let Some(lock) = try_lock(&directory)? {
-                    return Ok(Self { id, directory, lock });
+                    return Ok(Self { id, directory, lock, entries: Mutex::default() });
                 }
             }
         };
@@ -104,6 +107,7 @@ impl Journal {
                 .open(self.directory.join(ENTRIES))?
                 .write_all(&line)
         };
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry.clone());
         append().map_err(|error| {
             let doing = format!("write the journal `{}`", self.directory.display());
             Error::system(doing, error).remedy(
@@ -113,9 +117,14 @@ impl Journal {
         })
     }
 
+    /// What was recorded so far.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Undoes what is left, and removes the journal.
     pub(crate) fn finish(self) -> Result<()> {
-        undo(&self.directory)
+        undo_or_note(&self.directory)
     }
 }
 
@@ -188,12 +197,16 @@ impl Abandoned {
 
     /// Undoes it. Where that fails, it notes why, so that no start waits for the same thing again.
     pub(crate) fn undo(&self) -> Result<()> {
-        undo(&self.directory).inspect_err(|error| {
-            if let Err(error) = fs::write(self.directory.join(STUCK), with_causes(error)) {
-                tracing::debug!(%error, "cannot note that a journal cannot be undone");
-            }
-        })
+        undo_or_note(&self.directory)
     }
+}
+
+fn undo_or_note(directory: &Path) -> Result<()> {
+    undo(directory).inspect_err(|error| {
+        if let Err(error) = fs::write(directory.join(STUCK), with_causes(error)) {
+            tracing::debug!(%error, "cannot note that a journal cannot be undone");
+        }
+    })
 }
 
 /// The journals below `state` that nobody works on any more.

@@ -17,7 +17,7 @@
 //!     let exit = container.start(program, Streams::null()?, None).await?.wait().await?;
 //!     assert_eq!(exit.code(), Some(0));
 //!     container.end().await?;
-//!     sandbox.close().await?;
+//!     assert_eq!(sandbox.close().await, []); // nothing was left behind
 //!     Ok(())
 //! })
 //! # }
@@ -33,11 +33,12 @@ use std::{
 use crate::{
     cgroup::{self, Hierarchy, Limit},
     container::{Container, ContainerSpec, Takedowns},
-    error::{Doing as _, Error, Result},
+    error::{Doing as _, Error, Result, with_causes},
     ids::{self, Ids},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
     network::{Network, Networks, SharedNetwork},
+    residue::{Ended, Kind, Residue, Trail},
     spawner::Spawner,
 };
 
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) networks: Networks,
     /// Of containers that were dropped.
     pub(crate) takedowns: Takedowns,
+    pub(crate) trail: Trail,
 }
 
 impl Sandbox {
@@ -106,6 +108,7 @@ impl Sandbox {
             journal,
             networks: Networks::new(Path::new(ids::LOCKS)),
             takedowns: Takedowns::default(),
+            trail: Trail::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -141,21 +144,17 @@ impl Sandbox {
             .system(|| "make a network")?
     }
 
-    /// Ends the spawner, and with it what still runs, and removes all that this sandbox made.
-    ///
-    /// # Errors
-    /// When something could not be removed; the next start tries again.
-    pub async fn close(self) -> Result<()> {
+    /// Ends the spawner, and with it what still runs, removes all that this sandbox made, and looks
+    /// whether anything of it is still there; returns what is. `cofferdam gc` tries again.
+    pub async fn close(self) -> Vec<Residue> {
         self.shared.takedowns.finish().await;
-        let shared = Arc::into_inner(self.shared)
-            .ok_or_else(|| Error::system("close the sandbox", "a container is still in use"))?;
-        tokio::task::spawn_blocking(move || {
-            shared.spawner.stop()?;
-            shared.journal.finish()?;
-            shared.hierarchy.leave()
+        let Some(shared) = Arc::into_inner(self.shared) else {
+            let residue = Residue::new(Kind::Process, "containers");
+            return vec![residue.because("a container is still in use")];
+        };
+        tokio::task::spawn_blocking(move || shared.close()).await.unwrap_or_else(|error| {
+            vec![Residue::new(Kind::Journal, "unknown").because(error.to_string())]
         })
-        .await
-        .system(|| "close the sandbox")?
     }
 
     /// The limits that containers do not have here.
@@ -166,6 +165,33 @@ impl Sandbox {
     /// The state directory, as an absolute path without symbolic links.
     pub fn state(&self) -> &Path {
         &self.shared.state
+    }
+}
+
+impl Shared {
+    /// In the order of making, backwards.
+    fn close(self) -> Vec<Residue> {
+        let mut residue = Vec::new();
+        let mut failed = |kind, name: &str, result: Result<()>| {
+            let why = result.err().map(|error| with_causes(&error));
+            residue.extend(why.map(|why| Residue::new(kind, name).because(why)));
+        };
+        failed(Kind::Process, "spawner", self.spawner.stop());
+        let inits = self.spawner.take_inits();
+        drop(self.networks);
+        let (id, entries) = (self.journal.id().to_owned(), self.journal.entries());
+        let journal = self.journal.directory().to_owned();
+        let not_undone = self.journal.finish().err().map(|error| with_causes(&error));
+        failed(Kind::ControlGroup, "supervisor", self.hierarchy.leave());
+        residue.extend(self.trail.audit(Ended {
+            id: &id,
+            journal: &journal,
+            not_undone,
+            entries: &entries,
+            inits,
+            ids: self.ids.held(),
+        }));
+        residue
     }
 }
 

@@ -88,8 +88,12 @@ async fn trial(state: &Path, spawner: Spawner) -> Item {
 async fn try_container(state: &Path, spawner: Spawner) -> Result<(), Problem> {
     let sandbox = Sandbox::open(spawner, state)?;
     let result = in_sandbox(&sandbox, state).await;
-    sandbox.close().await?;
-    result
+    let residue = sandbox.close().await;
+    match residue.first() {
+        Some(left) => result.and(Err(Problem::new(Exit::System, format!("left behind: {left}"))
+            .remedy("`cofferdam gc` tries again to remove it"))),
+        None => result,
+    }
 }
 
 async fn in_sandbox(sandbox: &Sandbox, state: &Path) -> Result<(), Problem> {

@@ -45,9 +45,11 @@ pub(crate) async fn run(
     let sandbox = Sandbox::open_without(spawner, state, &dispensable).map_err(not_started)?;
     limits::tell_missing(&sandbox);
     let result = run_in(&sandbox, description, interrupts).await;
-    let closed = sandbox.close().await;
-    let outcome = result?;
-    closed?;
+    let residue = sandbox.close().await;
+    for left in &residue {
+        print::standard_error(format_args!("cofferdam: left behind: {left}"));
+    }
+    let outcome = result?.with_residue(&residue);
     if let Some(report) = report {
         report.write(&outcome)?;
     }
@@ -55,6 +57,9 @@ pub(crate) async fn run(
         print::standard_error(format_args!("cofferdam: {sentence}"));
     }
     tell_network(&network, &outcome);
+    if !residue.is_empty() {
+        print::standard_error("cofferdam: `cofferdam gc` tries again to remove it");
+    }
     Ok(outcome.status)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _, sync::Arc, time::Duration};
 
-use cofferdam_sandbox::{End, export::Exported};
+use cofferdam_sandbox::{End, Residue, export::Exported};
 use serde::Serialize;
 
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) network: Option<NetworkRecord>,
     artifacts: Vec<Artifact>,
+    /// What the audit afterwards found left over; empty when all is well.
+    residue: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,7 +102,17 @@ impl Outcome {
                 .into_iter()
                 .map(|it| Artifact { path: it.path.display().to_string(), bytes: it.bytes })
                 .collect(),
+            residue: Vec::new(),
         }
+    }
+
+    /// With what the container left behind, which makes it a failure of the host.
+    pub(super) fn with_residue(mut self, residue: &[Residue]) -> Self {
+        if !residue.is_empty() {
+            self.status = Exit::System.code();
+        }
+        self.residue = residue.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// With secrets hidden: a job chooses the names of its files and directories.

@@ -35,7 +35,6 @@ use cofferdam_sandbox::{
     Sandbox,
     image::{Image, Store},
     spawner::Spawner,
-    with_causes,
 };
 use indicatif::ProgressDrawTarget;
 
@@ -191,20 +190,26 @@ impl Finished<'_> {
         let (jobs, tests) = records.jobs();
         let unread = driver.is_unread();
         let screen = driver.into_screen();
-        let closed = sandbox.close().await;
+        let residue = sandbox.close().await;
         screen.finish().await;
-        let conclusion = conclusion?;
+        let told = |_: &Problem| {
+            for left in &residue {
+                print::standard_error(format_args!("left behind: {left}"));
+            }
+        };
+        let conclusion = match conclusion.inspect_err(told)? {
+            _ if !residue.is_empty() => Conclusion::System,
+            other => other,
+        };
         let record = RunRecord {
             ended: Some(timestamp(SystemTime::now())),
             conclusion: Some(record::conclusion(conclusion)),
             jobs,
-            residue: closed.err().map(|error| with_causes(&error)).into_iter().collect(),
+            residue: residue.iter().map(ToString::to_string).collect(),
             ..self.record()
         };
         self.write(&record, &tests)?;
-        let clean = record.residue.is_empty();
         let exit = match conclusion {
-            _ if !clean => Exit::System,
             Conclusion::Cancelled if unread => Exit::Unread,
             other => exit(other),
         };

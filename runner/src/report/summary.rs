@@ -49,7 +49,7 @@ pub(crate) fn render(
         odd_tests(job, paint, &mut text);
     }
     if !run.residue.is_empty() {
-        text.push_str("\nleft behind by this run; the next one tries again to remove it:\n");
+        text.push_str("\nleft behind by this run; `cofferdam gc` tries again to remove it:\n");
         for residue in &run.residue {
             push_line(&mut text, format_args!("  {}", one_line(residue)));
         }
@@ -347,7 +347,7 @@ mod tests {
         let mut run = samples::run();
         run.residue.push("mount /x".into());
         assert!(plain(&run).contains(
-            "left behind by this run; the next one tries again to remove it:\n  mount /x\n"
+            "left behind by this run; `cofferdam gc` tries again to remove it:\n  mount /x\n"
         ));
     }
 }

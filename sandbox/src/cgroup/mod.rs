@@ -30,6 +30,7 @@ pub use create::{GroupOptions, Instance, IoLimit};
 pub use event::MemoryEvents;
 pub use group::{Entrance, Group};
 pub use hierarchy::Hierarchy;
+pub(crate) use removal::processes_below;
 pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};
 pub use usage::Usage;

@@ -197,7 +197,7 @@ fn kill_pinned(directory: &Path, processes: &[i32]) -> Result<()> {
 }
 
 /// The processes in a group and in those below it; none where it is gone.
-pub(super) fn processes_below(directory: &Path) -> Result<Vec<i32>> {
+pub(crate) fn processes_below(directory: &Path) -> Result<Vec<i32>> {
     let mut processes = Vec::new();
     let mut pending = vec![(directory.to_owned(), 0)];
     while let Some((directory, depth)) = pending.pop() {

@@ -88,7 +88,11 @@ impl Drop for Group {
 /// Makes a container, blocking; returns once its init has reported that it stands.
 pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> {
     spec.limits.check()?;
-    let making = Making::start(spec.scratch, &spec.limits, &shared.state)?;
+    let files = shared.journal.directory();
+    let making = Making::start(spec.scratch, &spec.limits, &shared.state, files)?;
+    if making.is_on_disk() {
+        shared.trail.has_loop_device();
+    }
     let ids = shared.ids.acquire()?;
     let map = ids.map();
     let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();

@@ -13,7 +13,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::OFlag,
-    sys::signal::Signal,
+    sys::{signal::Signal, stat::fstat},
     unistd::{UnlinkatFlags, unlinkat},
 };
 use tokio::{
@@ -99,6 +99,10 @@ impl Process {
 
 impl Container {
     pub(crate) fn new(shared: Arc<Shared>, prepared: Prepared) -> Result<Self> {
+        for place in [&prepared.root, &prepared.workspace] {
+            let found = fstat(place).system(|| "look at the container's root directory")?;
+            shared.trail.has_overlay(found.st_dev);
+        }
         prepared.channel.set_nonblocking().system(|| "watch the container's init")?;
         let receiving = prepared
             .channel

@@ -57,6 +57,14 @@ impl Ids {
         }
     }
 
+    /// The ranges that are not given back yet.
+    pub(crate) fn held(&self) -> Vec<u32> {
+        match self {
+            Self::Ranges(ranges) => ranges.held(),
+            Self::User(_) => Vec::new(),
+        }
+    }
+
     /// The file whose description holds locks, to be shared with the spawner.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -98,6 +98,12 @@ impl IdRanges {
             .remedy("wait until other runs have ended"))
     }
 
+    /// The numbers of those that this process has taken and not given back.
+    pub(crate) fn held(&self) -> Vec<u32> {
+        let held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..).zip(&held.taken).filter(|(_, taken)| **taken).map(|(slot, _)| slot).collect()
+    }
+
     /// The file whose description holds the locks, to be shared with the spawner.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.shared.file.as_fd()

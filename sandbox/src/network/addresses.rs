@@ -53,8 +53,19 @@ pub(super) fn ends(block: Ipv4Addr, number: u32) -> Ends {
 
 /// The link's name on the host; the instance makes it one that no ending container still has.
 pub(super) fn link_name(number: u32, instance: &str) -> String {
-    let instance: String = instance.chars().take(8).collect();
-    format!("{LINK_PREFIX}{:03x}{instance}", number % 4096)
+    format!("{LINK_PREFIX}{:03x}{}", number % 4096, short(instance))
+}
+
+/// As much of an instance's name as a link's name has room for.
+pub(super) fn short(instance: &str) -> &str {
+    instance.get(..8).unwrap_or(instance)
+}
+
+/// The shortened instance in the name of a link, where it is one of ours.
+pub(super) fn instance_of(link: &str) -> Option<&str> {
+    let (number, instance) = link.strip_prefix(LINK_PREFIX)?.split_at_checked(3)?;
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (instance.len() == 8 && is_hexadecimal(number) && is_hexadecimal(instance)).then_some(instance)
 }
 
 #[cfg(test)]
@@ -102,5 +113,10 @@ mod tests {
         let name = link_name(4095, "0123456789ab");
         assert_eq!(name, "cfdfff01234567");
         assert!(name.len() < 16);
+        assert_eq!(instance_of(&name), Some(short("0123456789ab")));
+        for foreign in ["eth0", "cfd", "cfdfff0123456", "cfdfff012345678", "cfdxyz01234567", "cfé"]
+        {
+            assert_eq!(instance_of(foreign), None, "{foreign}");
+        }
     }
 }

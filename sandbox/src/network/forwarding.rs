@@ -96,6 +96,24 @@ fn turn_on(mut file: &File) -> io::Result<()> {
     fs::write(SETTING, b"1")
 }
 
+/// Whether the file is there, and nobody holds it.
+pub(super) fn is_left(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        // Someone is removing it just now.
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(false),
+        Err((_, error)) => Err(error.into()),
+        Ok(shared) => match shared.relock(FlockArg::LockExclusiveNonblock) {
+            Ok(()) => lock_file::is_named(&shared, path),
+            Err(nix::errno::Errno::EWOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
 /// Turns it off again, where Cofferdam has turned it on and no run needs it any more, and removes
 /// the file. That of another namespace is removed when that namespace is gone, and the setting with
 /// it; while it is there, it is its own runs' to release.

@@ -14,6 +14,7 @@ mod connection;
 mod forwarding;
 pub(crate) mod identity;
 pub(crate) mod keeper;
+mod leftover;
 mod namespace;
 mod netlink;
 mod networks;
@@ -23,6 +24,7 @@ mod shared;
 mod table;
 
 pub(crate) use forwarding::release as release_forwarding;
+pub(crate) use leftover::{is_forwarding_left, links_left, tables};
 pub(crate) use namespace::RESOLVER;
 pub(crate) use networks::Networks;
 pub use policy::{Attempt, Destination, Network, NetworkUse, Rule};

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Directory of the scratch files, below the state directory.
+/// Directory of the prepared file systems, below the state directory.
 const DIRECTORY: &str = "scratch";
 
 /// Options without a value: nothing of it survives the machine's crash, so nothing is ordered or
@@ -38,8 +38,9 @@ const OPTIONS: [&std::ffi::CStr; 5] =
 /// How often another program may take the free device first.
 const ATTEMPTS: usize = 64;
 
-/// Makes one with these limits; files are kept below the state directory `state`.
-pub(super) fn make(limits: &Limits, state: &Path) -> Result<Room> {
+/// Makes one with these limits in a file in `files`, by which its loop device is told from others;
+/// prepared ones are kept below the state directory `state`.
+pub(super) fn make(limits: &Limits, state: &Path, files: &Path) -> Result<Room> {
     let directory = state.join(DIRECTORY);
     fs::DirBuilder::new()
         .recursive(true)
@@ -47,16 +48,16 @@ pub(super) fn make(limits: &Limits, state: &Path) -> Result<Room> {
         .create(&directory)
         .system(|| format!("make `{}`", directory.display()))?;
     if let Some(template) = Template::load(&directory, limits) {
-        match from_template(&template, limits, &directory) {
+        match from_template(&template, limits, files) {
             Ok(room) => return Ok(room),
             // A crash of the machine may have torn it.
             Err(error) => tracing::debug!(%error, "a prepared scratch file system is of no use"),
         }
         Template::forget(&directory, limits);
     }
-    let template = Template::make(limits, &directory)?;
+    let template = Template::make(limits, files)?;
     template.store(&directory, limits);
-    from_template(&template, limits, &directory)
+    from_template(&template, limits, files)
 }
 
 fn from_template(template: &Template, limits: &Limits, directory: &Path) -> Result<Room> {
@@ -125,6 +126,28 @@ pub(super) fn attach(file: &File) -> io::Result<Attached> {
         }
     }
     Err(last)
+}
+
+/// The loop devices whose files were made below `directory`.
+pub(crate) fn loop_devices_below(directory: &Path) -> io::Result<Vec<String>> {
+    let list = match fs::read_dir("/sys/block") {
+        // Without a sysfs, as in some containers, there is no telling, and no way to make one either.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for entry in list {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // Read without opening the device, which would keep it from detaching itself.
+        let file = match name.starts_with("loop") {
+            true => fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")),
+            false => continue,
+        };
+        if file.is_ok_and(|file| Path::new(&file).starts_with(directory)) {
+            found.push(name);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

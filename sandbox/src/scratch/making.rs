@@ -28,22 +28,33 @@ pub(crate) enum Making {
 }
 
 impl Making {
-    /// Decides what the room will be, and begins to make it; files are kept below `state`.
-    pub(crate) fn start(kind: ScratchKind, limits: &Limits, state: &Path) -> Result<Self> {
+    /// Decides what the room will be, and begins to make it; a file for it is made in `files`, and
+    /// what all runs share is kept below `state`.
+    pub(crate) fn start(
+        kind: ScratchKind,
+        limits: &Limits,
+        state: &Path,
+        files: &Path,
+    ) -> Result<Self> {
         let host = Availability::of_host(state);
         match choice::choose(kind, limits, &host)? {
             Backend::Memory => Ok(Self::Memory(limits.clone())),
             Backend::Disk => {
                 let either = kind == ScratchKind::Auto && host.memory.is_ok();
                 let instead = either.then(|| limits.clone());
-                let (limits, state) = (limits.clone(), state.to_owned());
+                let (limits, state, files) = (limits.clone(), state.to_owned(), files.to_owned());
                 thread::Builder::new()
                     .name("scratch".to_owned())
-                    .spawn(move || disk::make(&limits, &state))
+                    .spawn(move || disk::make(&limits, &state, &files))
                     .map(|thread| Self::Disk(thread, instead))
                     .system(|| "start a thread for the scratch file system")
             }
         }
+    }
+
+    /// Whether it may come to be on a loop device.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self, Self::Disk(..))
     }
 
     /// Waits until it is there.

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use nix::unistd::Pid;
@@ -17,6 +18,7 @@ use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
     ids::IdMap,
+    sys::readiness,
 };
 
 /// A cloned init.
@@ -44,11 +46,13 @@ pub struct Spawner {
     /// `None` once it was told to end.
     channel: Mutex<Option<Channel>>,
     pid: Pid,
+    /// The inits that were not seen to end yet.
+    inits: Mutex<Vec<(i32, OwnedFd)>>,
 }
 
 impl Spawner {
     pub(super) fn new(channel: Channel, pid: Pid) -> Self {
-        Self { channel: Mutex::new(Some(channel)), pid }
+        Self { channel: Mutex::new(Some(channel)), pid, inits: Mutex::default() }
     }
 
     /// Has the spawner undo what `journal` names should this process end without doing so.
@@ -86,13 +90,30 @@ impl Spawner {
             descriptors.push(network.net);
             descriptors.extend(network.owner);
         }
-        spawned(self.call(&request, &descriptors)?)
+        self.spawned(self.call(&request, &descriptors)?)
     }
 
     /// Clones a process that makes networks for containers with the ids of `map`, asked over
     /// `channel`.
     pub(crate) fn keep_networks(&self, channel: Channel, map: IdMap) -> Result<Spawned> {
-        spawned(self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?)
+        self.spawned(self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?)
+    }
+
+    fn spawned(&self, answer: (Reply, Vec<OwnedFd>)) -> Result<Spawned> {
+        match answer {
+            (Reply::Spawned { pid }, mut descriptors) => {
+                let pidfd = descriptors.pop().ok_or_else(|| {
+                    Error::system("clone a container's init", "the spawner sent no pidfd")
+                })?;
+                let copy = pidfd.try_clone().system(|| "keep a container's init in view")?;
+                let mut inits = self.inits.lock().unwrap_or_else(PoisonError::into_inner);
+                forget_ended(&mut inits);
+                inits.push((pid, copy));
+                drop(inits);
+                Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
+            }
+            (reply, _) => Err(unexpected(reply)),
+        }
     }
 
     fn call(
@@ -118,6 +139,14 @@ impl Spawner {
         self.pid
     }
 
+    /// The inits that were not seen to end yet, with their ids.
+    pub(crate) fn take_inits(&self) -> Vec<(i32, OwnedFd)> {
+        let mut inits =
+            std::mem::take(&mut *self.inits.lock().unwrap_or_else(PoisonError::into_inner));
+        forget_ended(&mut inits);
+        inits
+    }
+
     /// Ends the spawner, and waits until it has.
     pub(crate) fn stop(&self) -> Result<()> {
         self.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -133,16 +162,9 @@ impl Drop for Spawner {
     }
 }
 
-fn spawned(answer: (Reply, Vec<OwnedFd>)) -> Result<Spawned> {
-    match answer {
-        (Reply::Spawned { pid }, mut descriptors) => {
-            let pidfd = descriptors.pop().ok_or_else(|| {
-                Error::system("clone a container's init", "the spawner sent no pidfd")
-            })?;
-            Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
-        }
-        (reply, _) => Err(unexpected(reply)),
-    }
+fn forget_ended(inits: &mut Vec<(i32, OwnedFd)>) {
+    let now = Instant::now();
+    inits.retain(|(_, pidfd)| !readiness::wait(pidfd, now).unwrap_or(false));
 }
 
 fn unexpected(reply: Reply) -> Error {

@@ -484,6 +484,17 @@ fn reject(list: &mut Message, kind: u32, code: u8) {
     });
 }
 
+/// The names of all tables of the family.
+pub(crate) fn tables(place: &Place) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    place.netfilter()?.dump(Message::new(SUBSYSTEM | 1, 0, &header()), |body| {
+        let name = attribute(body.get(4..).unwrap_or_default(), 1).unwrap_or_default();
+        let name = name.strip_suffix(b"\0").unwrap_or_default();
+        found.push(String::from_utf8_lossy(name).into_owned());
+    })?;
+    Ok(found)
+}
+
 /// The keys of a set that counts, with their numbers of packets.
 pub(crate) fn counted(place: &Place, table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, u64)>> {
     let mut message = Message::new(SUBSYSTEM | 13, 0, &header());

@@ -82,9 +82,21 @@ pub(crate) fn link_by_index(place: &Place, index: u32) -> io::Result<Link> {
 /// The name of the link with this number.
 pub(crate) fn link_name(place: &Place, index: u32) -> io::Result<String> {
     let body = place.route()?.ask(Message::new(libc::RTM_GETLINK, 0, &interface(index, 0)))?;
+    Ok(read_name(&body))
+}
+
+/// The names of all links.
+pub(crate) fn link_names(place: &Place) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let all = Message::new(libc::RTM_GETLINK, 0, &interface(0, 0));
+    place.route()?.dump(all, |body| names.push(read_name(body)))?;
+    Ok(names)
+}
+
+fn read_name(body: &[u8]) -> String {
     let name = attribute(body.get(16..).unwrap_or_default(), libc::IFLA_IFNAME);
     let name = name.unwrap_or_default().strip_suffix(b"\0").unwrap_or_default();
-    Ok(String::from_utf8_lossy(name).into_owned())
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn read_link(body: &[u8]) -> Link {

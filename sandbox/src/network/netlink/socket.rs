@@ -9,20 +9,22 @@ use std::{
     ops::{Deref, DerefMut},
     os::fd::{AsRawFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use nix::{
     errno::Errno,
     sys::{
         socket::{
-            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt,
-            socket, sockopt,
+            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
+            send, setsockopt, socket, sockopt,
         },
         time::{TimeVal, TimeValLike as _},
     },
 };
 
 use super::message::{Message, Received, messages, number_u32};
+use crate::sys::readiness;
 
 /// `NLM_F_ACK`: say when it is done.
 const ACKNOWLEDGE: u16 = 4;
@@ -88,6 +90,37 @@ fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
     Ok(socket)
+}
+
+/// A socket that is told of every change of a link in this thread's namespace.
+#[derive(Debug)]
+pub(crate) struct LinkChanges(OwnedFd);
+
+impl LinkChanges {
+    /// Listens from now on.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let socket = open(SockProtocol::NetlinkRoute)?;
+        let group = NetlinkAddr::new(0, libc::RTMGRP_LINK.cast_unsigned());
+        bind(socket.as_raw_fd(), &group)?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for a change, and takes those that there are off the socket; `false` when none came by
+    /// then.
+    pub(crate) fn wait(&self, until: Instant) -> io::Result<bool> {
+        if !readiness::wait(&self.0, until)? {
+            return Ok(false);
+        }
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                // More came than it holds: something has changed all the same.
+                Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// A socket for one request.

@@ -1,0 +1,197 @@
+//! The look around after a run: is anything of it still there?
+//!
+//! It costs a few hundred microseconds: what a run has not used is not looked for, and all lists are
+//! short. The kernel takes some things back a little after their last user has gone (the links of a
+//! network namespace, a loop device that somebody else has just looked at): these are waited for,
+//! and only when time is up they count as left behind.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Kind, Residue, mounts};
+use crate::{cgroup, journal::Entry, network, scratch, sys::readiness};
+
+/// How long all that the kernel takes back by itself is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at what tells nobody when it goes.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a run has used of what no journal names, as far as it must be looked for afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    overlays: Mutex<Vec<(u32, u32)>>,
+    loop_devices: AtomicBool,
+}
+
+/// A run that was taken down, as it is to be looked for.
+#[derive(Debug)]
+pub(crate) struct Ended<'a> {
+    /// Its name.
+    pub(crate) id: &'a str,
+    /// Where its journal was.
+    pub(crate) journal: &'a Path,
+    /// Why that is still there.
+    pub(crate) not_undone: Option<String>,
+    /// What its journal named.
+    pub(crate) entries: &'a [Entry],
+    /// The inits of its containers that were not seen to end, with their ids.
+    pub(crate) inits: Vec<(i32, OwnedFd)>,
+    /// The ranges of ids that were not given back.
+    pub(crate) ids: Vec<u32>,
+}
+
+impl Trail {
+    /// A container's overlay is on the device with this number.
+    pub(crate) fn has_overlay(&self, device: libc::dev_t) {
+        let number = (libc::major(device), libc::minor(device));
+        self.overlays.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+    }
+
+    /// A container's files are on a loop device.
+    pub(crate) fn has_loop_device(&self) {
+        self.loop_devices.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything that is still there. What cannot be looked at counts as there.
+    pub(crate) fn audit(self, ended: Ended<'_>) -> Vec<Residue> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut found = Vec::new();
+        found.extend(processes(ended.inits, deadline));
+        for entry in ended.entries {
+            found.extend(entry_left(entry, ended.id, deadline));
+        }
+        found.extend(own_descriptors());
+        let overlays = self.overlays.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.extend(mounts_left(&overlays, ended.journal));
+        if self.loop_devices.into_inner() {
+            found.extend(loop_devices(ended.journal, deadline));
+        }
+        found.extend(ended.ids.iter().map(|range| Residue::new(Kind::IdRange, range.to_string())));
+        if ended.journal.exists() || ended.not_undone.is_some() {
+            let why = ended.not_undone;
+            found.push(Residue { why, ..Residue::new(Kind::Journal, path(ended.journal)) });
+        }
+        found
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What cannot be seen, as if it were there.
+fn unseen(kind: Kind, name: impl Into<String>, error: &io::Error) -> Residue {
+    Residue::new(kind, name).because(format!("it cannot be looked at: {error}"))
+}
+
+/// A pidfd is readable when the process and all others of its namespace have ended.
+fn processes(inits: Vec<(i32, OwnedFd)>, deadline: Instant) -> Vec<Residue> {
+    inits
+        .into_iter()
+        .filter_map(|(pid, pidfd)| match readiness::wait(&pidfd, deadline) {
+            Ok(true) => None,
+            Ok(false) => Some(
+                Residue::new(Kind::Process, pid.to_string())
+                    .because("the first process of a container; it cannot be killed"),
+            ),
+            Err(error) => Some(unseen(Kind::Process, pid.to_string(), &error)),
+        })
+        .collect()
+}
+
+fn entry_left(entry: &Entry, id: &str, deadline: Instant) -> Vec<Residue> {
+    match entry {
+        Entry::ControlGroups(directories) => groups(directories),
+        Entry::Network { table, forwarding } => {
+            let mut found = Vec::new();
+            match network::links_left(id, deadline) {
+                Ok(links) => {
+                    found.extend(links.into_iter().map(|name| Residue::new(Kind::Link, name)));
+                }
+                Err(error) => found.push(unseen(Kind::Link, id, &error)),
+            }
+            match network::tables() {
+                Ok(tables) if tables.contains(table) => {
+                    found.push(Residue::new(Kind::PacketFilter, table));
+                }
+                Ok(_) => {}
+                Err(error) => found.push(unseen(Kind::PacketFilter, table, &error)),
+            }
+            let name = path(forwarding);
+            match network::is_forwarding_left(forwarding) {
+                Ok(true) => found.push(Residue::new(Kind::Forwarding, name)),
+                Ok(false) => {}
+                Err(error) => found.push(unseen(Kind::Forwarding, name, &error)),
+            }
+            found
+        }
+    }
+}
+
+fn groups(directories: &[PathBuf]) -> Vec<Residue> {
+    let there = directories.iter().filter(|directory| directory.exists());
+    there.map(|directory| group(directory)).collect()
+}
+
+/// A control group, and who is in it.
+pub(super) fn group(directory: &Path) -> Residue {
+    let residue = Residue::new(Kind::ControlGroup, path(directory));
+    match cgroup::processes_below(directory) {
+        Ok(processes) if processes.is_empty() => residue,
+        Ok(processes) => {
+            let list: Vec<String> = processes.iter().take(8).map(ToString::to_string).collect();
+            residue.because(format!("processes in it: {}", list.join(", ")))
+        }
+        Err(error) => residue.because(crate::with_causes(&error)),
+    }
+}
+
+/// Namespaces of containers that this process itself keeps by a descriptor.
+fn own_descriptors() -> Vec<Residue> {
+    let list = match fs::read_dir("/proc/self/fd") {
+        Ok(list) => list,
+        Err(error) => return vec![unseen(Kind::Namespace, "/proc/self/fd", &error)],
+    };
+    let targets = list.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let kinds = ["cgroup:[", "ipc:[", "mnt:[", "net:[", "pid:[", "user:[", "uts:["];
+    targets
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| kinds.iter().any(|kind| target.starts_with(kind)))
+        .map(|target| Residue::new(Kind::Namespace, target).because("a descriptor is open"))
+        .collect()
+}
+
+fn mounts_left(overlays: &[(u32, u32)], journal: &Path) -> Vec<Residue> {
+    match fs::read("/proc/self/mountinfo") {
+        Ok(table) => mounts::of_run(&String::from_utf8_lossy(&table), overlays, journal)
+            .into_iter()
+            .map(|point| Residue::new(Kind::Mount, point))
+            .collect(),
+        Err(error) => vec![unseen(Kind::Mount, "/proc/self/mountinfo", &error)],
+    }
+}
+
+/// Loop devices whose file was made beside the run's journal.
+fn loop_devices(journal: &Path, deadline: Instant) -> Vec<Residue> {
+    loop {
+        let left = match scratch::loop_devices_below(journal) {
+            Ok(left) => left,
+            Err(error) => return vec![unseen(Kind::LoopDevice, "/sys/block", &error)],
+        };
+        if left.is_empty() || Instant::now() >= deadline {
+            let residue = |name| Residue::new(Kind::LoopDevice, name);
+            return left.into_iter().map(residue).collect();
+        }
+        // Whoever has it open, such as udev, has not done anything wrong.
+        thread::sleep(PAUSE);
+    }
+}
