@@ -23,6 +23,21 @@ fn memory() {
     );
 }
 
+/// The largest process is named with what it had: the kernel tells root, and everyone else sees it
+/// if the kernel is not faster. What is not known is said to be.
+#[test]
+fn memory_names_the_largest_process() {
+    needs!(Need::Containers);
+    let hog = "sleep 60 & awk 'BEGIN { text = \"x\"; while (1) text = text text }'; :";
+    let ended = Cofferdam::common().script(&["--memory", "48MiB"], hog).expect(137);
+    if crate::host::is_root() {
+        ended.says(&["the largest process was `awk`", " MiB"]);
+    } else {
+        let named = ended.text().contains("the largest process was `awk`");
+        assert!(named || ended.text().contains("which process had most is not known"));
+    }
+}
+
 /// Memory that runs out fails the job as a whole, whatever the parent of the killed process makes
 /// of it. On v1 the kernel kills one process, and the rest goes on until the supervisor hears of
 /// it, so what the shell says in between is not looked at.

@@ -12,6 +12,8 @@ use super::quantity::{Bytes, Elapsed};
 pub(crate) struct Process {
     /// The name of its program.
     pub(crate) name: String,
+    /// Its id in the container, where that is known.
+    pub(crate) pid: Option<i32>,
     /// Its bytes of memory.
     pub(crate) memory: u64,
 }
@@ -76,11 +78,15 @@ impl Verdict {
             Self::Signal(number) => format!("{subject} was killed by signal {}", signal(*number)),
             Self::Memory { limit, peak, largest } => {
                 let (limit, peak) = (Bytes(*limit), Bytes(*peak));
-                let who = largest.as_ref().map_or_else(String::new, |Process { name, memory }| {
-                    format!(", most of it `{name}` with {}", Bytes(*memory))
-                });
+                let who = match largest {
+                    Some(Process { name, pid, memory }) => {
+                        let pid = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                        format!("the largest process was `{name}`{pid} with {}", Bytes(*memory))
+                    }
+                    None => "which process had most is not known".to_owned(),
+                };
                 format!(
-                    "{subject} was killed for memory: the limit is {limit}, the peak was {peak}\
+                    "{subject} was killed for memory: the limit is {limit}, the peak was {peak}, \
                      {who}"
                 )
             }
@@ -168,13 +174,14 @@ mod tests {
         let (limit, peak) = (2 << 30, (2 << 30) - 4096);
         check(
             &Verdict::Memory { limit, peak, largest: None },
-            "was killed for memory: the limit is 2 GiB, the peak was 2 GiB",
+            "was killed for memory: the limit is 2 GiB, the peak was 2 GiB, which process had most \
+             is not known",
         );
-        let largest = Some(Process { name: "cc1plus".into(), memory: 3 << 29 });
+        let largest = Some(Process { name: "cc1plus".into(), pid: Some(7), memory: 3 << 29 });
         check(
             &Verdict::Memory { limit, peak, largest },
-            "was killed for memory: the limit is 2 GiB, the peak was 2 GiB, most of it `cc1plus` \
-             with 1.5 GiB",
+            "was killed for memory: the limit is 2 GiB, the peak was 2 GiB, the largest process \
+             was `cc1plus` (process 7) with 1.5 GiB",
         );
         check(&Verdict::Disk { limit, largest: vec![] }, "used up its disk quota of 2 GiB");
         let mut largest = vec![("/workspace/target".to_owned(), 3 << 29)];

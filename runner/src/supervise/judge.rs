@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cofferdam_sandbox::{End, Exit, Limits, cgroup::Usage};
 
-use crate::report::verdict::Verdict;
+use crate::report::verdict::{Process, Verdict};
 
 /// How a program came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,11 @@ fn limit_hit(end: &End, limits: &Limits) -> Option<Verdict> {
         return Some(Verdict::Memory {
             limit: limits.memory,
             peak: memory_peak.unwrap_or(limits.memory),
-            largest: None,
+            largest: end.largest_process.as_ref().map(|process| Process {
+                name: process.name.clone(),
+                pid: process.pid,
+                memory: process.bytes,
+            }),
         });
     }
     if end.disk_full {

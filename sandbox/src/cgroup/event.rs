@@ -3,18 +3,20 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::fs::FileExt as _,
+    },
     path::Path,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    sys::{
-        eventfd::{EfdFlags, EventFd},
-        inotify::{AddWatchFlags, InitFlags, Inotify},
-    },
+    sys::eventfd::{EfdFlags, EventFd},
 };
+use tokio::io::Interest;
 
 use super::{
     controller::{Controller, Directories, Home},
@@ -27,7 +29,7 @@ use crate::{
     sys,
 };
 
-/// A descriptor that becomes readable when the group's memory limit was hit, or the group is gone.
+/// A descriptor that becomes ready when the group's memory limit was hit, or the group is gone.
 /// Read [`super::Group::usage`] then: `oom_kills` says whether a process was killed.
 #[derive(Debug)]
 pub struct MemoryEvents(Source);
@@ -36,8 +38,9 @@ pub struct MemoryEvents(Source);
 enum Source {
     /// `memory.oom_control` of v1 writes to it.
     EventFd(EventFd),
-    /// The kernel reports each change of `memory.events` as a modification.
-    Inotify(Inotify),
+    /// `memory.events`, and what was last read of it: the kernel reports a change as exceptional
+    /// (`POLLPRI`) until it is read again. Unlike an inotify instance it is in short supply nowhere.
+    File(File, Mutex<Vec<u8>>),
 }
 
 impl MemoryEvents {
@@ -56,19 +59,24 @@ impl MemoryEvents {
             }
             Some(Home::V2(directory)) => {
                 let doing = || format!("watch the memory of `{}`", directory.display());
-                let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
-                    .map_err(io::Error::from)
-                    .system(doing)?;
-                inotify
-                    .add_watch(&directory.join("memory.events"), AddWatchFlags::IN_MODIFY)
-                    .map_err(io::Error::from)
-                    .system(doing)?;
-                Ok(Self(Source::Inotify(inotify)))
+                let file = File::open(directory.join("memory.events")).system(doing)?;
+                let events = Self(Source::File(file, Mutex::default()));
+                // From this reading on changes are told.
+                events.acknowledge().system(doing)?;
+                Ok(events)
             }
             None => Err(Error::system(
                 "watch the memory of a control group",
                 "it has no `memory` controller",
             )),
+        }
+    }
+
+    /// What the descriptor becomes when something has happened.
+    pub fn interest(&self) -> Interest {
+        match &self.0 {
+            Source::EventFd(_) => Interest::READABLE,
+            Source::File(..) => Interest::PRIORITY,
         }
     }
 
@@ -78,14 +86,21 @@ impl MemoryEvents {
     /// # Errors
     /// When the descriptor cannot be read.
     pub fn acknowledge(&self) -> io::Result<bool> {
-        let result = match &self.0 {
-            Source::EventFd(event) => event.read().map(|_| ()),
-            Source::Inotify(inotify) => inotify.read_events().map(|_| ()),
-        };
-        match result {
-            Ok(()) => Ok(true),
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(error) => Err(error.into()),
+        match &self.0 {
+            Source::EventFd(event) => match event.read() {
+                Ok(_) => Ok(true),
+                Err(Errno::EAGAIN) => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+            Source::File(file, seen) => {
+                let mut text = vec![0; 1024];
+                let length = file.read_at(&mut text, 0)?;
+                text.truncate(length);
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let changed = !seen.is_empty() && *seen != text;
+                *seen = text;
+                Ok(changed)
+            }
         }
     }
 }
@@ -94,26 +109,43 @@ impl MemoryEvents {
 /// kernel tells of the one before it does the other.
 const LOOKS: u32 = 200;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// A job that fills its memory with cached files is at its limit all the time, which is no event
+/// to be looked at more often than this.
+const BETWEEN_EVENTS: Duration = Duration::from_millis(50);
 
 impl Group {
-    /// Waits until the kernel has killed a process of the group because memory ran out, and then
-    /// kills the rest: half a job gives wrong results. Returns when that is done, when the group is
-    /// gone, and at once where the kernel does it by itself (`memory.oom.group`).
+    /// Watches the group's memory. `short` is called each time that it runs short, before what
+    /// the kernel does about it is known. On v1, where the kernel kills one process, the rest is
+    /// killed as well: half a job gives wrong results. Returns when that is done, or the group is
+    /// found to be gone, and at once where it has no limit of memory.
     ///
     /// # Errors
     /// When the group's files cannot be used.
     ///
     /// # Panics
     /// Outside of a tokio runtime with timers.
-    pub async fn kill_when_out_of_memory(&self) -> Result<()> {
-        let Some(directory) = self.directories.v1(Controller::Memory) else { return Ok(()) };
+    pub async fn watch_memory(&self, mut short: impl FnMut()) -> Result<()> {
+        let (directory, kills_one) = match self.directories.home(Controller::Memory) {
+            Some(Home::V1(directory)) => (directory, true),
+            Some(Home::V2(directory)) => (directory, false),
+            None => return Ok(()),
+        };
         let doing = || format!("watch the memory of `{}`", directory.display());
-        let events = sys::readiness::watch(self.memory_events()?).system(doing)?;
+        let events = self.memory_events()?;
+        let interest = events.interest();
+        let events = sys::readiness::watch_for(events, interest).system(doing)?;
         // What happened before the watch began is told by nobody.
-        while !self.ended_for_memory(directory)? {
-            let mut ready = events.readable().await.system(doing)?;
-            events.get_ref().acknowledge().system(doing)?;
+        while !(kills_one && self.ended_for_memory(directory)?) {
+            let mut ready = events.ready(interest).await.system(doing)?;
+            short();
+            if events.get_ref().acknowledge().is_err() && !directory.exists() {
+                return Ok(());
+            }
             ready.clear_ready();
+            if !kills_one {
+                tokio::time::sleep(BETWEEN_EVENTS).await;
+                continue;
+            }
             for _ in 0..LOOKS {
                 if self.ended_for_memory(directory)? {
                     return Ok(());
@@ -137,7 +169,7 @@ impl From<MemoryEvents> for OwnedFd {
     fn from(events: MemoryEvents) -> Self {
         match events.0 {
             Source::EventFd(event) => event.into(),
-            Source::Inotify(inotify) => inotify.into(),
+            Source::File(file, _) => file.into(),
         }
     }
 }
@@ -146,7 +178,7 @@ impl AsFd for MemoryEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Source::EventFd(event) => event.as_fd(),
-            Source::Inotify(inotify) => inotify.as_fd(),
+            Source::File(file, _) => file.as_fd(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    controller::{Controller, Directories},
+    controller::{Controller, Directories, Home},
     event::MemoryEvents,
     file, hierarchy, removal,
     setting::SOCKET_MEMORY,
@@ -157,6 +157,13 @@ impl Group {
     /// When the group is gone or the kernel is out of descriptors.
     pub fn memory_events(&self) -> Result<MemoryEvents> {
         MemoryEvents::watch(&self.directories)
+    }
+
+    /// Where its memory is limited.
+    pub(crate) fn memory_directory(&self) -> Option<&Path> {
+        match self.directories.home(Controller::Memory)? {
+            Home::V1(directory) | Home::V2(directory) => Some(directory),
+        }
     }
 
     /// Sends SIGKILL to every process of the group and the groups below it, in such a way that

@@ -21,6 +21,7 @@ mod hierarchy;
 mod layout;
 mod removal;
 mod report;
+mod resident;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -33,4 +34,6 @@ pub use hierarchy::Hierarchy;
 pub(crate) use removal::processes_below;
 pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};
+pub use resident::Resident;
+pub(crate) use resident::printable;
 pub use usage::Usage;

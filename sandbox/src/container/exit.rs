@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use nix::sys::{signal::Signal, wait::WaitStatus};
 
-use crate::{cgroup::Usage, network::NetworkUse};
+use crate::{
+    cgroup::{Resident, Usage},
+    network::NetworkUse,
+};
 
 /// How a program ended, and what it and the children it waited for used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ impl Exit {
 pub struct End {
     /// As the control groups counted.
     pub usage: Usage,
+    /// Where a process was killed for memory, the one that had most of it, if that is known.
+    pub largest_process: Option<Resident>,
     /// Bytes in everything writable.
     pub disk_bytes: u64,
     /// Inodes in everything writable.

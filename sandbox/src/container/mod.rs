@@ -1,6 +1,7 @@
 //! One throwaway container: from a description to its end.
 
 mod exit;
+mod memory;
 mod mounts;
 mod prepare;
 mod process;

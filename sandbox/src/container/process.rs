@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     ContainerSpec, Program, Streams,
     exit::{End, Exit},
+    memory::{self, Largest},
     prepare::Prepared,
     takedown::LetGo,
 };
@@ -50,6 +51,7 @@ pub struct Container {
     let_go: LetGo,
     pump: JoinHandle<()>,
     memory_guard: JoinHandle<()>,
+    largest: Largest,
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
 }
@@ -112,13 +114,16 @@ impl Container {
             .system(|| "watch the container's init")?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let pump = tokio::spawn(receive_replies(receiving, Arc::clone(&waiting)));
-        let memory_guard = tokio::spawn(end_when_out_of_memory(prepared.group.group.clone()));
+        let largest = Largest::default();
+        let watch = memory::watch(prepared.group.group.clone(), largest.clone());
+        let memory_guard = tokio::spawn(watch);
         Ok(Self {
             shared,
             prepared: Arc::new(prepared),
             let_go: LetGo::new(),
             pump,
             memory_guard,
+            largest,
             waiting,
             next: AtomicU64::new(0),
         })
@@ -242,8 +247,12 @@ impl Container {
     pub fn used(&self) -> Result<End> {
         let used = self.prepared.scratch.used().system(|| "read the scratch's use")?;
         let largest = if used.is_full { self.prepared.scratch.largest() } else { Vec::new() };
+        let group = &self.prepared.group.group;
+        let usage = group.usage()?;
+        let out_of_memory = usage.oom_kills > 0;
         Ok(End {
-            usage: self.prepared.group.group.usage()?,
+            usage,
+            largest_process: out_of_memory.then(|| self.largest.when_it_ran_out(group)).flatten(),
             disk_bytes: used.bytes,
             disk_inodes: used.inodes,
             disk_full: used.is_full,
@@ -355,13 +364,6 @@ impl Drop for Container {
             tracing::warn!(%error, "a container is left for the end of the run");
         }
         self.shared.takedowns.begin(Arc::clone(&self.prepared), &mut self.let_go);
-    }
-}
-
-/// Where the kernel kills one process for memory, the container ends all the same.
-async fn end_when_out_of_memory(group: cgroup::Group) {
-    if let Err(error) = group.kill_when_out_of_memory().await {
-        tracing::warn!(%error, "a container's memory is no longer watched");
     }
 }
 

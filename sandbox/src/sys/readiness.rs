@@ -14,9 +14,20 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// # Panics
 /// Outside of a tokio runtime.
 pub(crate) fn watch<T: AsRawFd + Into<OwnedFd>>(object: T) -> io::Result<AsyncFd<T>> {
+    watch_for(object, Interest::READABLE)
+}
+
+/// Watches a descriptor that `object` owns.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub(crate) fn watch_for<T: AsRawFd + Into<OwnedFd>>(
+    object: T,
+    interest: Interest,
+) -> io::Result<AsyncFd<T>> {
     // SAFETY: `object` owns its descriptor (it can be turned into an `OwnedFd`) and is moved into
     // the `AsyncFd`, so the number stays open, and the same, for as long as it is registered.
-    unsafe { AsyncFd::register_with_interest(object, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(object, interest) }.map_err(io::Error::from)
 }
 
 /// Waits until there is something to read from a descriptor, or its other end is closed; `false` when

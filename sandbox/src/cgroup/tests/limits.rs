@@ -27,7 +27,9 @@ fn memory_is_limited() {
         // `tail` keeps a line that never ends.
         let mut child =
             run_in(&step, "head -c 200000000 /dev/zero | tail -n 1 | wc -c; exec sleep 600");
-        let mut waiting = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+        let priority = events.interest().is_priority();
+        let flags = if priority { PollFlags::POLLPRI } else { PollFlags::POLLIN };
+        let mut waiting = [PollFd::new(events.as_fd(), flags)];
         assert_eq!(poll(&mut waiting, PollTimeout::from(30_000_u16)).unwrap(), 1, "no event");
         assert!(events.acknowledge().unwrap());
         assert!(within(Duration::from_secs(20), || group.usage().unwrap().oom_kills > 0));
@@ -56,21 +58,32 @@ async fn a_container_without_memory_ends_as_a_whole() {
         let step = group.step("hungry").unwrap();
         let hunger = "head -c 200000000 /dev/zero | tail -n 1 | wc -c; exec sleep 600";
         let mut child = run_in(&step, hunger);
-        let watch = group.kill_when_out_of_memory();
-        tokio::time::timeout(Duration::from_secs(60), watch).await.unwrap().unwrap();
-        let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap();
+        let mut largest = None;
+        let watch =
+            group.watch_memory(|| largest = largest.take().or_else(|| group.largest_process()));
+        let ended = tokio::task::spawn_blocking(move || child.wait());
+        // On v1 the watch ends the rest, in the unified hierarchy the kernel does.
+        let status = tokio::select! {
+            status = ended => status.unwrap(),
+            never = async { watch.await.unwrap(); std::future::pending().await } => never,
+            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the shell survived"),
+        };
         assert!(was_killed(status.unwrap()));
+        assert_eq!(largest.map(|it| it.name).as_deref(), Some("tail"));
         assert!(group.usage().unwrap().oom_kills > 0);
     }
 }
 
-/// The kernel also tells of the group's end: that ends the wait.
+/// The kernel of v1 also tells of the group's end: that ends the wait.
 #[tokio::test]
 async fn a_watch_ends_with_the_group() {
     for scene in Scene::on_each_layout("a_watch_ends_with_the_group") {
+        if scene.hierarchy.bases.v1(Controller::Memory).is_none() {
+            continue;
+        }
         let group = scene.create(&Limits::default());
         let other = group.clone();
-        let watch = tokio::spawn(async move { other.kill_when_out_of_memory().await });
+        let watch = tokio::spawn(async move { other.watch_memory(|| {}).await });
         tokio::task::yield_now().await;
         group.remove().unwrap();
         let result = tokio::time::timeout(Duration::from_secs(30), watch).await.unwrap();
