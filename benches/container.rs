@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(async {
         let sandbox = Sandbox::open(spawner, state.path())?;
         let image = Arc::new(Store::open(state.path())?.get("host")?);
+        sandbox.expect(count);
         for _ in 0..count {
             let began = Instant::now();
             let container = sandbox.create(ContainerSpec::new(Arc::clone(&image))).await?;

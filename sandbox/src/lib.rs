@@ -16,6 +16,7 @@ mod ids;
 pub mod image;
 mod init;
 mod journal;
+mod kernel_file;
 mod kernel_log;
 pub mod limits;
 mod lock_file;

@@ -32,7 +32,7 @@ use std::{
 
 use crate::{
     cgroup::{self, Hierarchy, Limit},
-    container::{Container, ContainerSpec, Takedowns},
+    container::{Container, ContainerSpec, Pool, Takedowns},
     error::{Doing as _, Error, Result, with_causes},
     ids::{self, Ids},
     init::NAMESPACES,
@@ -46,6 +46,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     pub(crate) shared: Arc<Shared>,
+    pool: Arc<Pool>,
 }
 
 /// What all containers of a sandbox share.
@@ -110,7 +111,7 @@ impl Sandbox {
             takedowns: Takedowns::default(),
             trail: Trail::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), pool: Arc::default() })
     }
 
     /// Puts a container up: when this returns, it stands and was verified.
@@ -119,12 +120,27 @@ impl Sandbox {
     /// With [`crate::Fault::Pipeline`] when the image or the mounts are to blame, with
     /// [`crate::Fault::System`] otherwise. Nothing is left behind then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
         let prepared =
-            tokio::task::spawn_blocking(move || crate::container::prepare(&shared, spec))
+            tokio::task::spawn_blocking(move || crate::container::prepare(&shared, &pool, spec))
                 .await
                 .system(|| "prepare a container")??;
+        self.warm_up();
         Container::new(Arc::clone(&self.shared), prepared)
+    }
+
+    /// Says that so many more containers will be asked for. Some are begun ahead of need, so that
+    /// they stand sooner; one that is not asked for after all ends with the sandbox.
+    pub fn expect(&self, more: usize) {
+        self.pool.expect(more);
+        self.warm_up();
+    }
+
+    fn warm_up(&self) {
+        while self.pool.wants_more() {
+            let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
+            tokio::task::spawn_blocking(move || pool.fill(shared));
+        }
     }
 
     /// Makes a network for several containers, which reach each other in it on loopback and by
@@ -147,8 +163,11 @@ impl Sandbox {
     /// Ends the spawner, and with it what still runs, removes all that this sandbox made, and looks
     /// whether anything of it is still there; returns what is. `cofferdam gc` tries again.
     pub async fn close(self) -> Vec<Residue> {
-        self.shared.takedowns.finish().await;
-        let Some(shared) = Arc::into_inner(self.shared) else {
+        let Self { shared, pool } = self;
+        // A container that cannot be ended is left to the spawner's end.
+        tokio::task::spawn_blocking(move || pool.close()).await.ok();
+        shared.takedowns.finish().await;
+        let Some(shared) = Arc::into_inner(shared) else {
             let residue = Residue::new(Kind::Process, "containers");
             return vec![residue.because("a container is still in use")];
         };

@@ -43,6 +43,9 @@ pub(crate) async fn run(
     let network = description.container.network.policy().clone();
     let dispensable = limits::dispensable(configuration);
     let sandbox = Sandbox::open_without(spawner, state, &dispensable).map_err(not_started)?;
+    if !network.is_connected() {
+        sandbox.expect(1);
+    }
     limits::tell_missing(&sandbox);
     let result = run_in(&sandbox, description, interrupts).await;
     let residue = sandbox.close().await;

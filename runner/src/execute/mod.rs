@@ -43,7 +43,7 @@ use crate::{
     exit::Exit,
     limits,
     log::needles::Needles,
-    print,
+    network, print,
     problem::Problem,
     report::{
         display::{ControlEchoOff, Display},
@@ -120,6 +120,8 @@ pub(crate) async fn run(
     let images = images(&plan, state)?;
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
+    let networks = plan.jobs.iter().map(|job| network::of_job(&job.network));
+    sandbox.expect(networks.filter(|network| !network.is_connected()).count());
     let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
     let surroundings = Surroundings {

@@ -116,6 +116,37 @@ impl Instance {
         limits: &Limits,
         options: &GroupOptions,
     ) -> Result<Group> {
+        let mut group = self.group(container)?;
+        if options.cpuset.is_some() {
+            report::require(&self.hierarchy, Limit::CpuSet)?;
+            self.add_cpuset(&mut group)?;
+        }
+        self.fill(&group)?;
+        match self.limit(&mut group, limits, options) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                discard(group.directories.all());
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a container's group that has no limits yet but guards device nodes. What was made is
+    /// removed again when something fails.
+    ///
+    /// # Errors
+    /// When the group exists, or cannot be made.
+    pub fn make(&self, container: &str) -> Result<Group> {
+        let group = self.group(container)?;
+        self.fill(&group)?;
+        Ok(group)
+    }
+
+    /// Puts limits in force.
+    ///
+    /// # Errors
+    /// When a limit cannot be set, with the controller and the remedy.
+    pub fn limit(&self, group: &mut Group, limits: &Limits, options: &GroupOptions) -> Result<()> {
         let mut options = options.clone();
         for io in &mut options.io {
             for (limit, rate) in [(Limit::IoRead, &mut io.read), (Limit::IoWrite, &mut io.write)] {
@@ -127,57 +158,38 @@ impl Instance {
             }
         }
         options.io.retain(|io| io.read.or(io.write).is_some());
-        if options.cpuset.is_some() {
-            report::require(&self.hierarchy, Limit::CpuSet)?;
-        }
         let home = |controller| match self.directories.home(controller) {
             Some(Home::V1(_)) => Version::V1,
             _ if self.hierarchy.bases.v1(controller).is_some() => Version::V1,
             _ => Version::V2,
         };
-        let mut settings = setting::settings(limits, &options, self.hierarchy.swaps, home)?;
-        settings.retain(|setting| !self.without.contains(&setting.limit));
-        let mut group = Group { io_limited: !options.io.is_empty(), ..self.group(container)? };
-        let mut made = Vec::new();
-        let result = self.fill(&mut group, &settings, &options, &mut made);
-        if let Err(error) = result {
-            for directory in made.iter().rev() {
-                // The first error counts; what stays is removed with the instance.
-                removal::remove_directory(directory).ok();
-            }
-            return Err(error);
-        }
-        Ok(group)
+        let settings = setting::settings(limits, &options, self.hierarchy.swaps, home)?;
+        group.io_limited = !options.io.is_empty();
+        settings
+            .iter()
+            .filter(|setting| !self.without.contains(&setting.limit))
+            .try_for_each(|setting| apply(&group.directories, setting))
     }
 
-    fn fill(
-        &self,
-        group: &mut Group,
-        settings: &[Setting],
-        options: &GroupOptions,
-        made: &mut Vec<PathBuf>,
-    ) -> Result<()> {
-        if options.cpuset.is_some() {
-            self.add_cpuset(group)?;
+    fn fill(&self, group: &Group) -> Result<()> {
+        for (made, directory) in group.directories.all().enumerate() {
+            if let Err(error) = std::fs::create_dir(directory) {
+                discard(group.directories.all().take(made));
+                return Err(error)
+                    .system(|| format!("make the control group `{}`", directory.display()));
+            }
         }
-        for directory in group.directories.all() {
-            std::fs::create_dir(directory)
-                .system(|| format!("make the control group `{}`", directory.display()))?;
-            made.push(directory.to_owned());
-        }
-        if let Some(directory) = group.directories.v1(Controller::CpuSet)
-            && options.cpuset.is_some()
-        {
+        self.guard(group).inspect_err(|_| discard(group.directories.all()))
+    }
+
+    /// Sets what does not depend on the container's limits.
+    fn guard(&self, group: &Group) -> Result<()> {
+        if let Some(directory) = group.directories.v1(Controller::CpuSet) {
             copy_memory_nodes(directory)?;
-        }
-        for setting in settings {
-            apply(&group.directories, setting)?;
         }
         if let Some(directory) = group.directories.v1(Controller::Devices) {
             file::write(&directory.join("devices.deny"), "a")?;
-            for line in device::lines() {
-                file::write(&directory.join("devices.allow"), &line)?;
-            }
+            file::write_each(&directory.join("devices.allow"), device::lines())?;
         }
         if let Some(directory) = group.directories.v2() {
             file::write(&directory.join("cgroup.max.depth"), "1")?;
@@ -218,6 +230,14 @@ impl Instance {
             }
             None => report::require(&self.hierarchy, Limit::CpuSet),
         }
+    }
+}
+
+/// Removes what was made of a group that cannot be used. The first error counts; what stays is
+/// removed with the instance.
+fn discard<'a>(directories: impl Iterator<Item = &'a Path>) {
+    for directory in directories {
+        removal::remove_directory(directory).ok();
     }
 }
 

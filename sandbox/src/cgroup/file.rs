@@ -1,15 +1,15 @@
 //! Reading and writing the small files of a cgroup.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::OpenOptions,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use crate::error::{Doing as _, Result};
-
-/// No file read here is longer, except `cgroup.procs`, which is read to its end.
-const LONGEST: u64 = 64 * 1024;
+use crate::{
+    error::{Doing as _, Result},
+    kernel_file,
+};
 
 /// The whole text of a file.
 pub(super) fn read(path: &Path) -> Result<String> {
@@ -21,11 +21,8 @@ pub(super) fn read(path: &Path) -> Result<String> {
 
 /// The whole text of a file, or nothing where the kernel does not have this file.
 pub(super) fn read_optional(path: &Path) -> Result<Option<String>> {
-    let mut text = String::new();
-    let result =
-        File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text).map(|_| ()));
-    match result {
-        Ok(()) => Ok(Some(text)),
+    match kernel_file::read(path) {
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).system(|| format!("read `{}`", path.display())),
     }
@@ -34,6 +31,16 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<String>> {
 /// Writes a value in one call, as the kernel wants it.
 pub(super) fn write(path: &Path, value: &str) -> Result<()> {
     try_write(path, value).system(|| format!("write `{value}` to `{}`", path.display()))
+}
+
+/// Writes values one after the other, each in one call.
+pub(super) fn write_each(path: &Path, values: impl IntoIterator<Item = String>) -> Result<()> {
+    let doing = |value: &str| format!("write `{value}` to `{}`", path.display());
+    let mut file = OpenOptions::new().write(true).open(path).system(|| doing(""))?;
+    for value in values {
+        file.write_all(value.as_bytes()).system(|| doing(&value))?;
+    }
+    Ok(())
 }
 
 /// As [`write`], for callers that look at the errno.
@@ -45,7 +52,7 @@ pub(super) fn try_write(path: &Path, value: &str) -> io::Result<()> {
 /// as 0.
 pub(super) fn processes(directory: &Path) -> Result<Vec<i32>> {
     let path = directory.join("cgroup.procs");
-    let text = std::fs::read_to_string(&path).system(|| format!("read `{}`", path.display()))?;
+    let text = kernel_file::read(&path).system(|| format!("read `{}`", path.display()))?;
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 

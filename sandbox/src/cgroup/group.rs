@@ -210,6 +210,6 @@ impl Group {
     /// # Errors
     /// When a process does not die within some seconds.
     pub fn remove(&self) -> Result<()> {
-        removal::remove_groups(&self.directories())
+        removal::remove(&self.directories())
     }
 }

@@ -61,7 +61,7 @@ impl Hierarchy {
     /// When `/proc` or the cgroup file systems cannot be read. A hierarchy that is missing is no
     /// error here; [`Hierarchy::report`] says what cannot be enforced.
     pub fn detect(ours: &[Pid]) -> Result<Self> {
-        let read = |path: &str| std::fs::read_to_string(path).system(|| format!("read `{path}`"));
+        let read = |path: &str| crate::kernel_file::read(path).system(|| format!("read `{path}`"));
         let layout = layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
         let swaps = file::read_optional(Path::new("/proc/swaps"))?.unwrap_or_default();
         let whole = read("/proc/self/uid_map")?;

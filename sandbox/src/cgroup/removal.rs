@@ -37,7 +37,6 @@ const DEEPEST: usize = 4;
 /// When a directory is no control group, when a process does not die within ten seconds, or when
 /// a group cannot be removed.
 pub fn remove_groups(directories: &[PathBuf]) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
     let there: Vec<PathBuf> = directories.iter().filter(|path| path.exists()).cloned().collect();
     for directory in &there {
         let kind = statfs(directory)
@@ -51,16 +50,22 @@ pub fn remove_groups(directories: &[PathBuf]) -> Result<()> {
             ));
         }
     }
+    remove(&there)
+}
+
+/// As [`remove_groups`], for directories that were made here and are known to be groups.
+pub(super) fn remove(there: &[PathBuf]) -> Result<()> {
     // Nearly always everything has ended before, and there is nothing to kill or to wait for.
     let now = Instant::now();
     if there.iter().all(|directory| remove_below(directory, 0, now).is_ok()) {
         return Ok(());
     }
+    let deadline = now + PATIENCE;
     let mut pause = FIRST_PAUSE;
     loop {
-        kill(&there)?;
+        kill(there)?;
         let mut left = BTreeSet::new();
-        for directory in &there {
+        for directory in there {
             left.extend(processes_below(directory)?);
         }
         if left.is_empty() {

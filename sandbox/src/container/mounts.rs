@@ -11,7 +11,7 @@ use std::{
 
 use super::ContainerSpec;
 use crate::{
-    Limits, devices,
+    Limits,
     error::{Doing as _, Error, Result},
     init::message::{Bind, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
@@ -82,7 +82,6 @@ impl Wanted {
     pub(super) fn prepare(&self, init: &Spawned, making: Making) -> Result<Mounts> {
         let user_namespace = File::open(format!("/proc/{}/ns/user", init.pid))
             .system(|| "open the container's user namespace")?;
-        let devices = devices::make().system(|| "make the device file system")?;
         let trees = self.trees.iter().map(|tree| {
             let without = match tree.what {
                 What::Programs => WithoutIdMap::ShowUnmapped,
@@ -95,7 +94,7 @@ impl Wanted {
         let scratch = making.finish()?;
         sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
             .system(|| "show the scratch file system with the container's ids")?;
-        Ok(Mounts { scratch, devices, trees })
+        Ok(Mounts { scratch, trees })
     }
 
     /// Describes the mounts to an init that has to make them.
@@ -114,8 +113,6 @@ impl Wanted {
 pub(super) struct Mounts {
     /// The writable file system.
     pub(super) scratch: Room,
-    /// The container's `/dev`.
-    pub(super) devices: OwnedFd,
     /// The layers from the lowest up, the workspace, the binds.
     pub(super) trees: Vec<OwnedFd>,
 }

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use super::{ContainerSpec, mounts::Wanted};
+use super::{
+    ContainerSpec,
+    mounts::Wanted,
+    warm::{Pool, Warm},
+};
 use crate::{
     IoRates,
     block_device::{self, BlockDevice},
@@ -21,7 +25,7 @@ use crate::{
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
     ids::HeldIds,
-    init::message::{NetworkNamespace, Reply, Setup},
+    init::message::{Reply, Setup},
     network::{ContainerNetwork, RESOLVER, SharedNetwork},
     sandbox::Shared,
     scratch::{Making, Room},
@@ -69,6 +73,10 @@ pub(super) struct Group {
 }
 
 impl Group {
+    pub(super) fn new(group: cgroup::Group) -> Self {
+        Self { group, removed: AtomicBool::new(false) }
+    }
+
     /// Removes it now, with all groups below; nothing may run in it any more.
     pub(super) fn remove(&self) -> Result<()> {
         if self.removed.swap(true, Ordering::Relaxed) { Ok(()) } else { self.group.remove() }
@@ -86,52 +94,40 @@ impl Drop for Group {
 }
 
 /// Makes a container, blocking; returns once its init has reported that it stands.
-pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> {
+pub(crate) fn prepare(shared: &Shared, pool: &Pool, spec: ContainerSpec) -> Result<Prepared> {
     spec.limits.check()?;
     let files = shared.journal.directory();
     let making = Making::start(spec.scratch, &spec.limits, &shared.state, files)?;
     if making.is_on_disk() {
         shared.trail.has_loop_device();
     }
-    let ids = shared.ids.acquire()?;
-    let map = ids.map();
-    let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
-    let group = shared.groups.create(&name, &spec.limits, &group_options(shared, &spec)?)?;
-    let group = Arc::new(Group { group, removed: AtomicBool::new(false) });
-    let entrance = group.group.entrance()?;
-    let (ours, theirs) = Channel::pair().system(|| "make the init's channel")?;
-    let clone_into = entrance.directory.as_ref().map(OwnedFd::as_fd);
     let network = network(shared, &spec)?;
-    let namespaces = network.as_ref().map(SharedNetwork::namespaces);
-    let init = Init(shared.spawner.spawn(theirs, map, clone_into, namespaces)?);
-    let join = entrance.tasks;
+    let Warm { channel, init, mut group, ids } = pool.take(shared, network.as_ref())?;
+    shared.groups.limit(&mut group.group, &spec.limits, &group_options(shared, &spec)?)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
-    let privileged = map.is_privileged();
+    let privileged = ids.map().is_privileged();
     let mounts = privileged.then(|| wanted.prepare(&init.0, making)).transpose()?;
     let setup = Setup {
         hostname: spec.hostname.clone(),
-        join: join.len(),
         layers: spec.image.layers.len(),
         workspace: spec.workspace.is_some(),
         own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)),
         binds: std::mem::take(&mut wanted.binds),
         hosts: hosts(&spec.hostname, network.as_ref().map_or(&[], SharedNetwork::names)),
         resolv_conf: resolv_conf(network.as_ref().is_some_and(SharedNetwork::is_connected)),
-        network: whose(network.as_ref()),
         shm: spec.limits.shm,
-        cgroup_mount: join.is_empty() && entrance.directory.is_some(),
-        ids: map,
         nofile: spec.limits.nofile,
         host_namespaces: shared.host_namespaces.clone(),
         hidden_paths: hidden_paths(shared, &spec),
     };
-    let mut descriptors: Vec<_> = join.iter().map(OwnedFd::as_fd).collect();
+    let mut descriptors = Vec::new();
     if let Some(mounts) = &mounts {
-        descriptors.extend([mounts.scratch.as_fd(), mounts.devices.as_fd()]);
+        descriptors.push(mounts.scratch.as_fd());
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
-    ours.send(&setup, &descriptors).system(|| "describe the container to its init")?;
-    let stands = wait_until_ready(&ours)?;
+    let sent = channel.send(&setup, &descriptors).system(|| "describe the container to its init");
+    // An init that could not even begin has said why, and is told no more.
+    let stands = wait_until_ready(&channel).and_then(|stands| sent.map(|()| stands))?;
     let scratch = match (mounts, stands.scratch) {
         (Some(mounts), _) => mounts.scratch,
         (None, Some(made)) => Room::in_memory(made).system(|| "look at the scratch file system")?,
@@ -142,9 +138,9 @@ pub(crate) fn prepare(shared: &Shared, spec: ContainerSpec) -> Result<Prepared> 
     };
     let Stands { root, workspace, control, .. } = stands;
     Ok(Prepared {
-        channel: ours,
+        channel,
         init,
-        group,
+        group: Arc::new(group),
         scratch,
         root,
         workspace,
@@ -196,14 +192,6 @@ fn network(shared: &Shared, spec: &ContainerSpec) -> Result<Option<SharedNetwork
             shared.networks.open(shared, network, Vec::new()).map(Some)
         }
         ContainerNetwork::Own(_) => Ok(None),
-    }
-}
-
-fn whose(network: Option<&SharedNetwork>) -> NetworkNamespace {
-    match network.map(|network| network.namespaces().owner) {
-        None => NetworkNamespace::Own,
-        Some(None) => NetworkNamespace::Shared,
-        Some(Some(_)) => NetworkNamespace::SharedBelow,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -54,6 +54,8 @@ pub struct Container {
     largest: Largest,
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
+    /// What it had used when it ended.
+    ended: OnceLock<End>,
 }
 
 type Started = std::result::Result<Option<OwnedFd>, Failure>;
@@ -126,6 +128,7 @@ impl Container {
             largest,
             waiting,
             next: AtomicU64::new(0),
+            ended: OnceLock::new(),
         })
     }
 
@@ -315,6 +318,9 @@ impl Container {
     /// # Errors
     /// When its processes do not end.
     pub async fn stop(&self) -> Result<End> {
+        if let Some(end) = self.ended.get() {
+            return Ok(end.clone());
+        }
         self.kill()?;
         let pidfd = self
             .prepared
@@ -331,7 +337,7 @@ impl Container {
         if let Some(network) = &*self.network() {
             end.network = network.used()?;
         }
-        Ok(end)
+        Ok(self.ended.get_or_init(|| end).clone())
     }
 
     /// As [`Self::stop`], and removes the control groups. What is left goes when this is dropped.

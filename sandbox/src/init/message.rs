@@ -9,18 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::IdMap;
 
-/// The first message: everything the init needs to build the container.
+/// The first message: what every container begins with, whatever it is for.
 ///
-/// Its descriptors come in this order: `join` control group files, the scratch mount, the device
-/// mount, `layers` lower mounts from the lowest up, the workspace mount where `workspace`, one
-/// mount per entry of `binds`. With `own_mounts` there are only the control group files: the init
-/// makes the rest by itself.
+/// Its descriptors are `join` control group files, and the device mount where the runner could
+/// make one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Begin {
+    /// Control group files to write `0` to.
+    pub(crate) join: usize,
+    /// How ids inside map to those of the host.
+    pub(crate) ids: IdMap,
+    /// Whose its network namespace is.
+    pub(crate) network: NetworkNamespace,
+    /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
+    pub(crate) cgroup_mount: bool,
+}
+
+/// The second message: everything else that the init needs to build the container.
+///
+/// Its descriptors come in this order: the scratch mount, `layers` lower mounts from the lowest
+/// up, the workspace mount where `workspace`, one mount per entry of `binds`. With `own_mounts`
+/// there are none: the init makes these, and the devices, by itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     /// Host name inside.
     pub(crate) hostname: String,
-    /// Control group files to write `0` to.
-    pub(crate) join: usize,
     /// Lower layers.
     pub(crate) layers: usize,
     /// Whether a project is shown at `/workspace`; otherwise that is an empty directory.
@@ -31,14 +44,8 @@ pub(crate) struct Setup {
     pub(crate) hosts: String,
     /// Content of `/etc/resolv.conf`.
     pub(crate) resolv_conf: String,
-    /// Whose its network namespace is.
-    pub(crate) network: NetworkNamespace,
     /// Bytes of `/dev/shm`.
     pub(crate) shm: u64,
-    /// Whether `/sys/fs/cgroup` shows the container's own v2 tree.
-    pub(crate) cgroup_mount: bool,
-    /// How ids inside map to those of the host.
-    pub(crate) ids: IdMap,
     /// What the init has to make where the runner may not.
     pub(crate) own_mounts: Option<OwnMounts>,
     /// Open files per process.

@@ -7,6 +7,7 @@
 
 pub(crate) mod message;
 
+mod ground;
 mod own_mounts;
 mod privilege;
 mod procfs;
@@ -27,13 +28,14 @@ use std::{
 };
 
 use nix::sys::signal::{SigHandler, SigSet, Signal};
+use serde::de::DeserializeOwned;
 
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
     sys::process,
 };
-use message::{Failure, Reply, Setup};
+use message::{Begin, Failure, Reply, Setup};
 
 /// Runs the init in the process that was just cloned; ends with the process.
 ///
@@ -57,22 +59,42 @@ pub(crate) fn run(channel: Channel, sys: Option<OwnedFd>) -> ! {
 }
 
 /// Returns the highest id that the container has.
-fn receive_and_build(channel: &Channel, sys: Option<OwnedFd>) -> Result<u32> {
+fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<u32> {
     reset_signals().system(|| "reset the init's signals")?;
     process::set_name(c"init")
         .and_then(|()| process::erase_start_strings(b"init"))
         .system(|| "hide the runner's command line")?;
-    let (setup, descriptors) = channel
-        .receive::<Setup>()
-        .system(|| "receive the container's description")?
-        .ok_or_else(|| Error::system("receive the container's description", "runner ended"))?;
-    let built = rootfs::build(&setup, descriptors, sys)?;
+    let (begin, descriptors) = receive::<Begin>(channel)?;
+    let mut devices = ground::enter(&begin, descriptors)?.into_iter();
+    let early = devices.next().map(|devices| ground::make(&begin, devices, Vec::new(), sys.take()));
+    let early = early.transpose()?;
+    let (setup, mut descriptors) = receive::<Setup>(channel)?;
+    let mut own_scratch = None;
+    let ground = match (early, &setup.own_mounts) {
+        (Some(ground), _) => ground,
+        (None, Some(wanted)) => {
+            // Before the host's groups are left, which may be what opens the way to the project.
+            let made = own_mounts::make(wanted)?;
+            descriptors = made.mounts;
+            own_scratch = Some(made.scratch);
+            ground::make(&begin, made.devices, made.nodes, sys)?
+        }
+        (None, None) => {
+            return Err(Error::system("receive the container's description", "it has no devices"));
+        }
+    };
+    let built = rootfs::build(ground, &setup, descriptors)?;
     privilege::drop_all(&setup)?;
-    verify::verify(&setup)?;
+    verify::verify(&begin, &setup)?;
     let mut shown = vec![built.root.as_fd(), built.workspace.as_fd(), built.control.as_fd()];
-    shown.extend(built.scratch.as_ref().map(OwnedFd::as_fd));
+    shown.extend(own_scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
-    Ok(setup.ids.highest())
+    Ok(begin.ids.highest())
+}
+
+fn receive<T: DeserializeOwned>(channel: &Channel) -> Result<(T, Vec<OwnedFd>)> {
+    let doing = || "receive the container's description";
+    channel.receive().system(doing)?.ok_or_else(|| Error::system(doing(), "runner ended"))
 }
 
 /// The spawner ignores signals that the programs in a container must not.

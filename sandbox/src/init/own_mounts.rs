@@ -24,8 +24,10 @@ use crate::{
 /// What was made.
 #[derive(Debug)]
 pub(super) struct Made {
-    /// The scratch mount, the device mount, the trees.
+    /// The scratch mount and the trees.
     pub(super) mounts: Vec<OwnedFd>,
+    /// The device mount.
+    pub(super) devices: OwnedFd,
     /// The scratch mount again, for the runner.
     pub(super) scratch: OwnedFd,
     /// Mounts of the host's device nodes, for the device mount once it is in its place.
@@ -39,11 +41,12 @@ pub(super) fn make(wanted: &OwnMounts) -> Result<Made> {
     probe_attributes(&scratch)?;
     let nodes = devices::of_the_host().system(|| "open the host's harmless devices")?;
     let copy = scratch.try_clone().system(|| "copy a descriptor")?;
-    let mut mounts = vec![copy, devices::empty().system(|| "make the device file system")?];
+    let devices = devices::empty().system(|| "make the device file system")?;
+    let mut mounts = vec![copy];
     for tree in &wanted.trees {
         mounts.push(lower::own_tree(tree)?);
     }
-    Ok(Made { mounts, scratch, nodes })
+    Ok(Made { mounts, devices, scratch, nodes })
 }
 
 /// An overlay without extended attributes would lose directories that replace others, so it is

@@ -7,7 +7,10 @@ use std::{
     ffi::CString,
     fs::File,
     io::{self, Write as _},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
 };
 
 use nix::{
@@ -16,10 +19,10 @@ use nix::{
     sys::stat::{Mode, SFlag, fstatat},
 };
 
-use super::tree;
+use super::ground::place_at;
 use crate::{
     error::{Doing as _, Result},
-    sys::mount::{Attributes, Configuration, Tree, move_mount, move_mount_at, open_tree, restrict},
+    sys::mount::{Attributes, Configuration, Tree, move_mount_at, open_tree, restrict},
 };
 
 /// Of `/proc`: shown empty. They tell of the host or of other jobs.
@@ -61,16 +64,17 @@ const MASKED_SYS: [&str; 6] = [
 
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::NOEXEC);
 
-/// Mounts the container's `/proc`, and returns what is still to be written there. All groups up to
-/// `ping` may send echo requests, where the network is the container's own.
-pub(super) fn mount_proc(root: BorrowedFd<'_>, ping: Option<u32>) -> Result<KernelParameters> {
+/// Mounts the container's `/proc` on the set-up file system, and returns what is still to be
+/// written there. All groups up to `ping` may send echo requests, where the network is the
+/// container's own.
+pub(super) fn mount_proc(empty: &Empty, ping: Option<u32>) -> Result<(OwnedFd, KernelParameters)> {
     let proc = Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
         "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
     })?;
-    attach(root, "proc", &proc).system(|| "place `/proc`")?;
+    place_at(&proc, "proc").system(|| "place `/proc`")?;
     let parameters = KernelParameters::open(proc.as_fd(), ping)?;
     for name in MASKED_PROC {
-        mask(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
+        empty.cover(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
     }
     for name in READ_ONLY_PROC {
         let path = CString::new(name).system(|| "name a file of `/proc`")?;
@@ -82,7 +86,7 @@ pub(super) fn mount_proc(root: BorrowedFd<'_>, ping: Option<u32>) -> Result<Kern
         }
         .system(|| format!("make `/proc/{name}` read-only"))?;
     }
-    Ok(parameters)
+    Ok((proc, parameters))
 }
 
 /// A detached, read-only mount for `/sys`; only who has power over the network may make one.
@@ -92,11 +96,11 @@ pub(crate) fn make_sys() -> Result<OwnedFd> {
         .system(|| "mount `/sys`")
 }
 
-/// Places `/sys`, and with `cgroup` the container's own v2 tree inside it.
-pub(super) fn place_sys(root: BorrowedFd<'_>, sys: &OwnedFd, cgroup: bool) -> Result<()> {
-    attach(root, "sys", sys).system(|| "place `/sys`")?;
+/// Places `/sys` on the set-up file system, and with `cgroup` the container's own v2 tree inside it.
+pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()> {
+    place_at(sys, "sys").system(|| "place `/sys`")?;
     for name in MASKED_SYS {
-        mask(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
+        empty.cover(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
     }
     if cgroup {
         Configuration::open(c"cgroup2")
@@ -107,24 +111,35 @@ pub(super) fn place_sys(root: BorrowedFd<'_>, sys: &OwnedFd, cgroup: bool) -> Re
     Ok(())
 }
 
-fn attach(root: BorrowedFd<'_>, name: &str, mount: &OwnedFd) -> io::Result<()> {
-    move_mount(mount, tree::own_directory(root, name, 0o555)?)
-}
+/// An empty file and an empty directory that cannot be changed, to cover others with. They are
+/// mounts in their own right, so that each copy of them is restricted from the start.
+#[derive(Debug)]
+pub(super) struct Empty(());
 
-/// Covers a file or directory with an empty one, where it exists.
-fn mask(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let status = match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Err(Errno::ENOENT) => return Ok(()),
-        other => other?,
-    };
-    let is_directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-    let source = if is_directory { c"empty.d" } else { c"empty" };
-    if !is_directory && !tree::exists(AT_FDCWD, "empty") {
-        tree::write_new("empty", 0o444, b"")?;
+impl Empty {
+    /// Makes them on the set-up file system, whose `empty.d` is there.
+    pub(super) fn make() -> io::Result<Self> {
+        File::options().write(true).create_new(true).mode(0o444).open("empty")?;
+        for name in [c"empty", c"empty.d"] {
+            let copy = open_tree(AT_FDCWD, name, Tree::Copy)?;
+            restrict(&copy, PLAIN.and(Attributes::RDONLY))?;
+            move_mount_at(copy, c"", AT_FDCWD, name)?;
+        }
+        Ok(Self(()))
     }
-    let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
-    restrict(&copy, PLAIN.and(Attributes::RDONLY))?;
-    move_mount_at(copy, c"", directory, &CString::new(name)?)
+
+    /// Covers a file or directory below `directory`, where it exists.
+    fn cover(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let Self(()) = self;
+        let status = match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other?,
+        };
+        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+        let source = if kind == SFlag::S_IFDIR { c"empty.d" } else { c"empty" };
+        let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
+        move_mount_at(copy, c"", directory, &CString::new(name)?)
+    }
 }
 
 /// Kernel parameters of the container's own namespaces: opened while `/proc/sys` can be written,

@@ -1,41 +1,31 @@
 //! Builds the container's root file system and enters it.
 //!
-//! Order matters and is this: join the control groups, make all mounts private, make those mounts
-//! that the runner could not prepare, take a control group namespace of one's own, become root of
-//! the user namespace, put lower layers and scratch on a small set-up file system, mount the overlay over them, place everything else inside it by
+//! Order matters and is this: put lower layers and scratch on the set-up file system that
+//! [`super::ground`] has made, mount the overlay over them, place everything else inside it by
 //! descriptor, pivot, and detach the old root. All paths given to the overlay are relative to the
 //! set-up file system, so the mount table inside shows no path of the host.
 
 use std::{
     ffi::{CStr, CString},
-    fs::File,
-    io::Write as _,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
     fcntl::{AT_FDCWD, OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
-    sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat, umask},
-    unistd::{Gid, Uid, chdir, fchdir, setgroups, sethostname, setresgid, setresuid},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat},
+    unistd::{chdir, fchdir, sethostname},
 };
 
 use super::{
-    message::{NetworkNamespace, Setup},
-    own_mounts,
-    procfs::{self, KernelParameters, make_sys},
+    ground::{Ground, place_at, tmpfs},
+    message::Setup,
     tree,
 };
 use crate::{
-    devices,
     error::{Doing as _, Error, Result},
-    sys::{
-        mount::{
-            Attributes, Configuration, Tree, move_mount, open_tree, pivot_root_here, restrict,
-        },
-        network::loopback_up,
-        process,
+    sys::mount::{
+        Attributes, Tree, move_mount, move_mount_at, open_tree, pivot_root_here, restrict,
     },
 };
 
@@ -68,8 +58,6 @@ pub(super) struct Built {
     pub(super) workspace: OwnedFd,
     /// The directories of [`CONTROL`].
     pub(super) control: OwnedFd,
-    /// The writable file system, where it was made here.
-    pub(super) scratch: Option<OwnedFd>,
 }
 
 /// Hands out the descriptors of a [`Setup`] in their order.
@@ -84,46 +72,30 @@ impl Descriptors {
 }
 
 /// Does all of the above, and returns with the new root as root and current directory.
-///
-/// `sys` is the mount for `/sys`, where the init cannot make it because the network is not its own.
-pub(super) fn build(
-    setup: &Setup,
-    descriptors: Vec<OwnedFd>,
-    sys: Option<OwnedFd>,
-) -> Result<Built> {
+pub(super) fn build(ground: Ground, setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
+    let Ground { devices, proc, sys, parameters } = ground;
     let mut descriptors = Descriptors(descriptors.into_iter());
-    for _ in 0..setup.join {
-        let group = descriptors.next()?;
-        File::from(group).write_all(b"0").system(|| "join the container's control group")?;
-    }
-    // What is made here has the permissions that are written here, whoever started the runner.
-    umask(Mode::empty());
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .system(|| "make all mounts private")?;
-    let (mut nodes, mut own_scratch) = (Vec::new(), None);
-    if let Some(wanted) = &setup.own_mounts {
-        // Before the host's groups are left, which may be what opens the way to the project.
-        let made = own_mounts::make(wanted)?;
-        descriptors = Descriptors(made.mounts.into_iter());
-        nodes = made.nodes;
-        own_scratch = Some(made.scratch);
-    }
-    become_root()?;
     let scratch = descriptors.next()?;
-    let devices = descriptors.next()?;
-    enter_setup_filesystem()?;
     place_layers(setup.layers, scratch, &mut descriptors)?;
     mount_overlay("root", setup.layers, "l")?;
     let root = open("root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .system(|| "open the new root")?;
-    let sys = sys.map_or_else(make_sys, Ok)?;
-    let parameters = populate(setup, root.as_fd(), (devices, nodes), sys, &mut descriptors)?;
+    for (name, mode) in DIRECTORIES {
+        let place = || {
+            let point = tree::own_directory(root.as_fd(), name, mode)?;
+            match name {
+                "dev" => move_mount(&devices, point),
+                "proc" => move_mount(&proc, point),
+                "sys" => move_mount(&sys, point),
+                _ => Ok(()),
+            }
+        };
+        place().system(|| format!("make `/{name}`"))?;
+    }
+    populate(setup, root.as_fd(), &devices, &mut descriptors)?;
     let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let control = open("c", directory, Mode::empty()).system(|| "open the steps' own files")?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
-    if setup.network == NetworkNamespace::Own {
-        loopback_up().system(|| "bring the loopback interface up")?;
-    }
     enter(root.as_fd())?;
     parameters.set()?;
     Ok(Built {
@@ -131,70 +103,7 @@ pub(super) fn build(
         workspace: open(WORKSPACE, directory, Mode::empty())
             .system(|| "open the workspace directory")?,
         control,
-        scratch: own_scratch,
     })
-}
-
-/// Root of the user namespace, with no group of the host left, dying with the spawner.
-fn become_root() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWCGROUP).system(|| "make a control group namespace")?;
-    // Written while this process may still write its own /proc files: see `set_not_dumpable`.
-    std::fs::write("/proc/self/oom_score_adj", b"500")
-        .system(|| "make the container a preferred victim when memory runs out")?;
-    match setgroups(&[]) {
-        // In a namespace with a single mapped id, groups cannot be changed at all.
-        Ok(()) | Err(nix::errno::Errno::EPERM) => {}
-        Err(error) => return Err(Error::system("leave the host's groups", error)),
-    }
-    let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(group, group, group).system(|| "become the root group of the container")?;
-    setresuid(user, user, user).system(|| "become root of the container")?;
-    // Changing ids clears both of these, so they come after.
-    process::die_with_parent().system(|| "tie the container to the spawner")?;
-    process::set_not_dumpable().system(|| "make the init untraceable")
-}
-
-/// A small file system of its own, as the current directory, to put everything else on.
-fn enter_setup_filesystem() -> Result<()> {
-    let setup = tmpfs(
-        &[(c"size", "32m"), (c"nr_inodes", "16k"), (c"mode", "755")],
-        Attributes::NOSUID.and(Attributes::NODEV),
-    )
-    .system(|| "make the set-up file system")?;
-    for (name, mode) in [
-        ("l", 0o755),
-        ("up", 0o755),
-        ("root", 0o755),
-        ("w", 0o755),
-        ("h", 0o755),
-        ("c", 0o755),
-        ("c/cofferdam", 0o755),
-        ("c/secrets", 0o755),
-        ("workspace", 0o755),
-        ("empty.d", 0o555),
-    ] {
-        mkdirat(&setup, name, Mode::from_bits_truncate(mode))
-            .system(|| format!("make `{name}` on the set-up file system"))?;
-    }
-    let anchor = open("/tmp", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .or_else(|_| {
-            open("/dev", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        })
-        .system(|| "find a place for the set-up file system")?;
-    move_mount(&setup, anchor).system(|| "place the set-up file system")?;
-    fchdir(&setup).system(|| "enter the set-up file system")
-}
-
-/// A tmpfs with these options as a detached mount.
-pub(super) fn tmpfs(
-    options: &[(&'static CStr, &str)],
-    attributes: Attributes,
-) -> std::io::Result<OwnedFd> {
-    let configuration = Configuration::open(c"tmpfs")?;
-    for (key, value) in options {
-        configuration.set(key, &CString::new(*value)?)?;
-    }
-    configuration.mount(attributes)
 }
 
 fn place_layers(layers: usize, scratch: OwnedFd, descriptors: &mut Descriptors) -> Result<()> {
@@ -218,12 +127,6 @@ fn open_to_all(parent: impl AsFd, name: &str) -> Result<()> {
     let all = Mode::from_bits_truncate(0o777);
     fchmodat(parent, name, all, FchmodatFlags::FollowSymlink)
         .system(|| "open the workspace to all users of the container")
-}
-
-/// Places a detached mount on a directory of the set-up file system.
-fn place_at(detached: impl AsFd, name: &str) -> std::io::Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    move_mount(detached, open(name, flags, Mode::empty())?)
 }
 
 /// Mounts an overlay on `target` over `prefix/0` (lowest) to `prefix/N-1`, with the upper and
@@ -257,40 +160,30 @@ fn with_own_inodes(shown: OwnedFd, index: usize) -> std::io::Result<OwnedFd> {
     open_tree(AT_FDCWD, &CString::new(target)?, Tree::Copy)
 }
 
-/// Places everything that is not a layer of the root; what it returns is set after the last mount.
+/// Places everything that is neither a layer of the root nor the same for every container.
 fn populate(
     setup: &Setup,
     root: BorrowedFd<'_>,
-    (devices, nodes): (OwnedFd, Vec<OwnedFd>),
-    sys: OwnedFd,
+    devices: &OwnedFd,
     descriptors: &mut Descriptors,
-) -> Result<KernelParameters> {
-    for (name, mode) in DIRECTORIES {
-        tree::own_directory(root, name, mode).system(|| format!("make `/{name}`"))?;
-    }
-    // Not a link: it was made above, or is a directory of the image.
+) -> Result<()> {
+    // Not a link: it was made before, or is a directory of the image.
     open_to_all(root, "workspace")?;
-    let workspace = setup.workspace.then(|| descriptors.next()).transpose()?;
     let place = |mount: &OwnedFd, target: &str, is_directory| -> Result<()> {
         tree::mount_point(root, target, is_directory)
             .and_then(|point| move_mount(mount, point))
             .pipeline(|| format!("mount `{target}`"))
     };
-    if let Some(lower) = workspace {
+    if setup.workspace {
         mkdirat(AT_FDCWD, "w/0", Mode::from_bits_truncate(0o755))
             .system(|| "make a place for the project")?;
-        place_at(lower, "w/0").system(|| "place the project")?;
+        place_at(descriptors.next()?, "w/0").system(|| "place the project")?;
         mount_overlay("workspace", 1, "w")?;
         let project =
             open_tree(AT_FDCWD, c"workspace", Tree::Copy).system(|| "open the workspace")?;
         place(&project, WORKSPACE, true)?;
     }
-    place(&devices, "/dev", true)?;
-    devices::mount_on(&devices, nodes).system(|| "mount the host's harmless devices")?;
-    place_devices(setup, root)?;
-    let ping = (setup.network == NetworkNamespace::Own).then(|| setup.ids.highest());
-    let parameters = procfs::mount_proc(root, ping)?;
-    procfs::place_sys(root, &sys, setup.cgroup_mount)?;
+    place_shared_memory(setup.shm, devices).system(|| "make `/dev/shm`")?;
     place_network_files(setup, root)?;
     for (source, target) in CONTROL {
         let shown = open_tree(AT_FDCWD, source, Tree::Copy)
@@ -305,34 +198,14 @@ fn populate(
         }
         place(&shown, &bind.target, bind.directory)?;
     }
-    Ok(parameters)
+    Ok(())
 }
 
-/// The file systems below `/dev`; the nodes and directories came with the device mount.
-fn place_devices(setup: &Setup, root: BorrowedFd<'_>) -> Result<()> {
-    let plain = Attributes::NOSUID.and(Attributes::NOEXEC);
-    let no_devices = Attributes::NOSUID.and(Attributes::NODEV);
-    let mut mounts = Vec::with_capacity(3);
-    let pseudo_terminals = || {
-        let configuration = Configuration::open(c"devpts")?;
-        for (key, value) in [(c"ptmxmode", c"666"), (c"mode", c"620"), (c"max", c"64")] {
-            configuration.set(key, value)?;
-        }
-        // Each mount is an instance of its own (since Linux 4.7).
-        configuration.mount(plain)
-    };
-    mounts.push(("/dev/pts", pseudo_terminals().system(|| "make `/dev/pts`")?));
-    let size = setup.shm.to_string();
-    let shm = tmpfs(&[(c"size", &size), (c"nr_inodes", "16k"), (c"mode", "1777")], no_devices);
-    mounts.push(("/dev/shm", shm.system(|| "make `/dev/shm`")?));
-    let queues = Configuration::open(c"mqueue").and_then(|it| it.mount(plain.and(no_devices)));
-    mounts.push(("/dev/mqueue", queues.system(|| "make `/dev/mqueue`")?));
-    for (target, mount) in mounts {
-        tree::mount_point(root, target, true)
-            .and_then(|point| move_mount(mount, point))
-            .system(|| format!("mount `{target}`"))?;
-    }
-    Ok(())
+fn place_shared_memory(size: u64, devices: &OwnedFd) -> std::io::Result<()> {
+    let size = CString::new(size.to_string())?;
+    let options = [(c"size", size.as_c_str()), (c"nr_inodes", c"16k"), (c"mode", c"1777")];
+    let mount = tmpfs(&options, Attributes::NOSUID.and(Attributes::NODEV))?;
+    move_mount_at(mount, c"", devices, c"shm")
 }
 
 /// `hosts`, `hostname` and `resolv.conf`, read-only and outside the job's quota.

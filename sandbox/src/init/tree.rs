@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     sys::stat::{Mode, SFlag, fstat, mkdirat},
     unistd::{UnlinkatFlags, unlinkat},
 };
@@ -134,9 +134,4 @@ pub(super) fn split(path: &str) -> io::Result<(&str, &str)> {
 /// Writes a new file of the set-up file system, which is the current directory.
 pub(super) fn write_new(name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
     File::options().write(true).create_new(true).mode(mode).open(name)?.write_all(content)
-}
-
-/// Whether `name` exists straight below `directory`, without following a link.
-pub(super) fn exists(directory: impl AsFd, name: &str) -> bool {
-    nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }

@@ -7,26 +7,27 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use super::{
-    message::{NetworkNamespace, Setup},
+    message::{Begin, NetworkNamespace, Setup},
     privilege::KEPT_MASK,
 };
 use crate::{
     error::{Doing as _, Error, Result},
     ids::{IdMap, Line},
+    kernel_file,
 };
 
 /// Checks capabilities, no_new_privs, the filter, id maps, namespaces and mounts.
-pub(super) fn verify(setup: &Setup) -> Result<()> {
+pub(super) fn verify(begin: &Begin, setup: &Setup) -> Result<()> {
     let read = |path: &str| {
-        fs::read_to_string(path).system(|| format!("read `{path}` to verify the container"))
+        kernel_file::read(path).system(|| format!("read `{path}` to verify the container"))
     };
     let status = read("/proc/self/status")?;
     check_status(&status).map_err(unsafe_container)?;
     for (map, expected) in
-        [("/proc/self/uid_map", setup.ids.users()), ("/proc/self/gid_map", setup.ids.groups())]
+        [("/proc/self/uid_map", begin.ids.users()), ("/proc/self/gid_map", begin.ids.groups())]
     {
         let map = read(map)?;
-        if setup.network == NetworkNamespace::SharedBelow {
+        if begin.network == NetworkNamespace::SharedBelow {
             // What the ids are on the host does not show from here: the spawner has looked.
             check_lines(&map, &Line::unchanged(&expected))
         } else {

@@ -45,7 +45,7 @@ pub enum Destination {
 
 impl Network {
     /// Whether there is anything but loopback.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         !matches!(self, Self::None)
     }
 

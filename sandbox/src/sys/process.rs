@@ -271,7 +271,7 @@ pub(crate) fn set_capabilities(keep: u64) -> io::Result<()> {
 /// For the spawner: both are the runner's, they may hold secrets, all containers' inits are copies
 /// of the spawner, and every process of a container can read `/proc/1/cmdline`.
 pub(crate) fn erase_start_strings(title: &[u8]) -> io::Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let stat = crate::kernel_file::read("/proc/self/stat")?;
     // The name in parentheses may hold anything, so count fields from behind it (proc_pid_stat(5)):
     // the state is field 3, and arg_start, arg_end, env_start and env_end are fields 48 to 51.
     let fields: Vec<usize> = stat
