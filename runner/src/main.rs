@@ -11,6 +11,7 @@ mod log;
 mod network;
 mod print;
 mod problem;
+mod registry;
 mod report;
 mod scratch;
 mod state;

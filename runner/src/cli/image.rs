@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use cofferdam_sandbox::image::Platform;
 
 /// Arguments of `image`.
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct Image {
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
+    /// Take an image from a registry
+    Pull(Pull),
     /// Take an image from a file or directory
     #[command(after_help = IMPORT_EXAMPLES)]
     Import {
@@ -43,8 +46,35 @@ pub(crate) enum ImageCommand {
     },
 }
 
+/// Arguments of `image pull`.
+#[derive(Debug, Args)]
+#[command(after_help = PULL_EXAMPLES)]
+pub(crate) struct Pull {
+    /// The image, such as debian:12 or registry.example:5000/team/app@sha256:…
+    pub(crate) name: String,
+    /// What the image is to be for, where there are several [default: this host]
+    #[arg(long, value_name = "linux/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+    /// Print nothing but the image's id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print the image as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  cofferdam image pull debian:12
+  cofferdam image pull registry.example:5000/team/app@sha256:…
+  cofferdam image pull --platform linux/arm64 debian:12
+
+Credentials are those of `docker login` and `podman login`. Proxies are those of HTTPS_PROXY and
+NO_PROXY.";
+
 const EXAMPLES: &str = "\
 Examples:
+  cofferdam image pull debian:12
   cofferdam image import debian.tar debian:12
   cofferdam image ls
   cofferdam image rm debian:12

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::Exit;
 
 pub(crate) use exec::{Exec, LimitArguments};
-pub(crate) use image::{Image, ImageCommand};
+pub(crate) use image::{Image, ImageCommand, Pull};
 pub(crate) use logs::Logs;
 pub(crate) use mount::MountArgument;
 pub(crate) use run::Run;
@@ -58,7 +58,7 @@ Examples:
   cofferdam run                              run ./cofferdam.yml
   cofferdam run ci.yml --job test            run one job and what it needs
   cofferdam exec host -- make test           one command in one throwaway container
-  cofferdam image import debian.tar debian:12
+  cofferdam image pull debian:12             an image from a registry
   cofferdam doctor                           what can this host enforce?
 
 Exit status: 0 passed, 1 failed, 2 usage, 65 faults in the pipeline, 66 missing input,

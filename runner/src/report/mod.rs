@@ -5,6 +5,7 @@
 
 pub(crate) mod display;
 pub(crate) mod junit;
+pub(crate) mod layers;
 pub(crate) mod quantity;
 pub(crate) mod record;
 pub(crate) mod style;

@@ -24,6 +24,13 @@ impl Algorithm {
             Self::Sha512 => "sha512",
         }
     }
+
+    /// The digest of `content` by this function.
+    pub(crate) fn of(self, content: &[u8]) -> Digest {
+        let mut hasher = Hasher::new(self);
+        hasher.update(content);
+        hasher.finish()
+    }
 }
 
 /// The digest of some content (OCI image specification, "Descriptor", section "Digests").
@@ -36,9 +43,12 @@ pub struct Digest {
 impl Digest {
     /// The SHA-256 of `content`.
     pub fn of(content: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        hasher.update(content);
-        hasher.finish()
+        Algorithm::Sha256.of(content)
+    }
+
+    /// Whether this is the digest of `content`.
+    pub fn is_of(&self, content: &[u8]) -> bool {
+        self.algorithm.of(content) == *self
     }
 
     /// The hash function.

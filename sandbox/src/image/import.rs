@@ -8,17 +8,17 @@
 mod complete;
 mod layers;
 
-use std::{fs::File, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
+use std::{fs::File, io::Read, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 
 use self::layers::Watched;
 use super::{
     digest::{Algorithm, Digest},
     limits::{Budget, ImportLimits},
     open::{self, HOST, Image},
-    platform,
+    platform::{self, Platform},
     problem::Problem,
     reference::Reference,
-    source::{Package, Source, read_package},
+    source::{Blob, Origin, Package, Root, Source, read_package, resolve},
     store::{ImageRecord, LayerDir, LayerKey, LayerUse, Scratch, Store},
 };
 use crate::{Error, Result, error::Doing as _};
@@ -29,6 +29,15 @@ pub struct ImportOptions {
     /// Which image of a source that holds several: its tag or name there.
     pub select: Option<String>,
     /// What the import may use.
+    pub limits: ImportLimits,
+}
+
+/// How to pull.
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    /// What the image is to be for, where there are several.
+    pub platform: Platform,
+    /// What the pull may use.
     pub limits: ImportLimits,
 }
 
@@ -78,12 +87,11 @@ impl Store {
         progress: Receiver<'_>,
     ) -> Result<Image> {
         let doing = || format!("import `{}` as `{name}`", path.display());
-        if name.registry().is_none() && name.repository() == HOST {
-            return Err(Error::pipeline(doing(), "the name `host` belongs to the embedded image")
-                .remedy("choose another name"));
-        }
+        check_name(name).map_err(|why| Error::pipeline(doing(), why).remedy(OTHER_NAME))?;
         let scratch = Scratch::new(self)?;
-        let import = Import { store: self, scratch: &scratch, options, progress, path };
+        let limits = &options.limits;
+        let source = path.display().to_string();
+        let import = Import { store: self, scratch: &scratch, limits, progress, source };
         match Source::open(path, scratch.path(), &options.limits)? {
             Source::Rootfs(file) => {
                 if name.digest().is_some() || options.select.is_some() {
@@ -102,25 +110,71 @@ impl Store {
                     let why = format!("its manifest has the digest `{found}`, not `{pinned}`");
                     return Err(Error::pipeline(doing(), why));
                 }
-                import.package(&source, package, name)
+                let (Source::Layout(files) | Source::Docker(files)) = &source else {
+                    return Err(Error::pipeline(doing(), "the source holds no image"));
+                };
+                import.package(package, name, &|blob| {
+                    let (reader, _) = files.open(&blob.member)?;
+                    Ok(Box::new(reader))
+                })
             }
         }
     }
+
+    /// Pulls the image that `root` stands for in `origin`, and takes it for use as `name`.
+    ///
+    /// Layers that the store has are not fetched. This blocks for as long as it takes.
+    ///
+    /// # Errors
+    /// With [`crate::Fault::Pipeline`] where the image is to blame; the store is then as it was.
+    pub fn pull(
+        &self,
+        origin: &dyn Origin,
+        root: Root,
+        name: &Reference,
+        options: &PullOptions,
+        progress: Receiver<'_>,
+    ) -> Result<Image> {
+        let source = origin.name();
+        let doing = format!("pull `{name}` from `{source}`");
+        check_name(name).map_err(|why| Error::pipeline(doing.as_str(), why).remedy(OTHER_NAME))?;
+        let PullOptions { platform, limits } = options;
+        let package = resolve(origin, root, platform, limits, &doing)?;
+        let scratch = Scratch::new(self)?;
+        let import = Import { store: self, scratch: &scratch, limits, progress, source };
+        import.package(package, name, &|blob| match &blob.digest {
+            Some(digest) => origin.layer(digest, blob.size),
+            None => Err(Error::system(doing.as_str(), "a layer has no digest")),
+        })
+    }
 }
+
+const OTHER_NAME: &str = "choose another name";
+
+fn check_name(name: &Reference) -> Result<(), &'static str> {
+    if name.registry().is_none() && name.repository() == HOST {
+        return Err("the name `host` belongs to the embedded image");
+    }
+    Ok(())
+}
+
+/// Opens a layer of a package for reading.
+type Open<'a> = &'a (dyn Fn(&Blob) -> Result<Box<dyn Read + Send + 'a>> + Sync);
 
 struct Import<'a> {
     store: &'a Store,
     scratch: &'a Scratch,
-    options: &'a ImportOptions,
+    limits: &'a ImportLimits,
     progress: Receiver<'a>,
-    path: &'a Path,
+    /// Where it comes from, for messages.
+    source: String,
 }
 
 impl<'a> Import<'a> {
     fn rootfs(&self, file: File, name: &Reference) -> Result<Image> {
-        let doing = || format!("unpack `{}`", self.path.display());
+        let doing = || format!("unpack `{}`", self.source);
         self.tell(Progress::Layers { count: 1 }).map_err(|problem| problem.during(doing()))?;
-        let limits = &self.options.limits;
+        let limits = self.limits;
         let total = file.metadata().system(doing)?.len();
         if total > limits.image {
             let why = format!("it has {total} bytes, {} are allowed", limits.image);
@@ -151,10 +205,7 @@ impl<'a> Import<'a> {
         self.name(Digest::of(config.as_bytes()), config, None, layers, name)
     }
 
-    fn package(&self, source: &Source, package: Package, name: &Reference) -> Result<Image> {
-        let (Source::Layout(files) | Source::Docker(files)) = source else {
-            return Err(Error::pipeline("import an image", "the source holds no image"));
-        };
+    fn package(&self, package: Package, name: &Reference, open: Open<'_>) -> Result<Image> {
         let doing = || format!("import the image `{}`", package.id);
         let diff_ids = &package.config.diff_ids;
         self.tell(Progress::Layers { count: diff_ids.len() })
@@ -188,8 +239,10 @@ impl<'a> Import<'a> {
             layers.push(found);
         }
 
-        let budget = Budget::new(&self.options.limits);
-        let unpacked = self.unpack_all(&missing, &budget, |blob| files.open(&blob.member))?;
+        // The longest first, so that it is not waited for alone.
+        missing.sort_by_key(|(_, blob, _)| std::cmp::Reverse(blob.size));
+        let budget = Budget::new(self.limits);
+        let unpacked = self.unpack_all(&missing, &budget, open)?;
         let layers = self.publish(layers, unpacked, &chain, &budget)?;
         drop(locks);
         let manifest = package.manifest;

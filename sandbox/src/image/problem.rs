@@ -49,13 +49,17 @@ impl Problem {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Write { .. } | Self::Cancelled => Fault::System,
-            // Decompressors report bad data so; anything else is the host failing to read.
-            Self::Read(source) => match source.kind() {
-                io::ErrorKind::InvalidData
-                | io::ErrorKind::InvalidInput
-                | io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::Other => Fault::Pipeline,
-                _ => Fault::System,
+            Self::Read(source) => match (told(source), source.kind()) {
+                (Some(error), _) => error.fault(),
+                // Decompressors report bad data so; anything else is the host failing to read.
+                (
+                    None,
+                    io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::Other,
+                ) => Fault::Pipeline,
+                (None, _) => Fault::System,
             },
             _ => Fault::Pipeline,
         }
@@ -63,11 +67,32 @@ impl Problem {
 
     /// This problem as the crate's error, met while `doing`.
     pub(crate) fn during(self, doing: impl Into<String>) -> Error {
-        match self.fault() {
+        let remedy = match &self {
+            Self::Read(source) => told(source).and_then(Error::remedy_text).map(str::to_owned),
+            Self::Write { source, .. } if is_full(source) => Some(
+                "free space where the state directory is, or name another with `--state`"
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        let error = match self.fault() {
             Fault::Pipeline => Error::pipeline(doing, self),
             Fault::System => Error::system(doing, self),
+        };
+        match remedy {
+            Some(remedy) => error.remedy(remedy),
+            None => error,
         }
     }
+}
+
+/// The crate's own error in what a reader said, where an [`super::Origin`] knew more.
+fn told(source: &io::Error) -> Option<&Error> {
+    source.get_ref()?.downcast_ref::<Error>()
+}
+
+fn is_full(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Carries a [`Problem`] through a [`io::Read`], and back out in [`From<io::Error>`].

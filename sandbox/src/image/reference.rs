@@ -4,7 +4,7 @@
 //! `reference`). A name without a registry stays without one: which registry that means is the
 //! operator's to say, when something is pulled.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 use super::{digest::Digest, problem::shown};
 
@@ -39,7 +39,7 @@ impl Reference {
     }
 }
 
-/// Why a text is no image reference.
+/// Why a text is no image reference, and where.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is not an image name: {why}; image names look like `debian:12` or `registry.example:5000/team/app@sha256:…`"
@@ -47,13 +47,43 @@ impl Reference {
 pub struct InvalidReference {
     text: String,
     why: String,
+    span: Range<usize>,
+}
+
+impl InvalidReference {
+    /// The bytes of the text that are wrong.
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// What is wrong with them: a fragment.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+/// A part of the text and what is wrong with it.
+struct Fault<'a> {
+    part: &'a str,
+    why: String,
+}
+
+impl<'a> Fault<'a> {
+    fn of(part: &'a str, why: impl Into<String>) -> Self {
+        Self { part, why: why.into() }
+    }
 }
 
 impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        parse(text).map_err(|why| InvalidReference { text: shown(text.as_bytes()), why })
+        parse(text).map_err(|Fault { part, why }| {
+            // The part is a slice of the text.
+            let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+            let span = start..start + part.len();
+            InvalidReference { text: shown(text.as_bytes()), why, span }
+        })
     }
 }
 
@@ -61,17 +91,18 @@ impl FromStr for Reference {
 const NAME: usize = 255;
 const TAG: usize = 128;
 
-fn parse(text: &str) -> Result<Reference, String> {
+fn parse(text: &str) -> Result<Reference, Fault<'_>> {
     if text.is_empty() {
-        return Err("it is empty".to_owned());
+        return Err(Fault::of(text, "it is empty"));
     }
     // A name, a tag and the longest digest.
     if text.len() > NAME + TAG + 140 {
-        return Err("it is too long".to_owned());
+        return Err(Fault::of(text, "it is too long"));
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
-            (rest, Some(digest.parse::<Digest>().map_err(|error| error.to_string())?))
+            let parsed = digest.parse::<Digest>();
+            (rest, Some(parsed.map_err(|error| Fault::of(digest, error.to_string()))?))
         }
         None => (text, None),
     };
@@ -81,19 +112,23 @@ fn parse(text: &str) -> Result<Reference, String> {
         _ => (rest, None),
     };
     if name.len() > NAME {
-        return Err(format!("the part before the tag has more than {NAME} characters"));
+        let why = format!("the part before the tag has more than {NAME} characters");
+        return Err(Fault::of(name, why));
     }
     let (registry, repository) = match name.split_once('/') {
         Some((first, repository))
             if first.contains(['.', ':']) || first == "localhost" || has_uppercase(first) =>
         {
-            (Some(check_registry(first)?.to_owned()), repository)
+            (
+                Some(check_registry(first).map_err(|why| Fault::of(first, why))?.to_owned()),
+                repository,
+            )
         }
         _ => (None, name),
     };
     check_repository(repository)?;
     if let Some(tag) = tag {
-        check_tag(tag)?;
+        check_tag(tag).map_err(|why| Fault::of(tag, why))?;
     }
     let tag = match (tag, &digest) {
         (None, None) => Some("latest"),
@@ -145,19 +180,21 @@ fn check_port(port: &str) -> Option<()> {
     (digits && port.parse::<u16>().is_ok()).then_some(())
 }
 
-fn check_repository(repository: &str) -> Result<(), String> {
+fn check_repository(repository: &str) -> Result<(), Fault<'_>> {
     if repository.is_empty() {
-        return Err("it names no repository".to_owned());
+        return Err(Fault::of(repository, "it names no repository"));
     }
     for component in repository.split('/') {
         if has_uppercase(component) {
-            return Err(format!("`{}` has capital letters", shown(component.as_bytes())));
+            let why = format!("`{}` has capital letters", shown(component.as_bytes()));
+            return Err(Fault::of(component, why));
         }
         if !is_repository_component(component) {
-            return Err(format!(
+            let why = format!(
                 "`{}` is not made of lowercase letters, digits and single separators `.`, `_`, `-` between them",
                 shown(component.as_bytes())
-            ));
+            );
+            return Err(Fault::of(component, why));
         }
     }
     Ok(())
@@ -245,6 +282,23 @@ mod tests {
         assert_eq!((pinned.tag(), pinned.digest().unwrap().hex()), (None, hex.as_str()));
         let both: Reference = format!("app:v1@sha256:{hex}").parse().unwrap();
         assert_eq!(both.to_string(), format!("app:v1@sha256:{hex}"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_pointed_at() {
+        let check = |text: &str, part: &str| {
+            let span = text.parse::<Reference>().unwrap_err().span();
+            assert_eq!(&text[span], part, "{text}");
+        };
+        check("", "");
+        check("Debian", "Debian");
+        check("team/App:1", "App");
+        check("debian:12:13", "debian:12");
+        check("debian:-x", "-x");
+        check("a/../b", "..");
+        check("registry.example:port/app", "registry.example:port");
+        check("app:1@sha256:12", "sha256:12");
+        check("registry.example/:1", "");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Import<'_> {
         let mut roots: Vec<OwnedFd> = Vec::new();
         let mut made = Vec::new();
         for (layer, (present, chain)) in present.iter().zip(chain).enumerate() {
-            let doing = || format!("complete layer {layer} of `{}`", self.path.display());
+            let doing = || format!("complete layer {layer} of `{}`", self.source);
             roots.push(match (present, unpacked.next_if(|(number, _)| *number == layer)) {
                 (Some(present), _) => present.as_fd().try_clone_to_owned().system(doing)?,
                 (None, Some((_, layer))) => {

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use super::{Import, Progress, Receiver};
+use super::{Import, Open, Progress, Receiver};
 use crate::{
     Result,
     image::{
@@ -21,7 +21,7 @@ use crate::{
         digest::{Algorithm, Digest, HashingReader},
         limits::Budget,
         problem::Problem,
-        source::{Blob, FileReader},
+        source::Blob,
         unpack::{Extracted, Tree, extract},
     },
 };
@@ -43,7 +43,7 @@ impl<'a> Import<'a> {
         &self,
         missing: &[(usize, &Blob, &Digest)],
         budget: &'b Budget<'b>,
-        open: impl Fn(&Blob) -> Result<(FileReader, u64)> + Sync,
+        open: Open<'_>,
     ) -> Result<Vec<(usize, Unpacked<'b>)>>
     where
         'a: 'b,
@@ -57,18 +57,19 @@ impl<'a> Import<'a> {
                 && let Some((layer, blob, diff_id)) =
                     missing.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                let outcome = open(blob).and_then(|(file, size)| {
+                let outcome = open(blob).and_then(|input| {
                     let watched = Watched {
-                        input: file,
+                        input,
                         progress: self.progress,
                         layer: *layer,
-                        total: size,
+                        total: blob.size,
                         stopped: &stopped,
                     };
                     self.unpack(watched, *layer, diff_id.algorithm(), Some((blob, diff_id)), budget)
                         .map_err(|problem| {
-                            let source = self.path.display();
-                            problem.during(format!("unpack layer `{}` of `{source}`", blob.member))
+                            let source = &self.source;
+                            let layer = blob.name();
+                            problem.during(format!("unpack layer `{layer}` of `{source}`"))
                         })
                 });
                 match outcome {

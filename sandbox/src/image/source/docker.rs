@@ -5,10 +5,10 @@
 
 use serde::Deserialize;
 
-use super::{Blob, Package, files::Files, package};
+use super::{Blob, Package, files::Files, manifest::Search, package};
 use crate::{
     Error, Result,
-    image::{limits::ImportLimits, problem::shown},
+    image::{limits::ImportLimits, platform::Platform, problem::shown},
 };
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ const IMAGES: usize = 1024;
 pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -> Result<Package> {
     let doing = format!("read the image archive `{}`", files.path().display());
     let refuse = |why: String| Error::pipeline(doing.as_str(), why);
-    let images: Vec<SavedImage> = serde_json::from_slice(&files.document("manifest.json", limits)?)
+    let images: Vec<SavedImage> = serde_json::from_slice(&files.read("manifest.json")?)
         .map_err(|error| refuse(format!("`manifest.json` is malformed: {error}")))?;
     let layers = |image: &SavedImage| image.layers.as_ref().map_or(0, Vec::len);
     if images.len() > IMAGES || images.iter().any(|image| layers(image) > IMAGES) {
@@ -54,11 +54,12 @@ pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -
             return Err(error.remedy("say which image is meant: the source holds more than one"));
         }
     };
-    let document = files.document(&image.config, limits)?;
+    let document = files.read(&image.config)?;
+    let search = Search { origin: files, doing: &doing, platform: &Platform::host(), limits };
     let mut layers = Vec::new();
     for member in image.layers.unwrap_or_default() {
         let (_, size) = files.open(&member)?;
         layers.push(Blob { member, size, digest: None, compression: None });
     }
-    package(&doing, document, None, layers, limits)
+    package(&search, document, None, layers)
 }

@@ -17,13 +17,14 @@ use std::{
 
 use nix::fcntl::OFlag;
 
+use super::Origin;
 use crate::{
     Error, Result,
     error::Doing as _,
     image::{
         archive::{Archive, Kind, Skip},
         compression::{Compressed, Compression, Decompressed},
-        digest::{Algorithm, Digest, Hasher, HashingReader},
+        digest::{Algorithm, Digest, HashingReader},
         limits::{Budget, ImportLimits},
         problem::{Problem, shown},
     },
@@ -45,6 +46,8 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Files {
     path: PathBuf,
+    /// Bytes that a JSON document may have.
+    document_limit: u64,
     place: Place,
 }
 
@@ -96,7 +99,9 @@ impl Source {
             .map_err(|error| error.remedy("check the path; it must be readable by this user"))?;
         let kind = file.metadata().system(doing)?.file_type();
         if kind.is_dir() {
-            let files = Files { path: path.to_owned(), place: Place::Directory(file.into()) };
+            let place = Place::Directory(file.into());
+            let document_limit = limits.document;
+            let files = Files { path: path.to_owned(), document_limit, place };
             return match (files.has("oci-layout"), files.has("index.json")) {
                 (true, true) => Ok(Self::Layout(files)),
                 _ => Err(Error::pipeline(doing(), "the directory is no OCI image layout: it lacks `oci-layout` or `index.json`")
@@ -132,7 +137,7 @@ impl Source {
             _ => spool(&file, scratch, limits)?,
         };
         let place = Place::Archive { file: Arc::new(file), members: index.members };
-        let files = Files { path: path.to_owned(), place };
+        let files = Files { path: path.to_owned(), document_limit: limits.document, place };
         Ok(if index.shape == Shape::Layout { Self::Layout(files) } else { Self::Docker(files) })
     }
 }
@@ -341,45 +346,39 @@ impl Files {
         }
     }
 
-    /// Reads a whole JSON document of at most `limits.document` bytes.
-    pub(crate) fn document(&self, name: &str, limits: &ImportLimits) -> Result<Vec<u8>> {
+    /// Reads a whole JSON document.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
         let doing = || format!("read `{}` in `{}`", shown(name.as_bytes()), self.path.display());
         let (reader, size) = self.open(name)?;
-        if size > limits.document {
-            let limit = limits.document;
+        let limit = self.document_limit;
+        if size > limit {
             return Err(Error::pipeline(
                 doing(),
                 format!("it has {size} bytes, {limit} are allowed"),
             ));
         }
         let mut document = Vec::new();
-        reader.take(limits.document).read_to_end(&mut document).system(doing)?;
+        reader.take(limit).read_to_end(&mut document).system(doing)?;
         Ok(document)
     }
+}
 
-    /// Reads the document with this digest and size, and checks both.
-    pub(crate) fn blob(
-        &self,
-        digest: &Digest,
-        size: u64,
-        limits: &ImportLimits,
-    ) -> Result<Vec<u8>> {
-        let name = blob_name(digest);
-        let document = self.document(&name, limits)?;
-        let doing = || format!("read `{name}` in `{}`", self.path.display());
-        let mut hasher = Hasher::new(digest.algorithm());
-        hasher.update(&document);
-        let actual = hasher.finish();
-        let mismatch = |what, expected: String, actual: String| {
-            Err(Problem::Mismatch { what, expected, actual }.during(doing()))
-        };
-        if actual != *digest {
-            return mismatch("its digest", digest.to_string(), actual.to_string());
-        }
-        if document.len() as u64 != size {
-            return mismatch("its size", size.to_string(), document.len().to_string());
-        }
-        Ok(document)
+impl Origin for Files {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
+        self.document(digest, size)
+    }
+
+    fn document(&self, digest: &Digest, _size: u64) -> Result<Vec<u8>> {
+        self.read(&blob_name(digest))
+    }
+
+    fn layer(&self, digest: &Digest, _size: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let (reader, _) = self.open(&blob_name(digest))?;
+        Ok(Box::new(reader))
     }
 }
 

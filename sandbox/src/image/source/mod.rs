@@ -6,17 +6,23 @@
 mod docker;
 mod files;
 mod layout;
+mod manifest;
+mod origin;
+
+use manifest::Search;
 
 use super::{
     compression::Compression,
     config::{self, ParsedConfig},
     digest::Digest,
     limits::ImportLimits,
-    platform,
+    platform::Platform,
+    problem::shown,
 };
 use crate::{Error, Result};
 
-pub(crate) use files::{FileReader, Source};
+pub(crate) use files::Source;
+pub use origin::{Origin, Root};
 
 /// An image in a source, all documents read and checked, no layer read yet.
 #[derive(Debug)]
@@ -44,6 +50,13 @@ pub(crate) struct Blob {
     pub(crate) compression: Option<Compression>,
 }
 
+impl Blob {
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        self.digest.as_ref().map_or_else(|| shown(self.member.as_bytes()), Digest::to_string)
+    }
+}
+
 /// Finds the image in `source`. `select` names one of several, by tag or by name.
 pub(crate) fn read_package(
     source: &Source,
@@ -59,23 +72,32 @@ pub(crate) fn read_package(
     }
 }
 
+/// Finds the image that `root`, a document of `origin`, stands for on `platform`. `doing` is what
+/// this is part of, for errors.
+pub(crate) fn resolve(
+    origin: &dyn Origin,
+    root: Root,
+    platform: &Platform,
+    limits: &ImportLimits,
+    doing: &str,
+) -> Result<Package> {
+    Search { origin, doing, platform, limits }.image(root)
+}
+
 /// Puts a package together from its documents, checking that they agree.
 fn package(
-    doing: &str,
+    search: &Search<'_>,
     document: Vec<u8>,
     manifest: Option<(Digest, Vec<u8>)>,
     layers: Vec<Blob>,
-    limits: &ImportLimits,
 ) -> Result<Package> {
-    let refuse = |why: String| Error::pipeline(doing, why);
+    let refuse = |why: String| Error::pipeline(search.doing, why);
+    let limits = search.limits;
     let config = config::parse(&document).map_err(refuse)?;
-    platform::check(&config.config.os, &config.config.architecture).map_err(|why| {
-        refuse(why).remedy(format!(
-            "use an image for `{}/{}`",
-            platform::OS,
-            platform::architecture()
-        ))
-    })?;
+    let platform = search.platform;
+    platform
+        .check(&config.config.os, &config.config.architecture)
+        .map_err(|why| refuse(why).remedy(format!("use an image for `{platform}`")))?;
     if layers.is_empty() {
         return Err(refuse("the image has no layers".to_owned()));
     }

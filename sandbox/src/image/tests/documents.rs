@@ -226,21 +226,21 @@ fn layouts_that_lie() {
     another architecture: failed to read the image layout `LAYOUT`: the image is for `linux/s390x` and this host is `linux/HOST`
     another platform in the index: failed to read the image layout `LAYOUT`: it holds images for `linux/s390x` and this host is `linux/HOST`
     another system: failed to read the image layout `LAYOUT`: the image is for `windows/HOST` and this host is `linux/HOST`
-    diff id: failed to unpack layer `blobs/sha256/HEX` of `LAYOUT`: its diff id is `sha256:HEX` where `sha256:HEX` was promised
+    diff id: failed to unpack layer `sha256:HEX` of `LAYOUT`: its diff id is `sha256:HEX` where `sha256:HEX` was promised
     digest as path: failed to read the image layout `LAYOUT`: `sha256:../../../../etc/passwd` is not a digest; a digest is `sha256:` and 64, or `sha512:` and 128, lowercase hexadecimal digits
     foreign URLs: failed to read the image layout `LAYOUT`: a descriptor names foreign URLs, which are never fetched
-    gzip called plain: failed to unpack layer `blobs/sha256/HEX` of `LAYOUT`: its compression is `gzip` where `none` was promised
-    gzip called zstd: failed to unpack layer `blobs/sha256/HEX` of `LAYOUT`: its compression is `gzip` where `zstd` was promised
+    gzip called plain: failed to unpack layer `sha256:HEX` of `LAYOUT`: its compression is `gzip` where `none` was promised
+    gzip called zstd: failed to unpack layer `sha256:HEX` of `LAYOUT`: its compression is `gzip` where `zstd` was promised
     index as manifest: failed to read the image layout `LAYOUT`: a document of type `application/vnd.oci.image.index.v1+json` says that it is `application/vnd.oci.image.manifest.v1+json`
     index of 5 MiB: failed to read `index.json` in `LAYOUT`: it has 5242880 bytes, 4194304 are allowed
-    layer digest: failed to unpack layer `blobs/sha256/HEX` of `LAYOUT`: its digest is `sha256:HEX` where `sha256:HEX` was promised
+    layer digest: failed to unpack layer `sha256:HEX` of `LAYOUT`: its digest is `sha256:HEX` where `sha256:HEX` was promised
     layer missing: failed to open `blobs/sha256/HEX` in `LAYOUT`: No such file or directory (os error 2)
-    layer size: failed to unpack layer `blobs/sha256/HEX` of `LAYOUT`: its size is `SIZE` where `7` was promised
+    layer size: failed to unpack layer `sha256:HEX` of `LAYOUT`: its size is `SIZE` where `7` was promised
     layers and manifests: failed to read the image layout `LAYOUT`: an index or manifest does not have the shape that its type promises
     layout version: failed to read the image layout `LAYOUT`: it has layout version `2.0.0` and 1.x is understood
     manifest called index: failed to read the image layout `LAYOUT`: a document of type `application/vnd.oci.image.manifest.v1+json` says that it is `application/vnd.oci.image.index.v1+json`
     manifest missing: failed to open `blobs/sha256/HEX` in `LAYOUT`: No such file or directory (os error 2)
-    manifest size: failed to read `blobs/sha256/HEX` in `LAYOUT`: its size is `400` where `5` was promised
+    manifest size: failed to read `sha256:HEX` of `LAYOUT`: its size is `400` where `5` was promised
     more layers than ids: failed to read the image layout `LAYOUT`: the manifest has 1 layers, the configuration 0
     nested deeply: failed to read the image layout `LAYOUT`: indexes are nested more than 3 deep
     no architecture: failed to read the image layout `LAYOUT`: the image is for `linux/unknown` and this host is `linux/HOST`

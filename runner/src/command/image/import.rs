@@ -1,0 +1,29 @@
+//! `cofferdam image import`.
+
+use std::path::Path;
+
+use cofferdam_sandbox::image::{ImportOptions, Store};
+
+use super::{document, reference, tell};
+use crate::{exit::Exit, print, problem::Problem, report::layers::Layers};
+
+pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<(), Problem> {
+    let name = reference(name)?;
+    if !path.exists() {
+        return Err(Problem::new(Exit::NoInput, format!("there is no `{}`", path.display()))
+            .remedy(
+                "name an OCI image layout, a `docker save` archive or a root file system tar",
+            ));
+    }
+    let layers = Layers::new(&format!("importing {name}"), json);
+    let imported =
+        store.import(path, &name, &ImportOptions::default(), &|event| layers.tell(event));
+    layers.finish();
+    let image = imported?;
+    if json {
+        print::standard_output(document(&name, &image))
+    } else {
+        tell("imported", &name, &image);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! `cofferdam image`.
+
+mod import;
+mod list;
+mod pull;
+mod remove;
+
+use std::path::Path;
+
+use cofferdam_sandbox::image::{Image, Reference, Store};
+use serde_json::{Value, json};
+
+use crate::{cli::ImageCommand, exit::Exit, print, problem::Problem, report::quantity::count};
+
+/// Runs one of the image commands.
+pub(super) fn run(command: ImageCommand, state: &Path) -> Result<u8, Problem> {
+    let store = Store::open(state)?;
+    match command {
+        ImageCommand::Pull(arguments) => pull::run(&store, arguments)?,
+        ImageCommand::Import { path, name, json } => import::run(&store, &path, &name, json)?,
+        ImageCommand::Ls { json } => list::run(&store, json)?,
+        ImageCommand::Rm { name } => remove::run(&store, &name)?,
+    }
+    Ok(Exit::Passed.code())
+}
+
+/// Reads an image name; the message points at what is wrong with it.
+fn reference(name: &str) -> Result<Reference, Problem> {
+    name.parse().map_err(|error: cofferdam_sandbox::image::InvalidReference| {
+        let span = error.span();
+        let before = name.get(..span.start).unwrap_or_default().chars().count();
+        let wrong = name.get(span).unwrap_or_default().chars().count();
+        // A name of several lines, or none, has no place to point at.
+        let picture = if wrong == 0 || name.chars().any(char::is_control) {
+            String::new()
+        } else {
+            format!("\n  {name}\n  {}{}\n", " ".repeat(before), "^".repeat(wrong))
+        };
+        let why = error.why();
+        Problem::new(
+            Exit::Usage,
+            format!("`{}` is not an image name: {why}{picture}", name.escape_debug()),
+        )
+        .remedy("image names look like `debian:12` or `registry.example:5000/team/app@sha256:…`")
+    })
+}
+
+/// An image that was taken in, as `--json` prints it.
+fn document(name: &Reference, image: &Image) -> Value {
+    json!({
+        "name": name.to_string(),
+        "id": image.digest.to_string(),
+        "layers": image.layers.len(),
+        "architecture": image.config.architecture,
+        "os": image.config.os,
+        "created": image.config.created,
+    })
+}
+
+/// Says on standard error what was done, and what can be done next.
+fn tell(done: &str, name: &Reference, image: &Image) {
+    let layers = count(image.layers.len() as u64, "layer");
+    print::standard_error(format_args!("{done} `{name}` ({layers}, {})", image.digest));
+    print::standard_error(format_args!("try it: cofferdam exec {name} -- sh -c 'echo hello'"));
+}

@@ -1,0 +1,27 @@
+//! Pulling: from a registry into the store.
+
+use std::ops::ControlFlow;
+
+use cofferdam_sandbox::{
+    Result,
+    image::{Image, Progress, PullOptions, Reference, Store},
+};
+
+use super::Client;
+
+/// Pulls the image that `reference` names, whether or not the store has it, and takes it for use.
+/// Layers that the store has are not fetched again.
+///
+/// # Errors
+/// Where it cannot be had, or is not what it should be; the store is then as it was.
+pub(crate) fn pull(
+    client: &Client,
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Image> {
+    let repository = client.repository(reference)?;
+    let root = repository.root(reference)?;
+    store.pull(&repository, root, reference, options, progress)
+}
