@@ -35,6 +35,8 @@ fn faults_have_their_place_and_what_to_write() {
         "state: data",
         "capacity: { cpus: two, jobs: 0, memroy: 1GiB }",
         "state: /a\nstate: /b",
+        "registries: { Not a host: {}, a.example: { insecure: yes please, ca: ca.pem, mirors: x } }",
+        "registry: library/debian\ndownloads: { attempts: 0, idle: soon }",
         "- state",
         "state: [",
     ]

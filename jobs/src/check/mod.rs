@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{diagnostic::Report, model::Pipeline};
 
-pub(crate) use reference::is_image_reference;
+pub(crate) use reference::{is_host, is_image_reference};
 pub(crate) use values::{climbs, is_user};
 
 /// Reports all that is wrong with a pipeline.

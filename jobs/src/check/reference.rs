@@ -46,12 +46,19 @@ fn is_tag(text: &str) -> bool {
 }
 
 /// Only what has a dot or a port, or is `localhost`, is a host and not the beginning of a path.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    // An IPv6 address in brackets.
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return port && address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
     };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    if port.is_some_and(|port| !is_port(port)) {
         return false;
     }
     let labels = host.split('.').all(|label| {

@@ -4,6 +4,7 @@ use super::Allowance;
 use crate::{
     decode::Decoder,
     diagnostic::{Diagnostic, Report},
+    model::Registries,
     source::{FileId, Sources, Spanned},
     state::Capacity,
     yaml,
@@ -24,6 +25,8 @@ pub struct Configuration {
     pub capacity: Capacity,
     /// Limits that jobs may go without where the host cannot enforce them.
     pub downgrades: Vec<Spanned<Downgrade>>,
+    /// How images are fetched.
+    pub registries: Registries,
 }
 
 /// Where a job keeps what it writes.

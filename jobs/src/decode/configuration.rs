@@ -9,8 +9,17 @@ use crate::{
     yaml::Node,
 };
 
-const CONFIGURATION: &[&str] =
-    &["state", "scratch", "defaults", "ceilings", "capacity", "downgrades"];
+const CONFIGURATION: &[&str] = &[
+    "state",
+    "scratch",
+    "defaults",
+    "ceilings",
+    "capacity",
+    "downgrades",
+    "registry",
+    "registries",
+    "downloads",
+];
 const ALLOWANCE: &[&str] = &["limits", "timeout"];
 const CAPACITY: &[&str] = &["jobs", "cpus", "memory", "disk"];
 const SCRATCH: &[(&str, Scratch)] =
@@ -34,6 +43,7 @@ impl<'t> Decoder<'t> {
             scratch: fields.get("scratch").and_then(|node| self.choice(node, SCRATCH)),
             defaults: allowance(self, "defaults"),
             ceilings: allowance(self, "ceilings"),
+            registries: self.registries(&fields),
             capacity: fields.get("capacity").map(|node| self.capacity(node)).unwrap_or_default(),
             downgrades: fields
                 .get("downgrades")
@@ -70,7 +80,7 @@ impl<'t> Decoder<'t> {
         Capacity { jobs: jobs.map(|jobs| jobs.value), millicpus, memory, disk }
     }
 
-    fn absolute_path(&mut self, node: &'t Node<'t>) -> Option<Spanned<String>> {
+    pub(super) fn absolute_path(&mut self, node: &'t Node<'t>) -> Option<Spanned<String>> {
         let path = self.nonempty(node, "the path")?;
         if path.starts_with('/') {
             return Some(path);

@@ -13,6 +13,7 @@ mod limits;
 mod matrix;
 mod network;
 mod pipeline;
+mod registries;
 mod scalars;
 mod service;
 mod step;

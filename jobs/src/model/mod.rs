@@ -11,6 +11,7 @@ mod matrix;
 mod network;
 mod pipeline;
 pub mod quantity;
+mod registries;
 mod service;
 mod step;
 pub(crate) mod visit;
@@ -22,6 +23,7 @@ pub use limits::{IoLimits, Limits};
 pub use matrix::Matrix;
 pub use network::{AllowRule, Destination, Network};
 pub use pipeline::{Defaults, Param, Pipeline, SecretForm, SecretUse};
+pub use registries::{Registries, Registry};
 pub use service::{Ready, Service};
 pub use step::{Command, Step};
 

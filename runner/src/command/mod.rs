@@ -38,7 +38,7 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
         }
         (Command::Check { file, json }, _) => check::run(&file, json),
         (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),
-        (Command::Image(image), _) => image::run(image.command, &state()?),
+        (Command::Image(image), _) => image::run(image.command, &configuration, &state()?),
         (Command::Completions { shell }, _) => {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());
             Ok(Exit::Passed.code())

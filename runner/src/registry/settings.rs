@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use cofferdam_jobs::model::{self, Registries};
 use cofferdam_sandbox::image::Reference;
 
 /// What the operator says about registries, with defaults for the rest.
@@ -60,6 +61,27 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.registry, self.repository)
+    }
+}
+
+impl From<&Registries> for Settings {
+    fn from(said: &Registries) -> Self {
+        let default = Self::default();
+        let registry = |registry: &model::Registry| {
+            let mirrors = registry.mirrors.iter().map(|mirror| mirror.value.clone()).collect();
+            let settings = Registry {
+                insecure: registry.insecure.as_ref().is_some_and(|insecure| insecure.value),
+                mirrors,
+                ca: registry.ca.as_ref().map(|ca| PathBuf::from(&ca.value)),
+            };
+            (registry.name.value.clone(), settings)
+        };
+        Self {
+            default: said.default.as_ref().map_or(default.default, |it| it.value.clone()),
+            registries: said.named.iter().map(registry).collect(),
+            idle: said.idle.as_ref().map_or(default.idle, |idle| idle.value),
+            attempts: said.attempts.as_ref().map_or(default.attempts, |it| it.value),
+        }
     }
 }
 

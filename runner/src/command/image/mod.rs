@@ -7,16 +7,21 @@ mod remove;
 
 use std::path::Path;
 
+use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{Image, Reference, Store};
 use serde_json::{Value, json};
 
 use crate::{cli::ImageCommand, exit::Exit, print, problem::Problem, report::quantity::count};
 
 /// Runs one of the image commands.
-pub(super) fn run(command: ImageCommand, state: &Path) -> Result<u8, Problem> {
+pub(super) fn run(
+    command: ImageCommand,
+    configuration: &Configuration,
+    state: &Path,
+) -> Result<u8, Problem> {
     let store = Store::open(state)?;
     match command {
-        ImageCommand::Pull(arguments) => pull::run(&store, arguments)?,
+        ImageCommand::Pull(arguments) => pull::run(&store, configuration, arguments)?,
         ImageCommand::Import { path, name, json } => import::run(&store, &path, &name, json)?,
         ImageCommand::Ls { json } => list::run(&store, json)?,
         ImageCommand::Rm { name } => remove::run(&store, &name)?,

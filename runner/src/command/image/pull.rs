@@ -1,5 +1,6 @@
 //! `cofferdam image pull`.
 
+use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{ImportLimits, Platform, PullOptions, Store};
 
 use super::{document, reference, tell};
@@ -11,9 +12,13 @@ use crate::{
     report::layers::Layers,
 };
 
-pub(super) fn run(store: &Store, arguments: Pull) -> Result<(), Problem> {
+pub(super) fn run(
+    store: &Store,
+    configuration: &Configuration,
+    arguments: Pull,
+) -> Result<(), Problem> {
     let name = reference(&arguments.name)?;
-    let client = Client::new(Settings::default(), Environment::read())?;
+    let client = Client::new(Settings::from(&configuration.registries), Environment::read())?;
     let options = PullOptions {
         platform: arguments.platform.unwrap_or_else(Platform::host),
         limits: ImportLimits::default(),
