@@ -45,6 +45,8 @@ mod limits;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod registry;
+#[cfg(test)]
 mod residue;
 #[cfg(test)]
 mod run;

@@ -21,7 +21,8 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
     let mut rest = header;
     let mut current: Option<(String, Vec<(String, String)>)> = None;
     loop {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
+        // What follows a scheme instead of parameters may end in `=` (RFC 9110, "token68").
+        rest = rest.trim_start_matches([' ', '\t', ',', '=']);
         let end = rest.find(|c: char| !is_token(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         if word.is_empty() {

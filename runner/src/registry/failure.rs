@@ -11,12 +11,8 @@ use super::shown;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// Nothing, or not all, came back.
-    #[error("`{host}` cannot be reached")]
-    Transport {
-        host: String,
-        #[source]
-        source: reqwest::Error,
-    },
+    #[error("`{host}` cannot be reached: {}", innermost(.error))]
+    Transport { host: String, error: reqwest::Error },
     /// The connection was silent, or all but silent.
     #[error("`{host}` sent nothing for {} s", .patience.as_secs())]
     Silent { host: String, patience: Duration },
@@ -45,20 +41,20 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn transport(host: &str, source: reqwest::Error) -> Self {
+    pub(super) fn transport(host: &str, error: reqwest::Error) -> Self {
         // A URL may hold a signature that lets anyone who reads it fetch.
-        let source = source.without_url();
+        let error = error.without_url();
         let host = host.to_owned();
-        match refusal(&source) {
+        match refusal(&error) {
             Some(why) => Self::Refused(why),
-            None => Self::Transport { host, source },
+            None => Self::Transport { host, error },
         }
     }
 
     /// Whether another try can end differently.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Transport { source, .. } => !is_certificate(source),
+            Self::Transport { error, .. } => tls(error).is_none(),
             Self::Silent { .. } | Self::Short(_) => true,
             Self::Status { status, .. } => super::retry::may_pass(*status),
             Self::Denied { .. } | Self::Refused(_) | Self::Own(_) => false,
@@ -110,10 +106,10 @@ impl Failure {
                 500.. => Some("try again later"),
                 _ => None,
             },
-            Self::Transport { source, .. } if is_certificate(source) => Some(
+            Self::Transport { error, .. } if is_certificate(error) => Some(
                 "name the certificate that vouches for it as the registry's `ca` in the configuration",
             ),
-            Self::Transport { source, .. } if is_not_tls(source) => Some(
+            Self::Transport { error, .. } if tls(error).is_some() => Some(
                 "if it speaks no TLS, and is to be trusted without, call it `insecure` in the configuration",
             ),
             Self::Transport { .. } | Self::Silent { .. } | Self::Short(_) => {
@@ -175,28 +171,27 @@ fn refusal(error: &reqwest::Error) -> Option<String> {
 }
 
 fn is_certificate(error: &reqwest::Error) -> bool {
-    tls(error).is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
-}
-
-fn is_not_tls(error: &reqwest::Error) -> bool {
-    tls(error).is_some_and(|error| matches!(error, rustls::Error::InvalidMessage(_)))
+    matches!(tls(error), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn tls(error: &reqwest::Error) -> Option<&rustls::Error> {
-    causes(error).find_map(|cause| {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        inner.or_else(|| cause.downcast_ref::<rustls::Error>())
-    })
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
+/// The last cause that says something: those before it only say which part of the library failed.
+fn innermost(error: &reqwest::Error) -> String {
+    causes(error).last().map_or_else(String::new, |cause| shown(&cause.to_string()))
+}
+
+/// An error and its causes, with those that [`io::Error`] wraps and does not call its source.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;
-        next = error.source();
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|error| error as &(dyn StdError + 'static)).or_else(|| error.source());
         Some(error)
     })
 }

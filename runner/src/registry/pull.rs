@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use cofferdam_sandbox::{
-    Result,
+    Error, Result,
     image::{Image, Progress, PullOptions, Reference, Store},
 };
 
@@ -21,6 +21,11 @@ pub(crate) fn pull(
     options: &PullOptions,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Image> {
+    if reference.is_embedded() {
+        let doing = format!("pull `{reference}`");
+        let why = "the name `host` belongs to the embedded image, which is always there";
+        return Err(Error::pipeline(doing, why));
+    }
     let repository = client.repository(reference)?;
     let root = repository.root(reference)?;
     store.pull(&repository, root, reference, options, progress)

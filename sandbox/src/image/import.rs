@@ -14,7 +14,7 @@ use self::layers::Watched;
 use super::{
     digest::{Algorithm, Digest},
     limits::{Budget, ImportLimits},
-    open::{self, HOST, Image},
+    open::{self, Image},
     platform::{self, Platform},
     problem::Problem,
     reference::Reference,
@@ -152,10 +152,10 @@ impl Store {
 const OTHER_NAME: &str = "choose another name";
 
 fn check_name(name: &Reference) -> Result<(), &'static str> {
-    if name.registry().is_none() && name.repository() == HOST {
-        return Err("the name `host` belongs to the embedded image");
+    match name.is_embedded() {
+        true => Err("the name `host` belongs to the embedded image"),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Opens a layer of a package for reading.

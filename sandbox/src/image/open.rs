@@ -6,6 +6,7 @@ use super::{
     config::{self, ImageConfig},
     digest::Digest,
     host,
+    platform::Platform,
     reference::Reference,
     store::{ImageRecord, ImageSummary, LayerDir, LayerKey, Store},
 };
@@ -72,19 +73,26 @@ impl Store {
         }
     }
 
-    /// Finds an image that must be there; the error says what is there instead.
+    /// Finds an image that must be there and run on this host; the error says what is there instead.
     pub fn get(&self, name: &str) -> Result<Image> {
+        let doing = || format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         if let Some(image) = self.find(name)? {
-            return Ok(image);
+            // Only a pull that asked for it brings one.
+            let host = Platform::host();
+            return match host.check(&image.config.os, &image.config.architecture) {
+                Ok(()) => Ok(image),
+                Err(why) => Err(Error::pipeline(doing(), why).remedy(format!(
+                    "take this host's with `cofferdam image pull --platform {host} {name}`"
+                ))),
+            };
         }
         let mut names: Vec<_> =
             self.list()?.into_iter().map(|name| format!("`{}`", name.reference)).collect();
         names.truncate(20);
         names.insert(0, format!("`{HOST}`"));
-        let doing = format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         let why = format!("the store has no such image; it has {}", names.join(", "));
-        Err(Error::pipeline(doing, why).remedy(
-            "import it with `cofferdam image import PATH NAME`, from an OCI image layout, a `docker save` archive or a tar archive of a root file system",
+        Err(Error::pipeline(doing(), why).remedy(
+            "pull it with `cofferdam image pull NAME`, or import it with `cofferdam image import PATH NAME`, from an OCI image layout, a `docker save` archive or a tar archive of a root file system",
         ))
     }
 

@@ -33,6 +33,11 @@ impl Reference {
         self.tag.as_deref()
     }
 
+    /// Whether it names the embedded image, which comes from nowhere else.
+    pub fn is_embedded(&self) -> bool {
+        self.registry.is_none() && self.repository == super::open::HOST
+    }
+
     /// The digest of the manifest that is meant, where the reference is pinned.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
