@@ -108,8 +108,8 @@ fn the_same_inputs_give_the_same_plan() {
 #[test]
 fn what_a_runner_cannot_do_is_refused_where_it_is_asked_for() {
     let yaml = "images: { own: { from: x, steps: [{ run: x }] } }\n\
-                jobs:\n  a: { image: own, network: full, limits: { io: 1MiB/s }, services: { db: { image: x } }, steps: [{ run: x, background: true }] }\n  \
-                b: { from: a, workspace: git, cache: [{ key: k, paths: [p] }], steps: [{ run: x, image: y, limits: { pids: 1 }, network: none }] }\n";
+                jobs:\n  a: { image: own, network: full, limits: { io: 1MiB/s }, services: { db: { image: x } }, workspace: git, steps: [{ run: x, background: true }] }\n  \
+                b: { from: a, cache: [{ key: k, paths: [p] }], steps: [{ run: x, image: y, limits: { pids: 1 }, network: none }] }\n";
     let mut sources = Sources::new();
     let file = sources.add("cofferdam.yml", yaml.as_bytes());
     let plan = plan(&parse(&sources, file).pipeline.unwrap(), &Inputs::default()).unwrap();

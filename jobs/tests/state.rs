@@ -15,7 +15,7 @@ use cofferdam_jobs::{
     Inputs, Sources, parse, plan,
     plan::Plan,
     state::{
-        Action, Capacity, Conclusion, End, Event, Fault, Limit, Part, ResolvedCommand, Run,
+        Action, Capacity, Conclusion, End, Event, Fault, Kept, Limit, Part, ResolvedCommand, Run,
         Settings, StepEnd, StepRef, Stop, Timer,
     },
 };
@@ -58,8 +58,18 @@ fn event(run: &Run, text: &str) -> Event {
     let message = || "a sentence".to_owned();
     match words.as_slice() {
         ["up", _] => Event::JobStarted { job },
-        ["down", _] => Event::JobFinished { job, fault: None },
-        ["missing", _] => Event::JobFinished { job, fault: Some((Fault::Pipeline, message())) },
+        ["down", _] => Event::JobFinished { job, fault: None, kept: Kept::default() },
+        ["kept", _, memory] => {
+            let kept = Kept { memory: memory.parse().unwrap(), disk: 0 };
+            Event::JobFinished { job, fault: None, kept }
+        }
+        ["missing", _] => {
+            let fault = Some((Fault::Pipeline, message()));
+            Event::JobFinished { job, fault, kept: Kept::default() }
+        }
+        ["sealed", _] => Event::JobSealed { job, sealed: Ok(Kept::default()) },
+        ["unsealed", _] => Event::JobSealed { job, sealed: Err((Fault::System, message())) },
+        ["service", _] => Event::ServiceEnded { job, message: message() },
         ["nostart", _] => Event::JobStartFailed { job, fault: Fault::Pipeline, message: message() },
         ["lost", _] => Event::JobStartFailed { job, fault: Fault::System, message: message() },
         ["end", _, at, code, outputs @ ..] => {
@@ -106,6 +116,16 @@ fn show(plan: &Plan, action: &Action) -> String {
             for cache in &start.caches {
                 let _ = write!(text, " cache {}", cache.key);
             }
+            for service in &start.services {
+                let _ = write!(text, " service {} {:?}", service.name, service.env);
+            }
+            if let Some(from) = &start.from {
+                let _ = write!(text, " from {}", name(&from.job));
+                let _ = from.step.map(|step| write!(text, " after {step}"));
+            }
+            if start.keep {
+                text.push_str(" kept");
+            }
             for job in &start.artifacts_of {
                 let _ = write!(text, " artifacts of {}", name(job));
             }
@@ -129,6 +149,14 @@ fn show(plan: &Plan, action: &Action) -> String {
             let how = if *stop == Stop::Now { "kill" } else { "stop" };
             format!("{how} {} {} {reason:?}", name(job), at(step))
         }
+        Action::AbortStart { job } => format!("abort {}", name(job)),
+        Action::SealJob { job, step, network } => {
+            let mut text = format!("seal {}", name(job));
+            let _ = step.map(|step| write!(text, " after {step}"));
+            let _ = network.map(|step| write!(text, " with the network of {}", at(&step)));
+            text
+        }
+        Action::DropStates { job } => format!("drop states of {}", name(job)),
         Action::ArmTimer { timer: which, after } => format!("arm {} {after:?}", timer(which)),
         Action::DisarmTimer(which) => format!("disarm {}", timer(which)),
         Action::FinishJob { job, collect, .. } => {
@@ -202,6 +230,18 @@ macro_rules! check {
     )*};
 }
 
+#[test]
+fn what_is_kept_takes_room_until_the_last_job_that_starts_from_it_has_ended() {
+    let capacity = Capacity { memory: Some(100), ..Capacity::default() };
+    let yaml = "defaults: { limits: { memory: 40B } }\njobs: { a: { steps: [{ run: x }] }, b: { from: a, steps: [{ run: x }] }, c: { from: a, limits: { memory: 80B }, if: always(), steps: [{ run: x }] } }";
+    let settings = Settings { capacity, ..settings() };
+    insta::assert_snapshot!(transcript(
+        yaml,
+        settings,
+        "up a; end a 0 0; kept a 30; up b; end b 0 0; down b"
+    ));
+}
+
 check! {
     one_job_from_start_to_end:
         "jobs: { a: { steps: [{ run: one }, { exec: [two, 'x y'], timeout: 5s }], artifacts: { paths: [out] }, results: { junit: ['*.xml'] } } }",
@@ -260,6 +300,27 @@ check! {
     continue_on_error_shows_the_outcome:
         "jobs: { a: { steps: [{ id: s, run: one, continue-on-error: true }, { run: two, if: \"steps.s.outcome == 'failed' && steps.s.conclusion == 'passed'\" }] } }",
         "up a; end a 0 5; end a 1 0; down a";
+    a_service_that_ends_stops_its_job:
+        "secrets: [TOKEN]\njobs: { a: { services: { db: { image: x, env: { P: '${{ secrets.TOKEN }}' } } }, steps: [{ run: one }, { run: two }], cleanup: [{ run: sweep }] } }",
+        "up a; service a; end a 0 143; end a c0 0; down a";
+    a_cancel_gives_up_what_is_being_put_up:
+        "jobs: { a: { steps: [{ run: one }] } }",
+        "cancel; nostart a";
+    jobs_start_from_the_end_of_another_and_from_its_middle:
+        "jobs: { a: { steps: [{ run: one, id: one }, { run: two }] }, b: { from: a, steps: [{ run: x }] }, c: { from: a@one, steps: [{ run: x }] }, d: { from: b, steps: [{ run: x }] } }",
+        "up a; end a 0 0; sealed a; end a 1 0; down a; up b; up c; end b 0 0; down b; end c 0 0; down c; up d; end d 0 0; down d";
+    a_step_with_a_network_of_its_own_has_a_container_of_its_own:
+        "jobs: { a: { steps: [{ run: one, network: full }, { run: two, network: none, if: failure() }, { run: three }], cleanup: [{ run: x, network: full }] } }",
+        "up a; sealed a; end a 0 0; sealed a; end a 2 0; sealed a; end a c0 0; down a";
+    a_state_that_cannot_be_kept_ends_the_job:
+        "jobs: { a: { steps: [{ run: one, id: one }, { run: two }] }, b: { from: a@one, steps: [{ run: x }] } }",
+        "up a; end a 0 0; unsealed a; down a";
+    a_kill_waits_for_a_state_that_is_being_kept:
+        "jobs: { a: { steps: [{ run: one, id: one }, { run: two }], cleanup: [{ run: x }] }, b: { from: a@one, steps: [{ run: x }] } }",
+        "up a; end a 0 0; kill; sealed a; down a";
+    there_is_nothing_to_start_from_where_nothing_ran:
+        "jobs: { z: { steps: [{ run: one }] }, a: { needs: z, steps: [{ run: one, id: one }] }, b: { from: a, if: always(), steps: [{ run: x }] }, c: { from: a@one, if: always(), steps: [{ run: x }] } }",
+        "nostart z";
     a_background_step_that_ends_before_it_is_ready_has_failed:
         "jobs: { a: { steps: [{ run: server, background: true, ready: { run: probe } }, { run: test }] } }",
         "up a; end a 0 0; down a";

@@ -8,7 +8,7 @@ use cofferdam_jobs::{
     Inputs, Sources, parse, plan,
     plan::Plan,
     state::{
-        Action, Capacity, Conclusion, End, Event, Fault, Limit, Part, Phase, Run, Settings,
+        Action, Capacity, Conclusion, End, Event, Fault, Kept, Limit, Part, Phase, Run, Settings,
         StepEnd, StepRef, Timer,
     },
 };
@@ -22,6 +22,7 @@ fn step() -> impl Strategy<Value = String> {
         ", continue-on-error: true",
         ", timeout: 1s",
         ", background: true",
+        ", network: full",
         ", background: true, ready: { run: probe }",
         ", env: { X: \"${{ fromJSON('[') }}\" }",
     ]);
@@ -60,20 +61,38 @@ fn job() -> impl Strategy<Value = String> {
                 .replace(", background: true", "")
         });
         let cleanup = cleanup.map_or_else(String::new, |steps| format!(", cleanup: [{steps}]"));
-        format!("{flags}{shape}steps: [{steps}]{cleanup}")
+        let job = format!("{flags}{shape}steps: [{steps}]{cleanup}");
+        // What stays up and a network of a step exclude each other.
+        if job.contains("background") { job.replace(", network: full", "") } else { job }
     })
 }
 
-/// Jobs, each with a mask of the earlier ones that it needs.
+/// Whether others can start from a job, and after its first step.
+fn is_start(job: &str) -> (bool, bool) {
+    let single = !job.contains("parallel:") && !job.contains("matrix:");
+    let first = job.split("run: x").nth(1).unwrap_or_default();
+    let first = first.split('}').next().unwrap_or_default();
+    (single, single && !first.contains("background"))
+}
+
+/// Jobs, each with a mask of the earlier ones that it needs, and perhaps one that it starts from.
 fn pipeline() -> impl Strategy<Value = String> {
-    prop::collection::vec((job(), any::<u8>()), 1..7).prop_map(|jobs| {
+    prop::collection::vec((job(), any::<u8>(), any::<u8>()), 1..7).prop_map(|jobs| {
         let mut text = String::from("jobs:\n");
-        for (index, (job, mask)) in jobs.iter().enumerate() {
+        for (index, (job, mask, fork)) in jobs.iter().enumerate() {
+            let parent = usize::from(fork / 4).checked_rem(index);
+            let start = parent.map(|parent| is_start(&jobs[parent].0));
+            let from = match (fork % 4, parent, start) {
+                (0, Some(parent), Some((true, _))) => format!("from: j{parent}, "),
+                (1, Some(parent), Some((_, true))) => format!("from: j{parent}@first, "),
+                _ => String::new(),
+            };
+            let job = job.replacen("run: x", "id: first, run: x", 1);
             let needs: Vec<String> = (0..index)
                 .filter(|need| mask >> need & 1 == 1)
                 .map(|need| format!("j{need}"))
                 .collect();
-            let _ = writeln!(text, "  j{index}: {{ needs: [{}], {job} }}", needs.join(", "));
+            let _ = writeln!(text, "  j{index}: {{ {from}needs: [{}], {job} }}", needs.join(", "));
         }
         text
     })
@@ -97,9 +116,13 @@ struct Runner {
     /// Steps whose `ready` was answered.
     probed: BTreeSet<(usize, StepRef)>,
     finishing: BTreeSet<usize>,
+    /// Jobs whose file system is being kept.
+    sealing: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     cancelled: bool,
     killed: bool,
+    /// Jobs of which something is kept.
+    kept: BTreeSet<usize>,
     over: Option<Conclusion>,
 }
 
@@ -120,11 +143,15 @@ impl Runner {
                             );
                         }
                     }
+                    if let Some(from) = &start.from {
+                        assert!(self.kept.contains(&from.job), "nothing is kept of {}", from.job);
+                    }
                     assert!(self.starting.insert(start.job));
                 }
                 Action::StartStep { job, step, .. } => {
                     assert!(self.up.contains(&job), "a step starts without its container");
                     assert!(!self.killed, "a step starts after the kill");
+                    assert!(!self.sealing.contains(&job), "a step starts while it is kept");
                     assert!(
                         !self.cancelled || step.part == Part::Cleanup,
                         "a step starts after the cancel"
@@ -136,7 +163,28 @@ impl Runner {
                 Action::DisarmTimer(timer) => {
                     assert!(self.timers.remove(&timer), "disarmed without being armed: {timer:?}");
                 }
+                Action::AbortStart { job } => assert!(self.starting.contains(&job)),
+                Action::SealJob { job, .. } => {
+                    assert!(self.up.contains(&job), "a container is kept that is not up");
+                    assert!(self.steps.iter().all(|(of, _)| *of != job), "a step still runs");
+                    assert!(self.sealing.insert(job));
+                }
+                Action::DropStates { job } => {
+                    let starts = |other: &usize| {
+                        plan.jobs[*other].from.as_ref().is_some_and(|from| from.job == job)
+                    };
+                    let first_of_retry = self.starting.contains(&job) || !self.ended.contains(&job);
+                    assert!(
+                        first_of_retry
+                            || (0..plan.jobs.len())
+                                .filter(starts)
+                                .all(|other| self.ended.contains(&other)),
+                        "what a job starts from is dropped"
+                    );
+                    self.kept.remove(&job);
+                }
                 Action::FinishJob { job, .. } => {
+                    assert!(!self.sealing.contains(&job), "a container goes that is being kept");
                     assert!(self.up.remove(&job), "a container goes down that is not up");
                     assert!(self.steps.iter().all(|(of, _)| *of != job), "steps outlive their job");
                     assert!(self.finishing.insert(job));
@@ -167,7 +215,10 @@ impl Runner {
 
     /// Whether a job has a container, or is about to, or not yet has none any more.
     fn holds(&self, job: usize) -> bool {
-        self.starting.contains(&job) || self.up.contains(&job) || self.finishing.contains(&job)
+        self.starting.contains(&job)
+            || self.sealing.contains(&job)
+            || self.up.contains(&job)
+            || self.finishing.contains(&job)
     }
 
     /// What can happen next; [`None`] when nothing is owed.
@@ -180,6 +231,10 @@ impl Runner {
         }
         let owed =
             self.starting.len() + self.steps.len() + self.timers.len() + self.finishing.len();
+        let owed = owed + self.sealing.len();
+        if let Some(job) = self.up.iter().nth(usize::from(detail)).filter(|_| choice % 89 == 5) {
+            return Some(Event::ServiceEnded { job: *job, message: "gone".to_owned() });
+        }
         if owed == 0 {
             return None;
         }
@@ -222,14 +277,24 @@ impl Runner {
             return Some(Event::TimerFired(timer));
         }
         at -= self.timers.len();
+        if let Some(job) = self.sealing.iter().nth(at).copied() {
+            self.sealing.remove(&job);
+            let kept = Kept { memory: 1, disk: 0 };
+            let failed = (Fault::System, "no room".to_owned());
+            let sealed = if detail.is_multiple_of(4) { Err(failed) } else { Ok(kept) };
+            self.kept.insert(job);
+            return Some(Event::JobSealed { job, sealed });
+        }
+        at -= self.sealing.len();
         let job = self.finishing.iter().nth(at).copied()?;
         self.finishing.remove(&job);
+        self.kept.insert(job);
         let fault = match detail % 16 {
             0 => Some((Fault::Pipeline, "missing".to_owned())),
             1 => Some((Fault::System, "stuck".to_owned())),
             _ => None,
         };
-        Some(Event::JobFinished { job, fault })
+        Some(Event::JobFinished { job, fault, kept: Kept { memory: 1, disk: 0 } })
     }
 }
 

@@ -41,8 +41,7 @@ pub(crate) fn enforced(allowance: &Allowance) -> Limits {
     let said = |limit: &Option<Spanned<u64>>| limit.as_ref().map(|it| it.value);
     let io = limits.io.as_ref().map(|io| io.value).unwrap_or_default();
     Limits {
-        #[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
-        cpus: said(&limits.millicpus).map_or(built_in.cpus, |cpus| cpus as f64 / 1000.0),
+        cpus: said(&limits.millicpus).map_or(built_in.cpus, processors),
         memory: said(&limits.memory).unwrap_or(built_in.memory),
         pids: said(&limits.pids).unwrap_or(built_in.pids),
         disk: said(&limits.disk).unwrap_or(built_in.disk),
@@ -53,6 +52,12 @@ pub(crate) fn enforced(allowance: &Allowance) -> Limits {
         logs: said(&limits.logs).unwrap_or(built_in.logs),
         timeout: allowance.timeout.as_ref().map_or(built_in.timeout, |timeout| timeout.value),
     }
+}
+
+/// Thousandths of a processor as processors.
+#[expect(clippy::cast_precision_loss, reason = "thousandths of processors are few")]
+pub(crate) fn processors(millicpus: u64) -> f64 {
+    millicpus as f64 / 1000.0
 }
 
 /// What jobs may go without on this host, as the operator decided.

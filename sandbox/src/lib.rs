@@ -31,7 +31,8 @@ pub mod spawner;
 mod sys;
 
 pub use container::{
-    Container, ContainerSpec, End, Exit, Mount, Process, Program, ProgramFile, Streams,
+    Container, ContainerSpec, End, Exit, Layer, Mount, Process, Program, ProgramFile, State,
+    Streams,
 };
 pub use error::{Error, Fault, Result, with_causes};
 pub use init::WORKSPACE;

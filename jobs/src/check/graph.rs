@@ -63,20 +63,45 @@ impl Checker<'_> {
                 .help("start from a job without `matrix` and `parallel`"),
             );
         }
-        if let Some(step) = &from.step {
-            self.step_exists(parent, step);
+        if let Some(step) = &from.step
+            && self.step_exists(parent, step)
+        {
+            self.nothing_stays_up(parent, step);
         }
     }
 
-    fn step_exists(&mut self, parent: &Job, name: &Spanned<String>) {
+    /// The state after a step is that of a container in which nothing runs any more.
+    fn nothing_stays_up(&mut self, parent: &Job, name: &Spanned<String>) {
+        let at = parent
+            .steps
+            .iter()
+            .position(|step| step.id.as_ref().is_some_and(|id| id.value == name.value));
+        let up_to = parent.steps.get(..=at.unwrap_or_default()).unwrap_or_default();
+        for background in up_to.iter().filter_map(|step| step.background.as_ref()) {
+            if background.value {
+                self.report.push(
+                    Diagnostic::error(
+                        Code::Conflict,
+                        format!("a step in the background is still up after {}", quoted(name)),
+                    )
+                    .at(name.span, "the state after this step is started from")
+                    .at(background.span, "this step stays up")
+                    .help("start from the job's end, or start the step later"),
+                );
+            }
+        }
+    }
+
+    fn step_exists(&mut self, parent: &Job, name: &Spanned<String>) -> bool {
         let ids = || parent.steps.iter().filter_map(|step| step.id.as_ref());
         if ids().any(|id| id.value == name.value) {
-            return;
+            return true;
         }
         let message = format!("the job {} has no step {}", quoted(&parent.id), quoted(name));
         let help = suggestion(name, ids().map(|id| id.as_str()))
             .unwrap_or_else(|| "give the step an `id`, and write it after the `@`".to_owned());
         self.report
             .push(Diagnostic::error(Code::UnknownStep, message).at(name.span, "").help(help));
+        false
     }
 }

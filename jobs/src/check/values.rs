@@ -51,6 +51,7 @@ impl Checker<'_> {
                 );
             }
         }
+        self.step_networks(job);
         for path in job.artifacts.iter().flat_map(|artifacts| &artifacts.paths) {
             self.glob(path.as_literal(), path.span);
         }
@@ -75,10 +76,53 @@ impl Checker<'_> {
         }
     }
 
+    /// A step with a network of its own runs in a container of its own, which goes on where the one
+    /// before it ended: nothing can stay up across that.
+    fn step_networks(&mut self, job: &Job) {
+        let steps = || job.steps.iter().chain(&job.cleanup);
+        let Some(step) = steps().find(|step| step.network.is_some()) else { return };
+        let background = steps().find_map(|step| step.background.as_ref().filter(|it| it.value));
+        let background = background.map(|it| (it.span, "this step stays up"));
+        let service = job.services.first().map(|it| (it.name.span, "this is in the job's network"));
+        if let Some((span, what)) = background.or(service) {
+            self.report.push(
+                Diagnostic::error(
+                    Code::Conflict,
+                    "a step with a `network` of its own has a container of its own, and ends what \
+                     stays up",
+                )
+                .at(step.span, "this step")
+                .at(span, what)
+                .help("give the job the network, or do this in a job of its own and use `from`"),
+            );
+        }
+    }
+
     fn step_values(&mut self, step: &Step) {
         self.image(step.image.as_ref());
         self.user(step.user.as_ref());
         self.workdir(step.workdir.as_ref());
+        let limits = &step.limits;
+        let of_the_job = [
+            ("disk", limits.disk.as_ref().map(|it| it.span)),
+            ("inodes", limits.inodes.as_ref().map(|it| it.span)),
+            ("io", limits.io.as_ref().map(|it| it.span)),
+            ("shm", limits.shm.as_ref().map(|it| it.span)),
+            ("nofile", limits.nofile.as_ref().map(|it| it.span)),
+            ("logs", limits.logs.as_ref().map(|it| it.span)),
+        ];
+        for (name, span) in of_the_job {
+            if let Some(span) = span.filter(|_| step.image.is_none()) {
+                self.report.push(
+                    Diagnostic::error(
+                        Code::Conflict,
+                        format!("`{name}` is a limit of the whole job, not of a step"),
+                    )
+                    .at(span, "")
+                    .help("set it for the job; a step can have `cpus`, `memory` and `pids`"),
+                );
+            }
+        }
     }
 
     fn image(&mut self, image: Option<&Template>) {

@@ -109,6 +109,11 @@ impl<'t> Decoder<'t> {
                 "from",
                 "a job with `from` starts in that job's file system and has no image",
             ),
+            (
+                "workspace",
+                "from",
+                "a job with `from` starts in that job's file system, its workspace included",
+            ),
             ("matrix", "parallel", "a job has a matrix or copies of itself, not both"),
         ];
         for (first, second, message) in pairs {

@@ -74,7 +74,8 @@ pub(crate) fn step(at: At, step: &Step, visit: &mut dyn FnMut(Place, &Expr)) {
     }
     templates(Place::StepEnv(at), values(&step.env), visit);
     templates(Place::Command(at), words(&step.command), visit);
-    let fields = [&step.name, &step.workdir, &step.user, &step.image];
+    templates(Place::Plan, &step.image, visit);
+    let fields = [&step.name, &step.workdir, &step.user];
     templates(Place::Step(at), fields.into_iter().flatten(), visit);
     templates(Place::Step(at), probe(step.ready.as_ref()), visit);
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
-    Group, GroupNeed, Inputs, Plan, PlannedFrom, PlannedJob,
+    Group, GroupNeed, Inputs, Plan, PlannedFrom, PlannedJob, PlannedService,
     expand::{Combination, expand},
     inputs::context,
 };
@@ -219,7 +219,11 @@ fn expand_job(
         Some(PlannedFrom { job, step: from.step.as_ref().map(|step| step.value.clone()) })
     });
     let network = source.network.clone().or_else(|| defaults.network.clone());
-    let workspace = source.workspace.as_ref().or(defaults.workspace.as_ref());
+    let workspace = match &from {
+        // What it starts in has its workspace already.
+        Some(from) => plan.jobs.get(from.job).map(|job| job.workspace),
+        None => source.workspace.as_ref().or(defaults.workspace.as_ref()).map(|it| it.value),
+    };
     let shell = source.shell.as_ref().or(defaults.shell.as_ref());
     let mut jobs = Vec::with_capacity(combinations.len());
     for (combination, index) in combinations.into_iter().zip(1_u32..) {
@@ -248,6 +252,17 @@ fn expand_job(
         };
         let user = render(source.user.as_ref().or(defaults.user.as_ref()));
         let workdir = render(source.workdir.as_ref().or(defaults.workdir.as_ref()));
+        let steps = source.steps.iter().chain(&source.cleanup);
+        let step_images: Vec<_> = steps.map(|step| render(step.image.as_ref())).collect();
+        let services: Vec<_> = source
+            .services
+            .iter()
+            .map(|service| PlannedService {
+                name: service.name.value.clone(),
+                image: render(Some(&service.image)).unwrap_or_default(),
+                limits: service.limits.or(&allowance.limits),
+            })
+            .collect();
         let id = source.id.value.as_str();
         let templates = [
             (&image, source.image.as_ref().or(defaults.image.as_ref()), Rendered::Image),
@@ -257,6 +272,15 @@ fn expand_job(
         for (text, template, kind) in templates {
             if let (Some(text), Some(template)) = (text, template) {
                 rendered(pipeline, kind, text, template, report);
+            }
+        }
+        let of_steps = source.steps.iter().chain(&source.cleanup).map(|step| step.image.as_ref());
+        let of_services = source.services.iter().map(|service| Some(&service.image));
+        let texts = step_images.iter().map(|image| image.as_deref());
+        let texts = texts.chain(services.iter().map(|service| Some(service.image.as_str())));
+        for (text, template) in texts.zip(of_steps.chain(of_services)) {
+            if let (Some(text), Some(template)) = (text, template) {
+                rendered(pipeline, Rendered::Image, text, template, report);
             }
         }
         jobs.push(PlannedJob {
@@ -271,11 +295,13 @@ fn expand_job(
             from: from.clone(),
             limits: allowance.limits.clone(),
             network: network.clone().unwrap_or(Network::None),
-            workspace: workspace.map(|workspace| workspace.value).unwrap_or_default(),
+            workspace: workspace.unwrap_or_default(),
             user,
             workdir,
             shell: shell.map(|shell| shell.value.clone()),
             timeout: allowance.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.value),
+            services,
+            step_images,
         });
     }
     jobs

@@ -14,7 +14,7 @@ mod types;
 pub use build::plan;
 pub use feature::Feature;
 pub use inputs::Inputs;
-pub use types::{Group, GroupNeed, Plan, PlannedFrom, PlannedJob};
+pub use types::{Group, GroupNeed, Plan, PlannedFrom, PlannedJob, PlannedService};
 
 pub(crate) use build::{needs, needs_cycle};
 pub(crate) use expand::expand;

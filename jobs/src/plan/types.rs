@@ -98,6 +98,29 @@ pub struct PlannedJob {
     pub shell: Option<String>,
     /// Wall time of all its steps.
     pub timeout: Duration,
+    /// The containers beside it.
+    pub services: Vec<PlannedService>,
+    /// The image of each of its steps that has one of its own; cleanup steps come after the others.
+    pub step_images: Vec<Option<String>>,
+}
+
+impl PlannedJob {
+    /// The image of a step that has one of its own.
+    pub fn step_image(&self, cleanup: bool, index: usize) -> Option<&str> {
+        let before = if cleanup { self.source.steps.len() } else { 0 };
+        self.step_images.get(before + index)?.as_deref()
+    }
+}
+
+/// A container beside a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedService {
+    /// Its name, also as a host.
+    pub name: String,
+    /// What it starts from.
+    pub image: String,
+    /// What it may use; where it does not say, as much as its job.
+    pub limits: Limits,
 }
 
 /// Where a job with `from` starts.

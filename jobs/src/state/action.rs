@@ -29,6 +29,27 @@ pub enum Action {
         /// Why, for the log.
         reason: StopReason,
     },
+    /// Give up putting a container up; [`super::Event::JobStartFailed`] comes sooner, or
+    /// [`super::Event::JobStarted`] was on its way.
+    AbortStart {
+        /// Which job.
+        job: usize,
+    },
+    /// Keep the file system of a job as it is now, and go on in a container that starts from it; no
+    /// step of the job runs.
+    SealJob {
+        /// Which job.
+        job: usize,
+        /// The step that has just ended, where others start from its state.
+        step: Option<usize>,
+        /// The step whose network the container has; the job's if not said.
+        network: Option<StepRef>,
+    },
+    /// Nothing starts from the file systems of this job any more.
+    DropStates {
+        /// Which job.
+        job: usize,
+    },
     /// Send [`super::Event::TimerFired`] after this time.
     ArmTimer {
         /// Which timer.
@@ -72,6 +93,38 @@ pub struct StartJob {
     pub caches: Vec<ResolvedCache>,
     /// Jobs whose artifacts are brought in.
     pub artifacts_of: Vec<usize>,
+    /// The containers beside it, in the order of the file.
+    pub services: Vec<ResolvedService>,
+    /// Whose file system it starts in.
+    pub from: Option<StartFrom>,
+    /// Whether other jobs may start from its file system.
+    pub keep: bool,
+}
+
+/// A file system that a job starts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartFrom {
+    /// Whose.
+    pub job: usize,
+    /// After which of its steps; its end if not said.
+    pub step: Option<usize>,
+}
+
+/// A container beside a job, with its expressions replaced. Its image and limits are in the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedService {
+    /// Index into [`crate::plan::PlannedJob::services`].
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// What it runs; the image's own command if not said.
+    pub command: Option<ResolvedCommand>,
+    /// Its environment.
+    pub env: Vec<EnvVar>,
+    /// Who its processes are, if not the image's own user.
+    pub user: Option<String>,
+    /// When it is up; at once if not said.
+    pub ready: Option<ResolvedReady>,
 }
 
 /// A secret that is placed as a file.
@@ -192,6 +245,8 @@ pub enum StopReason {
     Done,
     /// It is a background step and did not get ready, or its job failed.
     NotReady,
+    /// A service of its job has ended.
+    ServiceEnded,
 }
 
 /// A time that the run waits for.

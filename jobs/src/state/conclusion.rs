@@ -34,6 +34,18 @@ impl Conclusion {
             Self::System => "system-fault",
         }
     }
+
+    /// What something did that ended so, as in "the job … failed".
+    fn in_past(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "was cancelled",
+            Self::Skipped => "was skipped",
+            Self::System => "failed by a fault of the system",
+        }
+    }
 }
 
 impl fmt::Display for Conclusion {
@@ -61,6 +73,10 @@ pub enum Cause {
     Files,
     /// A background step did not get ready.
     NotReady,
+    /// A service ended, or did not get ready.
+    Service,
+    /// What is kept of other jobs leaves no room.
+    NoRoom,
     /// The system.
     System,
     /// A cancel.
@@ -74,7 +90,14 @@ pub enum Reason {
     Done,
     /// Its `if` does not hold.
     Condition,
-    /// What it needs, or an earlier step, did not pass.
+    /// A job that it needs did not pass.
+    Need {
+        /// Its name.
+        name: String,
+        /// How that ended.
+        conclusion: Conclusion,
+    },
+    /// An earlier step did not pass.
     Before {
         /// Its name.
         name: String,
@@ -121,7 +144,11 @@ impl Reason {
     /// What made it, where it ended badly.
     pub fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Done | Self::Condition | Self::Before { .. } | Self::JobEnded => None,
+            Self::Done
+            | Self::Condition
+            | Self::Need { .. }
+            | Self::Before { .. }
+            | Self::JobEnded => None,
             Self::Step { cause, .. } | Self::Fault { cause, .. } => Some(*cause),
             Self::Timeout { .. } => Some(Cause::Timeout),
             Self::RunCancelled | Self::FailFast { .. } => Some(Cause::Cancel),
@@ -134,10 +161,12 @@ impl fmt::Display for Reason {
         match self {
             Self::Done => f.write_str("all steps passed"),
             Self::Condition => f.write_str("its `if` does not hold"),
-            Self::Before { name, conclusion: Conclusion::Skipped } => {
-                write!(f, "{} was skipped", quoted(name))
+            Self::Before { name, conclusion } => {
+                write!(f, "{} {}", quoted(name), conclusion.in_past())
             }
-            Self::Before { name, conclusion } => write!(f, "{} {conclusion}", quoted(name)),
+            Self::Need { name, conclusion } => {
+                write!(f, "needs {}, which {}", quoted(name), conclusion.in_past())
+            }
             Self::Step { name, message: Some(message), .. } => {
                 write!(f, "step {}: {message}", quoted(name))
             }
@@ -176,6 +205,8 @@ impl fmt::Display for Cause {
             Self::Expression => f.write_str("an expression has no value"),
             Self::Files => f.write_str("files are missing"),
             Self::NotReady => f.write_str("did not get ready"),
+            Self::Service => f.write_str("a service ended"),
+            Self::NoRoom => f.write_str("no room is left"),
             Self::System => f.write_str("a fault of the system"),
             Self::Cancel => f.write_str("cancelled"),
         }

@@ -22,6 +22,21 @@ pub enum Event {
         /// One sentence for the user.
         message: String,
     },
+    /// A service has ended, and its job is not at its end.
+    ServiceEnded {
+        /// Which job.
+        job: usize,
+        /// One sentence for the user, with its name.
+        message: String,
+    },
+    /// The file system of a job is kept as it was after a step, and a container stands that starts
+    /// in it; or not (`Err`), and there is no container any more.
+    JobSealed {
+        /// Which job.
+        job: usize,
+        /// What is kept takes so much.
+        sealed: Result<Kept, (Fault, String)>,
+    },
     /// A background step is up, or will not be (`Err`, one sentence); it still runs.
     StepReady {
         /// Which job.
@@ -48,11 +63,22 @@ pub enum Event {
         job: usize,
         /// What went wrong on the way, such as an artifact that is missing.
         fault: Option<(Fault, String)>,
+        /// What is kept for others to start from takes so much.
+        kept: Kept,
     },
     /// The user wants the run to end in order: steps are stopped, cleanup steps run.
     CancelRequested,
     /// The user wants the run to end now: steps are killed, nothing starts any more.
     KillRequested,
+}
+
+/// What a file system takes that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of disk.
+    pub disk: u64,
 }
 
 /// Whose doing a failure is.

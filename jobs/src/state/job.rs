@@ -147,6 +147,10 @@ pub(super) struct JobState {
     pub(super) verdict: Option<Verdict>,
     /// No further step of the current part starts.
     pub(super) halted: bool,
+    /// Its file system is being kept for others; nothing of it starts meanwhile.
+    pub(super) sealing: bool,
+    /// The step whose network its container has, if that is not the job's own.
+    pub(super) network: Option<StepRef>,
     pub(super) cancelled: bool,
     /// Environment of its steps: secrets, the pipeline's, its own, then what steps exported.
     pub(super) env: Vec<(String, Value)>,
@@ -168,6 +172,8 @@ impl JobState {
             waiting: None,
             verdict: None,
             halted: false,
+            sealing: false,
+            network: None,
             cancelled: false,
             env: Vec::new(),
             outputs: Vec::new(),
@@ -190,6 +196,8 @@ impl JobState {
         self.waiting = None;
         self.verdict = None;
         self.halted = false;
+        self.sealing = false;
+        self.network = None;
         self.env = Vec::new();
         self.outputs = Vec::new();
     }

@@ -7,6 +7,9 @@
 //! | [`Action::StartJob`] | [`Event::JobStarted`], or [`Event::JobStartFailed`] when nothing is left of it |
 //! | [`Action::StartStep`] | [`Event::StepEnded`]; a background step with `ready` first by [`Event::StepReady`] |
 //! | [`Action::StopStep`] | nothing of its own: the step's [`Event::StepEnded`] comes sooner |
+//! | [`Action::AbortStart`] | nothing of its own: the answer to [`Action::StartJob`] comes sooner |
+//! | [`Action::SealJob`] | [`Event::JobSealed`] |
+//! | [`Action::DropStates`] | nothing |
 //! | [`Action::ArmTimer`] | [`Event::TimerFired`], unless [`Action::DisarmTimer`] comes first |
 //! | [`Action::FinishJob`] | [`Event::JobFinished`] when the container is gone |
 //! | [`Action::JobEnded`], [`Action::RunEnded`] | nothing |
@@ -34,6 +37,10 @@
 //! - A job whose time is up runs no further step, also none with `if: always()`; cleanup steps
 //!   have [`CLEANUP_TIMEOUT`] of their own.
 //! - A job that waits for room does not hold up smaller ones behind it.
+//! - A service that ends while its job's steps run fails the job: its steps are stopped.
+//! - What is kept of a job for others to start from counts against the capacity, by what it takes,
+//!   until the last of these, and of those that start from them, has ended. A job for which it
+//!   leaves no room although nothing runs any more fails instead of waiting for ever.
 //! - Background steps are ended one after the other, the last first: what was started later may
 //!   still need what was started before. Where the job is cut short, all are ended at once.
 //! - A background step with `ready` that ends before it is ready has failed, whatever its exit code.
@@ -41,6 +48,7 @@
 mod action;
 mod conclusion;
 mod event;
+mod fork;
 mod job;
 mod resolve;
 mod run;
@@ -51,10 +59,10 @@ mod steps;
 
 pub use action::{
     Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedReady,
-    ResolvedStep, SecretFile, StartJob, Stop, StopReason, Timer,
+    ResolvedService, ResolvedStep, SecretFile, StartFrom, StartJob, Stop, StopReason, Timer,
 };
 pub use conclusion::{Attempt, Cause, Conclusion, Reason};
-pub use event::{End, Event, Fault, Limit, Part, StepEnd, StepRef};
+pub use event::{End, Event, Fault, Kept, Limit, Part, StepEnd, StepRef};
 pub use job::{JobView, Phase, StepRecord, WaitingFor};
 pub use run::Run;
 pub use settings::{Capacity, Settings};

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{
     Cause, Collect, CollectArtifacts, Conclusion, EnvVar, Phase, ResolvedCache, ResolvedCommand,
-    ResolvedReady, ResolvedStep, SecretFile, StepRef,
+    ResolvedReady, ResolvedService, ResolvedStep, SecretFile, StepRef,
     run::Run,
     scope::{RunScope, set},
 };
 use crate::{
     expr::{EvaluationError, Part, Scope, Status, Template, Value},
-    model::{Cache, Command, Ready, SecretForm, SecretUse, Step, When},
+    model::{Cache, Command, Ready, SecretForm, SecretUse, Service, Step, When},
 };
 
 /// A secret shorter than this is no sign of itself within another text.
@@ -169,7 +169,7 @@ impl Run {
             workdir: optional(step.workdir.as_ref().or(source.workdir.as_ref()))?
                 .or_else(|| planned.workdir.clone()),
             user: optional(step.user.as_ref())?,
-            image: optional(step.image.as_ref())?,
+            image: planned.step_image(at.part == super::Part::Cleanup, at.index).map(str::to_owned),
             background: at.part == super::Part::Steps
                 && step.background.as_ref().is_some_and(|b| b.value),
             ready,
@@ -201,6 +201,35 @@ impl Run {
         let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };
         let scope = self.scope(job, Status::default());
         planned.source.cache.iter().map(|cache| resolve_cache(cache, &scope)).collect()
+    }
+
+    /// The containers beside a job.
+    pub(super) fn services(&self, job: usize) -> Result<Vec<ResolvedService>, Unresolved> {
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };
+        let scope = self.scope(job, Status::default());
+        let shell = "sh";
+        let resolve = |(index, service): (usize, &Service)| {
+            let command = service.command.as_ref();
+            let ready = service.ready.as_ref();
+            let mut env = Vec::with_capacity(service.env.len());
+            for (name, template) in &service.env {
+                let value = template.render(&scope)?;
+                env.push(EnvVar {
+                    name: name.value.clone(),
+                    value: value.to_text().unwrap_or_default(),
+                    secret: value.secret,
+                });
+            }
+            Ok(ResolvedService {
+                index,
+                name: service.name.value.clone(),
+                command: command.map(|it| resolve_command(it, shell, &scope)).transpose()?,
+                env,
+                user: service.user.as_ref().map(|user| open(user, &scope)).transpose()?,
+                ready: ready.map(|it| resolve_ready(it, shell, &scope)).transpose()?,
+            })
+        };
+        planned.source.services.iter().enumerate().map(resolve).collect()
     }
 
     /// What is to be collected from a job whose steps have ended.

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Action, Attempt, Cause, Conclusion, Event, Fault, Phase, Reason, Settings, Stop, StopReason,
     Timer, WaitingFor,
+    fork::Fork,
     job::{JobState, JobView, allows, retries},
     schedule::GroupState,
     settings::{Demand, exceeds},
@@ -26,6 +27,7 @@ pub struct Run {
     pub(super) settings: Settings,
     pub(super) jobs: Vec<JobState>,
     pub(super) groups: Vec<GroupState>,
+    pub(super) forks: Vec<Fork>,
     pub(super) demands: Vec<Demand>,
     /// Jobs that wait for room, the longest way to the end first.
     pub(super) ready: BTreeSet<(Reverse<Duration>, usize)>,
@@ -65,10 +67,12 @@ impl Run {
         }
         let jobs: Vec<JobState> = plan.jobs.iter().map(JobState::new).collect();
         let groups = GroupState::all(&plan);
+        let forks = Fork::all(&plan);
         Ok(Self {
             open: jobs.len(),
             jobs,
             groups,
+            forks,
             demands,
             ready: BTreeSet::new(),
             queued: Vec::new(),
@@ -105,11 +109,14 @@ impl Run {
                     self.end_attempt(job);
                 }
             }
+            Event::ServiceEnded { job, message } => self.service_ended(job, message),
+            Event::JobSealed { job, sealed } => self.job_sealed(job, sealed),
             Event::StepReady { job, step, ready } => self.step_ready(job, step, ready),
             Event::StepEnded { job, step, end } => self.step_ended(job, step, end),
             Event::TimerFired(timer) => self.timer_fired(timer),
-            Event::JobFinished { job, fault } => {
+            Event::JobFinished { job, fault, kept } => {
                 if self.phase(job) == Some(Phase::Finishing) {
+                    self.keep(job, kept);
                     if let Some((fault, message)) = fault {
                         let (conclusion, cause) = blame(fault, Cause::Files);
                         self.verdict(job, conclusion, Reason::Fault { cause, message });
@@ -251,6 +258,7 @@ impl Run {
                 self.cancel_job(sibling, &reason);
             }
         }
+        self.job_let_go(job);
         self.job_left_group(job);
     }
 
@@ -296,7 +304,9 @@ impl Run {
                 state.cancelled = true;
                 state.halted = true;
                 state.blame(Conclusion::Cancelled, reason.clone());
-                if state.phase == Phase::Steps {
+                if state.phase == Phase::Starting {
+                    self.actions.push(Action::AbortStart { job });
+                } else {
                     self.stop_running(job, Stop::Gently, StopReason::Cancelled);
                     self.advance(job);
                 }

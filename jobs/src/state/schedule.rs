@@ -100,7 +100,7 @@ impl Run {
                 && (state.failed || state.incomplete)
                 && let Some(conclusion) = state.result
             {
-                return Reason::Before { name: needed.id.clone(), conclusion };
+                return Reason::Need { name: needed.id.clone(), conclusion };
             }
         }
         Reason::RunCancelled
@@ -137,7 +137,12 @@ impl Run {
     pub(super) fn start_ready(&mut self) {
         loop {
             let mut gave_up = false;
-            for job in self.take_places() {
+            let taken = self.take_places();
+            if taken.is_empty() && self.give_up_for_room() {
+                self.settle_groups();
+                continue;
+            }
+            for job in taken {
                 gave_up |= !self.start_job(job);
             }
             if !gave_up {
@@ -210,18 +215,24 @@ impl Run {
         let (Some(planned), Some(state)) = (plan.jobs.get(job), self.jobs.get_mut(job)) else {
             return true;
         };
+        if state.phase != Phase::Ready {
+            // One that was started just before it failed at once, and `fail-fast` ended this one.
+            self.leave_place(job);
+            return false;
+        }
         state.phase = Phase::Starting;
         state.attempt += 1;
         state.reset(planned);
         let attempt = state.attempt;
-        let caches = self.job_env(job).and_then(|env| {
+        self.forget_kept(job);
+        let resolved = self.job_env(job).and_then(|env| {
             if let Some(state) = self.jobs.get_mut(job) {
                 state.env = env;
             }
-            self.caches(job)
+            Ok((self.caches(job)?, self.services(job)?, self.start_from(job)?))
         });
-        let caches = match caches {
-            Ok(caches) => caches,
+        let (caches, services, from) = match resolved {
+            Ok(resolved) => resolved,
             Err(Unresolved { cause, message }) => {
                 self.verdict(job, Conclusion::Failed, Reason::Fault { cause, message });
                 self.end_attempt(job);
@@ -234,7 +245,9 @@ impl Run {
             .filter_map(|need| plan.group(need.group))
             .flat_map(|group| group.jobs.clone())
             .collect();
-        self.actions.push(Action::StartJob(StartJob { job, attempt, caches, artifacts_of }));
+        let keep = self.is_kept(job);
+        let start = StartJob { job, attempt, caches, artifacts_of, services, from, keep };
+        self.actions.push(Action::StartJob(start));
         true
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     diagnostic::{Code, Diagnostic},
-    model::Limits,
+    model::{Limits, Step},
     plan::PlannedJob,
 };
 
@@ -56,9 +56,19 @@ pub(super) struct Demand {
 impl Demand {
     /// The job and its services, each with the limits of `defaults` where it says nothing.
     pub(super) fn of(job: &PlannedJob, defaults: &Limits) -> Self {
-        let services = job.source.services.iter().map(|service| service.limits.or(&job.limits));
+        let services = job.services.iter().map(|service| service.limits.clone());
+        // A step with an image of its own has a container of its own beside the job's: those in the
+        // background stay, of the others there is one at a time.
+        let with_image = |background: bool| {
+            let steps = job.source.steps.iter().chain(&job.source.cleanup).zip(&job.step_images);
+            let stays = move |step: &Step| step.background.as_ref().is_some_and(|b| b.value);
+            steps
+                .filter(move |(step, image)| image.is_some() && stays(step) == background)
+                .map(|(step, _)| step.limits.or(&job.limits))
+        };
         let mut demand = Self::default();
-        for limits in std::iter::once(job.limits.clone()).chain(services) {
+        let beside = services.chain(with_image(true)).chain(with_image(false).take(1));
+        for limits in std::iter::once(job.limits.clone()).chain(beside) {
             let limits = limits.or(defaults);
             let get = |limit: Option<crate::Spanned<u64>>| limit.map_or(0, |limit| limit.value);
             demand.millicpus = demand.millicpus.saturating_add(get(limits.millicpus));

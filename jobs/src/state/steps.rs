@@ -35,9 +35,13 @@ impl Run {
 
     /// Goes on with a job as far as it can without waiting.
     pub(super) fn advance(&mut self, job: usize) {
+        let sealing = |run: &Self| run.jobs.get(job).is_some_and(|state| state.sealing);
+        if sealing(self) {
+            return;
+        }
         if self.phase(job) == Some(Phase::Steps) {
             self.advance_part(job, Part::Steps);
-            if !self.at_end_of(job, Part::Steps) {
+            if !self.at_end_of(job, Part::Steps) || sealing(self) {
                 return;
             }
             self.stop_background(job);
@@ -50,7 +54,7 @@ impl Run {
             self.advance_part(job, Part::Cleanup);
             let running =
                 |run: &Self| run.jobs.get(job).is_some_and(|job| !job.running().is_empty());
-            if self.at_end_of(job, Part::Cleanup) && !running(self) {
+            if self.at_end_of(job, Part::Cleanup) && !running(self) && !sealing(self) {
                 self.begin_finish(job);
             }
         }
@@ -79,7 +83,16 @@ impl Run {
                 Turn::Fail(Unresolved { cause, message }) => {
                     self.conclude_step(job, step, cause, Some(message));
                 }
-                Turn::Start(resolved) => self.start_step(job, step, resolved),
+                Turn::Start(resolved) => {
+                    if !self.has_network_of(job, step) {
+                        // Its turn comes again.
+                        if let Some(state) = self.jobs.get_mut(job) {
+                            state.next = index;
+                        }
+                        return;
+                    }
+                    self.start_step(job, step, resolved);
+                }
             }
         }
     }
@@ -200,7 +213,7 @@ impl Run {
         }
         let cause = match stop {
             Some(StopReason::Done) => None,
-            Some(StopReason::Cancelled) => Some(Cause::Cancel),
+            Some(StopReason::Cancelled | StopReason::ServiceEnded) => Some(Cause::Cancel),
             Some(StopReason::NotReady) => Some(Cause::NotReady),
             Some(StopReason::StepTimeout | StopReason::JobTimeout | StopReason::CleanupTimeout) => {
                 Some(Cause::Timeout)
@@ -232,6 +245,7 @@ impl Run {
                 self.conclude_step(job, step, cause, message);
             }
         }
+        self.seal_after(job, step);
         self.advance(job);
     }
 
@@ -395,7 +409,7 @@ impl Run {
         }
     }
 
-    fn source(&self, job: usize, at: StepRef) -> Option<&Step> {
+    pub(super) fn source(&self, job: usize, at: StepRef) -> Option<&Step> {
         let source = &self.plan.jobs.get(job)?.source;
         match at.part {
             Part::Steps => source.steps.get(at.index),

@@ -15,10 +15,11 @@ use cofferdam_sandbox::{
     ContainerSpec, Limits, Network, Program,
     image::{Image, Store},
 };
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 
 use crate::{
     cli,
+    execute::globs::globs,
     exit::Exit,
     limits,
     log::{needles::Needles, secret::Secret},
@@ -157,16 +158,7 @@ fn artifacts(arguments: &cli::Exec) -> Result<Option<Artifacts>, Problem> {
     if arguments.artifact.is_empty() {
         return Ok(None);
     }
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &arguments.artifact {
-        let glob = Glob::new(pattern).map_err(|error| {
-            Problem::new(Exit::Usage, format!("`--artifact {pattern}` is no glob")).because(error)
-        })?;
-        globs.add(glob);
-    }
-    let globs = globs
-        .build()
-        .map_err(|error| Problem::new(Exit::Usage, "too large a glob").because(error))?;
+    let globs = globs(&arguments.artifact).map_err(|error| Problem::sandbox(Exit::Usage, error))?;
     fs::create_dir_all(&arguments.out).map_err(|error| {
         Problem::new(Exit::NoInput, format!("failed to make `{}`", arguments.out.display()))
             .because(error)

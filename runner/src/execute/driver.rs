@@ -4,35 +4,40 @@
 //! starts tasks, keeps what they report and shows it, so nothing here waits for a job.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cofferdam_jobs::{
     model::Workspace,
+    plan::PlannedJob,
     state::{
-        Action, Collect, Conclusion, Event, Fault, Part, ResolvedStep, Run, StartJob, StepRecord,
-        StepRef, Stop, WaitingFor,
+        Action, Collect, Conclusion, Event, Fault, Kept, Part, ResolvedStep, Run, StartJob,
+        StepRecord, StepRef, Stop, WaitingFor,
     },
 };
-use cofferdam_sandbox::{Container, Mount, Sandbox, ScratchKind, image::Image};
-use tokio::sync::mpsc;
+use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    job::{self, Collected, Finish},
+    brought::Brings,
+    job::{self, Collected},
     ledger::Ledger,
+    live::Live,
     message::{Message, StepId, StepOutput, StepReport},
-    output::Output,
     screen::Screen,
-    step::{JobContext, RunningStep, StepRun},
+    seal::{self, Sealed},
+    start::{Base, Start},
+    step::JobContext,
     timers::Timers,
 };
 use crate::{
     exit::Exit,
     log::{file_names::FileNames, needles::Needles, recorder::LogBudget},
+    network,
     problem::Problem,
     report::display::{self, Display},
     supervise::Interrupts,
@@ -72,6 +77,8 @@ pub(super) struct Driver {
     messages: mpsc::Sender<Message>,
     received: mpsc::Receiver<Message>,
     live: HashMap<usize, Live>,
+    /// What is kept of jobs for others to start from.
+    states: HashMap<usize, States>,
     /// The directory names of jobs, once they have one.
     names: HashMap<usize, String>,
     file_names: FileNames,
@@ -81,16 +88,12 @@ pub(super) struct Driver {
     pub(super) ledger: Ledger,
 }
 
-/// A job whose container stands.
-#[derive(Debug)]
-struct Live {
-    container: Arc<Container>,
-    context: Arc<JobContext>,
-    logs: PathBuf,
-    log_names: FileNames,
-    steps: HashMap<StepRef, RunningStep>,
-    ended: Vec<(StepRef, Output)>,
-    next: usize,
+/// What is kept of one job.
+#[derive(Debug, Default)]
+struct States {
+    /// After these steps.
+    after: BTreeMap<usize, Arc<State>>,
+    end: Option<Arc<State>>,
 }
 
 impl Driver {
@@ -107,6 +110,7 @@ impl Driver {
             messages,
             received,
             live: HashMap::new(),
+            states: HashMap::new(),
             names: HashMap::new(),
             file_names: FileNames::default(),
             started: HashMap::new(),
@@ -181,16 +185,37 @@ impl Driver {
 
     fn take(&mut self, message: Message) -> Result<(), Problem> {
         match message {
-            Message::Started { job, container } => {
-                self.container_stands(job, *container)?;
+            Message::Started { job, up } => {
+                let image = &up.container.spec().image;
+                self.ledger.image(job, image);
+                if let Some(live) = self.live.get_mut(&job) {
+                    live.stands(*up);
+                }
                 self.feed(Event::JobStarted { job })
+            }
+            Message::StartFailed { job, fault, message, services } => {
+                if let Some(live) = self.live.remove(&job) {
+                    self.ledger.start_failed(job, live.context.attempt, services);
+                }
+                self.feed(Event::JobStartFailed { job, fault, message })
+            }
+            Message::Sealed { job, step, sealed } => {
+                let sealed = sealed.map(|sealed| self.take_sealed(job, step, *sealed));
+                self.feed(Event::JobSealed { job, sealed })
             }
             Message::StepEnded { step, report } => self.step_ended(step, *report),
             Message::JobFinished { job, attempt, mut collected } => {
                 let fault = collected.fault.take();
                 let records = self.step_records(job);
+                let kept = match collected.state.take() {
+                    Some((state, kept)) => {
+                        self.states.entry(job).or_default().end = Some(state);
+                        kept
+                    }
+                    None => Kept::default(),
+                };
                 self.ledger.job_finished(job, attempt, *collected, records);
-                self.feed(Event::JobFinished { job, fault })
+                self.feed(Event::JobFinished { job, fault, kept })
             }
             Message::Event(event) => self.feed(event),
         }
@@ -211,11 +236,22 @@ impl Driver {
     fn perform(&mut self, actions: Vec<Action>) -> Result<(), Problem> {
         for action in actions {
             match action {
-                Action::StartJob(start) => self.start_job(&start)?,
+                Action::StartJob(start) => self.start_job(start)?,
                 Action::StartStep { job, step, resolved } => {
                     self.start_step(job, step, resolved)?;
                 }
                 Action::StopStep { job, step, stop, .. } => self.stop_step(job, step, stop),
+                Action::AbortStart { job } => {
+                    let abort = self.live.get_mut(&job).and_then(|live| live.abort.take());
+                    // It may stand already.
+                    abort.map(|abort| abort.send(()).ok());
+                }
+                Action::SealJob { job, step, network } => self.seal_job(job, step, network),
+                Action::DropStates { job } => {
+                    let states = self.states.remove(&job);
+                    // What they hold may be a million files.
+                    tokio::task::spawn_blocking(move || drop(states));
+                }
                 Action::ArmTimer { timer, after } => self.timers.arm(timer, after),
                 Action::DisarmTimer(timer) => self.timers.disarm(timer),
                 Action::FinishJob { job, attempt, collect } => {
@@ -229,33 +265,63 @@ impl Driver {
         Ok(())
     }
 
-    fn start_job(&mut self, start: &StartJob) -> Result<(), Problem> {
+    fn start_job(&mut self, start: StartJob) -> Result<(), Problem> {
         let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
-        let image = self.surroundings.images.get(job::image_name(&planned)).cloned();
-        let image = image.ok_or_else(|| {
-            Problem::new(Exit::System, format!("the image of job `{}` was lost", planned.name))
-        })?;
+        let (job, attempt) = (start.job, start.attempt);
         let steps = planned.source.steps.len() + planned.source.cleanup.len();
-        let job = start.job;
         self.screen.act(0, move |display| display.show(display::Event::JobStarted { job, steps }));
-        self.started.entry(start.job).or_insert_with(Instant::now);
-        if !self.names.contains_key(&start.job) {
-            self.names.insert(start.job, self.file_names.assign(&planned.id));
+        self.started.entry(job).or_insert_with(Instant::now);
+        if !self.names.contains_key(&job) {
+            self.names.insert(job, self.file_names.assign(&planned.id));
         }
-        self.ledger.attempt_started(start.job, start.attempt);
-        let workspace =
+        self.ledger.attempt_started(job, attempt);
+        let mut base = self.base(&start, &planned)?;
+        base.keep = start.keep;
+        base.scratch = self.surroundings.scratch;
+        base.mounts.clone_from(&self.surroundings.mounts);
+        base.workspace =
             (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
-        let sandbox = self.surroundings.sandbox.clone();
-        let mounts = self.surroundings.mounts.clone();
-        let place = job::Place { workspace, mounts, scratch: self.surroundings.scratch };
-        let started = job::start(sandbox, image, start.job, planned, place);
+        let logs = self.log_directory(job, attempt)?;
+        let context = Arc::new(JobContext {
+            run: self.surroundings.run.clone(),
+            job_id: planned.source.id.value.clone(),
+            attempt,
+            index: (planned.index, planned.total),
+            workdir: planned.workdir.clone(),
+            user: planned.user.clone(),
+            needles: Arc::clone(&self.surroundings.needles),
+            budget: LogBudget::new(base.limits.logs),
+            outputs: self.outputs.clone(),
+            messages: self.messages.clone(),
+        });
+        let (abort, aborted) = oneshot::channel();
+        let mut live = Live::new(Arc::clone(&context), planned.clone(), logs, abort);
+        let mut services = Vec::with_capacity(start.services.len());
+        for service in start.services {
+            let Some(as_planned) = planned.services.get(service.index) else { continue };
+            let image = self.image(&as_planned.image)?;
+            let limits = job::enforced(&as_planned.limits, planned.timeout);
+            let file = live.log_names.assign(&format!("service-{}", service.name));
+            services.push((service, image, limits, live.logs.join(format!("{file}.log"))));
+        }
+        let start = Start {
+            sandbox: self.surroundings.sandbox.clone(),
+            job,
+            base,
+            network: network::of_job(&planned.network),
+            services,
+            brings: self.brings(&start.artifacts_of),
+            directory: self.surroundings.directory.clone(),
+            context,
+        };
+        self.live.insert(job, live);
         let messages = self.messages.clone();
-        let started = tokio::spawn(started);
+        let started = tokio::spawn(start.run(aborted));
         tokio::spawn(async move {
             // A fault of ours must not leave the run waiting for ever.
             let message = started.await.unwrap_or_else(|error| {
                 let (fault, message) = (Fault::System, format!("failed to start: {error}"));
-                Message::Event(Event::JobStartFailed { job, fault, message })
+                Message::StartFailed { job, fault, message, services: Vec::new() }
             });
             // When the driver has gone, the run is over; dropping the container ends it.
             messages.send(message).await.ok();
@@ -263,10 +329,45 @@ impl Driver {
         Ok(())
     }
 
-    fn container_stands(&mut self, job: usize, container: Container) -> Result<(), Problem> {
-        let Some(view) = self.state.job(job) else { return Ok(()) };
-        let attempt = view.attempt;
-        let planned = view.planned;
+    /// What the first container of a try is made from.
+    fn base(&self, start: &StartJob, planned: &PlannedJob) -> Result<Base, Problem> {
+        let Some(from) = start.from else {
+            return Ok(Base::new(planned, self.image(job::image_name(planned))?, Vec::new()));
+        };
+        let states = self.states.get(&from.job);
+        let state = states.and_then(|states| match from.step {
+            Some(step) => states.after.get(&step),
+            None => states.end.as_ref(),
+        });
+        let state = state.ok_or_else(|| {
+            let name = &planned.name;
+            Problem::new(Exit::System, format!("what job `{name}` starts from was lost"))
+        })?;
+        Ok(Base::new(planned, Arc::clone(state.image()), state.layers()))
+    }
+
+    fn image(&self, name: &str) -> Result<Arc<Image>, Problem> {
+        let image = self.surroundings.images.get(name).cloned();
+        image.ok_or_else(|| Problem::new(Exit::System, format!("the image `{name}` was lost")))
+    }
+
+    /// The artifacts of other jobs.
+    fn brings(&self, jobs: &[usize]) -> Vec<Brings> {
+        let of = |job: &usize| {
+            let name = self.names.get(job)?;
+            let below = Path::new("artifacts").join(name);
+            let files = self.ledger.artifacts(*job);
+            let files = files.filter_map(|path| path.strip_prefix(&below).ok());
+            Some(Brings {
+                job: self.state.plan().jobs.get(*job)?.name.clone(),
+                directory: self.surroundings.directory.join(&below),
+                files: files.map(Path::to_owned).collect(),
+            })
+        };
+        jobs.iter().filter_map(of).filter(|brings| !brings.files.is_empty()).collect()
+    }
+
+    fn log_directory(&self, job: usize, attempt: u32) -> Result<PathBuf, Problem> {
         let name = self.names.get(&job).cloned().unwrap_or_default();
         let mut logs = self.surroundings.directory.join("logs").join(&name);
         if attempt > 1 {
@@ -276,30 +377,36 @@ impl Driver {
             Problem::new(Exit::System, format!("failed to make `{}`", logs.display()))
                 .because(error)
         })?;
-        self.ledger.image(job, &container.spec().image);
-        let context = JobContext {
-            run: self.surroundings.run.clone(),
-            job_id: planned.source.id.value.clone(),
-            attempt,
-            index: (planned.index, planned.total),
-            workdir: planned.workdir.clone(),
-            user: planned.user.clone(),
-            needles: Arc::clone(&self.surroundings.needles),
-            budget: LogBudget::new(container.spec().limits.logs),
-            outputs: self.outputs.clone(),
-            messages: self.messages.clone(),
-        };
-        let live = Live {
-            container: Arc::new(container),
-            context: Arc::new(context),
-            logs,
-            log_names: FileNames::default(),
-            steps: HashMap::new(),
-            ended: Vec::new(),
-            next: 0,
-        };
-        self.live.insert(job, live);
-        Ok(())
+        Ok(logs)
+    }
+
+    fn seal_job(&mut self, job: usize, step: Option<usize>, network: Option<StepRef>) {
+        let taken = self.live.get_mut(&job).and_then(|live| live.take_container(network));
+        let sandbox = self.surroundings.sandbox.clone();
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let lost = || (Fault::System, "the container was lost".to_owned());
+            let sealed = match taken {
+                Some((container, base)) => {
+                    let sealed = tokio::spawn(seal::seal(sandbox, container, base)).await;
+                    sealed.unwrap_or_else(|error| Err((Fault::System, error.to_string())))
+                }
+                None => Err(lost()),
+            };
+            messages.send(Message::Sealed { job, step, sealed }).await.ok();
+        });
+    }
+
+    fn take_sealed(&mut self, job: usize, step: Option<usize>, sealed: Sealed) -> Kept {
+        if let Some(step) = step {
+            let states = self.states.entry(job).or_default();
+            states.after.insert(step, Arc::clone(&sealed.state));
+        }
+        let kept = sealed.kept;
+        if let Some(live) = self.live.get_mut(&job) {
+            live.goes_on(sealed);
+        }
+        kept
     }
 
     fn start_step(
@@ -314,19 +421,11 @@ impl Driver {
         self.screen.act(0, move |display| {
             display.show(display::Event::StepStarted { job, number, name: &shown })
         });
+        let image = resolved.image.as_deref().map(|image| self.image(image)).transpose()?;
         let Some(live) = self.live.get_mut(&job) else { return Ok(()) };
-        let attempt = live.context.attempt;
         let file = live.log_names.assign(&format!("{number:02}-{name}"));
-        live.next += 1;
-        let run = StepRun {
-            id: StepId { job, attempt, step },
-            number: live.next,
-            resolved,
-            log: live.logs.join(format!("{file}.log")),
-            container: Arc::clone(&live.container),
-            context: Arc::clone(&live.context),
-        };
-        live.steps.insert(step, run.spawn());
+        let log = live.logs.join(format!("{file}.log"));
+        live.start_step(&self.surroundings.sandbox, image, (step, resolved), (job, log));
         Ok(())
     }
 
@@ -340,17 +439,15 @@ impl Driver {
     }
 
     fn stop_step(&mut self, job: usize, step: StepRef, stop: Stop) {
-        if let Some(running) = self.live.get(&job).and_then(|live| live.steps.get(&step)) {
+        if let Some(running) = self.live.get(&job).and_then(|live| live.step(step)) {
             // A step that has just ended needs no stopping.
             running.stop.send(stop).ok();
         }
     }
 
     fn step_ended(&mut self, step: StepId, report: StepReport) -> Result<(), Problem> {
-        if let Some(live) = self.live.get_mut(&step.job)
-            && let Some(running) = live.steps.remove(&step.step)
-        {
-            live.ended.extend(running.output.map(|output| (step.step, output)));
+        if let Some(live) = self.live.get_mut(&step.job) {
+            live.step_ended(step.step);
         }
         let end = report.end.clone();
         self.ledger.step_ended(step, report);
@@ -387,22 +484,13 @@ impl Driver {
 
     fn finish_job(&mut self, job: usize, attempt: u32, collect: Collect) {
         let messages = self.messages.clone();
-        let Some(mut live) = self.live.remove(&job) else {
-            let message = Message::Event(Event::JobFinished { job, fault: None });
-            tokio::spawn(async move { messages.send(message).await.ok() });
+        let Some(live) = self.live.remove(&job) else {
+            let event = Event::JobFinished { job, fault: None, kept: Kept::default() };
+            tokio::spawn(async move { messages.send(Message::Event(event)).await.ok() });
             return;
         };
-        for (step, running) in live.steps.drain() {
-            live.ended.extend(running.output.map(|output| (step, output)));
-        }
-        let finish = Finish {
-            container: live.container,
-            outputs: live.ended,
-            collect,
-            directory: self.surroundings.directory.clone(),
-            name: self.names.get(&job).cloned().unwrap_or_default(),
-            workdir: live.context.workdir.clone(),
-        };
+        let name = self.names.get(&job).cloned().unwrap_or_default();
+        let finish = live.finish(collect, self.surroundings.directory.clone(), name);
         let finished = tokio::spawn(finish.run());
         tokio::spawn(async move {
             let collected = finished.await.unwrap_or_else(|error| {

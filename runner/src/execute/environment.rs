@@ -56,6 +56,21 @@ pub(crate) fn environment(
     env.0
 }
 
+/// The environment of a service.
+pub(crate) fn of_service(image: &[(String, String)], pipeline: &[EnvVar]) -> Vec<(String, String)> {
+    let mut env = Layers::default();
+    env.set("PATH", PATH);
+    for (name, value) in image {
+        env.set(name, value);
+    }
+    for variable in pipeline {
+        env.set(&variable.name, &variable.value);
+    }
+    env.set("CI", "true");
+    env.set("COFFERDAM", "true");
+    env.0
+}
+
 #[derive(Debug, Default)]
 struct Layers(Vec<(String, String)>);
 

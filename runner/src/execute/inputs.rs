@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use cofferdam_jobs::{Inputs, Pipeline, Plan};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 
-use super::digest;
+use super::{digest, globs::globs};
 use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem, variables};
 
 /// Reads `--param`, `--job` and the project.
@@ -103,15 +103,11 @@ pub(super) fn hashes(
 }
 
 fn hash_files(
-    globs: &[String],
+    globs_of: &[String],
     workspace: &Path,
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
-    }
     let mut files = Vec::new();
-    find(workspace, &set.build()?, &mut files)?;
+    find(workspace, &globs(globs_of)?, &mut files)?;
     files.sort();
     let mut list = String::new();
     for name in files {

@@ -1,4 +1,4 @@
-//! One try of a job: put its container up, and at the end take its files and take it down.
+//! What a job is to the sandbox, and the end of a try: its files are taken, its containers go.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,21 +9,25 @@ use cofferdam_jobs::{
     Span, Spanned,
     configuration::Allowance,
     plan::PlannedJob,
-    state::{Collect, Event, Fault},
+    state::{Collect, Fault, Kept, StepRef},
 };
 use cofferdam_sandbox::{
-    Container, ContainerSpec, Limits, Mount, Sandbox, ScratchKind, WORKSPACE,
+    Container, End, Limits, State, WORKSPACE,
     export::{self, ExportLimits},
     image::Image,
     with_causes,
 };
-use globset::{GlobSet, GlobSetBuilder};
+use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
-use super::message::{ClosedLog, CollectedFile, JobUse, Message};
-use super::output::Output;
-use crate::{limits, network, supervise::LAST_WORDS};
-use cofferdam_jobs::state::StepRef;
+use super::{
+    globs::globs,
+    message::{ClosedLog, CollectedFile, JobUse},
+    output::Output,
+    seal::{kept, together},
+    service::{Service, ServiceReport},
+};
+use crate::{limits, supervise::LAST_WORDS};
 
 /// The image of jobs that name none.
 pub(super) const DEFAULT_IMAGE: &str = "host";
@@ -33,55 +37,34 @@ pub(super) fn image_name(job: &PlannedJob) -> &str {
     job.image.as_deref().unwrap_or(DEFAULT_IMAGE)
 }
 
-/// What of the host a job works on.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// The project that it sees.
-    pub(super) workspace: Option<PathBuf>,
-    /// What the operator shows in it.
-    pub(super) mounts: Vec<Mount>,
-    /// Where it keeps what it writes.
-    pub(super) scratch: ScratchKind,
+/// Whose doing an error of the sandbox is.
+pub(super) fn fault_of(error: &cofferdam_sandbox::Error) -> Fault {
+    match error.fault() {
+        cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
+        cofferdam_sandbox::Fault::System => Fault::System,
+    }
 }
 
-/// Puts the container of a job up; returns the message that says so.
-pub(super) async fn start(
-    sandbox: Sandbox,
-    image: Arc<Image>,
-    job: usize,
-    planned: PlannedJob,
-    place: Place,
-) -> Message {
-    let failed = |error: &cofferdam_sandbox::Error| {
-        let fault = match error.fault() {
-            cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
-            cofferdam_sandbox::Fault::System => Fault::System,
-        };
-        Message::Event(Event::JobStartFailed { job, fault, message: with_causes(error) })
-    };
-    let spec = ContainerSpec {
-        limits: limits(&planned),
-        hostname: hostname(&planned.id),
-        workspace: place.workspace,
-        mounts: place.mounts,
-        scratch: place.scratch,
-        network: network::of_job(&planned.network).into(),
-        ..ContainerSpec::new(image)
-    };
-    match sandbox.create(spec).await {
-        Ok(container) => Message::Started { job, container: Box::new(container) },
-        Err(error) => failed(&error),
-    }
+/// The name and the digest of an image, for the record.
+pub(super) fn image_identity(image: &Image) -> (String, String) {
+    let name = image.reference.as_ref();
+    let name = name.map_or_else(|| DEFAULT_IMAGE.to_owned(), ToString::to_string);
+    (name, image.digest.to_string())
 }
 
 /// The limits of a job: the plan has applied what the operator decides.
 pub(super) fn limits(job: &PlannedJob) -> Limits {
-    let timeout = Some(Spanned::new(job.timeout, Span::default()));
-    limits::enforced(&Allowance { limits: job.limits.clone(), timeout })
+    enforced(&job.limits, job.timeout)
+}
+
+/// The limits of a container of a job.
+pub(super) fn enforced(limits: &cofferdam_jobs::model::Limits, timeout: Duration) -> Limits {
+    let timeout = Some(Spanned::new(timeout, Span::default()));
+    limits::enforced(&Allowance { limits: limits.clone(), timeout })
 }
 
 /// A host name from a job's id: letters, digits and `-`.
-fn hostname(id: &str) -> String {
+pub(super) fn hostname(id: &str) -> String {
     let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
     id.chars().take(63).map(plain).collect()
 }
@@ -97,6 +80,10 @@ pub(super) struct Collected {
     pub(super) junit: Vec<PathBuf>,
     /// What it used.
     pub(super) used: JobUse,
+    /// What there is to tell of its services.
+    pub(super) services: Vec<ServiceReport>,
+    /// What it has written, where others may start from that, and what keeping it takes.
+    pub(super) state: Option<(Arc<State>, Kept)>,
     /// What went wrong on the way.
     pub(super) fault: Option<(Fault, String)>,
 }
@@ -106,19 +93,30 @@ impl Collected {
         self.fault.get_or_insert((fault, message));
     }
 
+    fn keep(&mut self, container: &Container) {
+        match container.state().and_then(|state| Ok((Arc::clone(&state), kept(&state)?))) {
+            Ok(state) => self.state = Some(state),
+            Err(error) => self.fail_by(&error),
+        }
+    }
+
     fn fail_by(&mut self, error: &cofferdam_sandbox::Error) {
-        let fault = match error.fault() {
-            cofferdam_sandbox::Fault::Pipeline => Fault::Pipeline,
-            cofferdam_sandbox::Fault::System => Fault::System,
-        };
-        self.fail(fault, with_causes(error));
+        self.fail(fault_of(error), with_causes(error));
     }
 }
 
-/// A container that is to be taken down.
+/// A try that is to be taken down.
 #[derive(Debug)]
 pub(super) struct Finish {
-    pub(super) container: Arc<Container>,
+    /// Absent where it has ended already.
+    pub(super) container: Option<Arc<Container>>,
+    pub(super) services: Vec<Service>,
+    /// What its earlier containers have used.
+    pub(super) segments: Vec<End>,
+    /// Whether others may start from what it has written.
+    pub(super) keep: bool,
+    /// The artifacts that were brought, which the container shows.
+    pub(super) brought: Option<TempDir>,
     pub(super) outputs: Vec<(StepRef, Output)>,
     pub(super) collect: Collect,
     /// The run's directory.
@@ -129,10 +127,13 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    /// Ends all processes, then takes the files, then removes the container.
+    /// Ends all processes, then takes the files, then removes the containers.
     pub(super) async fn run(self) -> Collected {
         let mut collected = Collected::default();
-        let stopped = self.container.stop().await;
+        let stopped = match &self.container {
+            Some(container) => container.stop().await.map(drop),
+            None => Ok(()),
+        };
         if let Err(error) = &stopped {
             collected.fail_by(error);
         }
@@ -145,17 +146,30 @@ impl Finish {
                 }
             }
         }
-        let container = Arc::clone(&self.container);
+        for service in self.services {
+            match service.stop().await {
+                Ok(report) => collected.services.push(report),
+                Err(message) => {
+                    collected.fail(Fault::System, format!("failed to end a service: {message}"));
+                }
+            }
+        }
+        let Some(container) = self.container else { return collected };
         let files = Files {
             collect: self.collect,
             directory: self.directory,
             name: self.name,
             workdir: self.workdir,
         };
+        let taken_from = Arc::clone(&container);
+        let keep = self.keep;
         let taken = tokio::task::spawn_blocking(move || {
             // What may still run could change them while they are read.
             if stopped.is_ok() {
-                files.take(&container, &mut collected);
+                files.take(&taken_from, &mut collected);
+                if keep {
+                    collected.keep(&taken_from);
+                }
             }
             collected
         });
@@ -166,8 +180,10 @@ impl Finish {
                 ..Collected::default()
             },
         };
-        match self.container.end().await {
-            Ok(end) => collected.used = JobUse { end: Some(end) },
+        let ended = container.end().await;
+        drop(self.brought);
+        match ended {
+            Ok(end) => collected.used = JobUse { end: Some(together(self.segments, end)) },
             Err(error) => collected.fail_by(&error),
         }
         collected
@@ -236,21 +252,4 @@ impl Files {
         });
         Ok(collected.collect())
     }
-}
-
-/// As in shells, `*` stays within a directory; a pattern that names a directory takes all of it.
-fn globs(patterns: &[String]) -> cofferdam_sandbox::Result<GlobSet> {
-    let mut globs = GlobSetBuilder::new();
-    for pattern in patterns {
-        let pattern = pattern.trim_start_matches("./").trim_end_matches('/');
-        for pattern in [pattern.to_owned(), format!("{pattern}/**")] {
-            let glob = globset::GlobBuilder::new(&pattern).literal_separator(true).build();
-            globs.add(glob.map_err(|error| invalid(&pattern, error))?);
-        }
-    }
-    globs.build().map_err(|error| invalid(&patterns.join(" "), error))
-}
-
-fn invalid(pattern: &str, error: globset::Error) -> cofferdam_sandbox::Error {
-    cofferdam_sandbox::Error::pipeline(format!("read the glob `{pattern}`"), error)
 }

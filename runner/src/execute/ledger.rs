@@ -1,6 +1,10 @@
 //! What is kept of a run while it goes on, for its record at the end.
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use cofferdam_jobs::state::{StepRecord, StepRef};
 use cofferdam_sandbox::{End, image::Image};
@@ -8,6 +12,7 @@ use cofferdam_sandbox::{End, image::Image};
 use super::{
     job::Collected,
     message::{ClosedLog, CollectedFile, StepId, StepReport},
+    service::ServiceReport,
 };
 
 /// Everything known of the jobs of a run that their state does not hold.
@@ -30,6 +35,7 @@ pub(super) struct AttemptEntry {
     pub(super) junit: Vec<PathBuf>,
     pub(super) end: Option<End>,
     pub(super) records: Vec<(StepRef, StepRecord)>,
+    pub(super) services: Vec<ServiceReport>,
 }
 
 impl AttemptEntry {
@@ -44,6 +50,7 @@ impl AttemptEntry {
             junit: Vec::new(),
             end: None,
             records: Vec::new(),
+            services: Vec::new(),
         }
     }
 }
@@ -54,11 +61,22 @@ impl Ledger {
     }
 
     pub(super) fn image(&mut self, job: usize, image: &Image) {
-        let name = image
-            .reference
-            .as_ref()
-            .map_or_else(|| super::job::DEFAULT_IMAGE.to_owned(), ToString::to_string);
-        self.images.insert(job, (name, image.digest.to_string()));
+        self.images.insert(job, super::job::image_identity(image));
+    }
+
+    /// Takes in what there is to tell of the services of a try that was not put up.
+    pub(super) fn start_failed(&mut self, job: usize, attempt: u32, services: Vec<ServiceReport>) {
+        if let Some(entry) = self.attempts.get_mut(&(job, attempt)) {
+            entry.ended = SystemTime::now();
+            entry.services = services;
+        }
+    }
+
+    /// The paths of the artifacts of a job's last try, in the run's directory.
+    pub(super) fn artifacts(&self, job: usize) -> impl Iterator<Item = &Path> {
+        let last = self.attempts.range((job, 0)..=(job, u32::MAX)).next_back();
+        let files = last.into_iter().flat_map(|(_, entry)| &entry.artifacts);
+        files.map(|file| file.path.as_path())
     }
 
     pub(super) fn step_ended(&mut self, step: StepId, report: StepReport) {
@@ -82,6 +100,7 @@ impl Ledger {
         entry.logs = collected.logs;
         entry.junit = collected.junit;
         entry.end = collected.used.end;
+        entry.services = collected.services;
         entry.artifacts = collected.artifacts;
         entry.records = records;
     }

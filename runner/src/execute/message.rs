@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use cofferdam_jobs::state::{Event, StepEnd, StepRef};
-use cofferdam_sandbox::{Container, End, cgroup::Usage};
+use cofferdam_jobs::state::{Event, Fault, StepEnd, StepRef};
+use cofferdam_sandbox::{End, cgroup::Usage};
 
-use super::job::Collected;
+use super::{job::Collected, seal::Sealed, service::ServiceReport, start::Up};
 use crate::log::{index::Stream, recorder::Kept};
 
 /// A step of a try of a job.
@@ -34,12 +34,32 @@ pub(super) struct StepOutput {
 /// Something that a task has done or seen.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// The container of a job stands.
+    /// The container of a job stands, and its services are up.
     Started {
         /// Index of the job.
         job: usize,
-        /// The container.
-        container: Box<Container>,
+        /// What stands.
+        up: Box<Up>,
+    },
+    /// They could not be put up, and nothing is left of them.
+    StartFailed {
+        /// Index of the job.
+        job: usize,
+        /// Whose doing it is.
+        fault: Fault,
+        /// One sentence for the user.
+        message: String,
+        /// What there is to tell of the services.
+        services: Vec<ServiceReport>,
+    },
+    /// What a job has written is kept, and a container stands that starts in it.
+    Sealed {
+        /// Index of the job.
+        job: usize,
+        /// After which step, where others start from there.
+        step: Option<usize>,
+        /// What stands, or why nothing does.
+        sealed: Result<Box<Sealed>, (Fault, String)>,
     },
     /// The process of a step has ended.
     StepEnded {

@@ -1,11 +1,14 @@
 //! `cofferdam run`: a plan is made, its jobs are run, the results are written.
 
+mod brought;
 mod digest;
 mod driver;
 mod environment;
+pub(crate) mod globs;
 mod inputs;
 mod job;
 mod ledger;
+mod live;
 mod message;
 mod output;
 pub(crate) mod pipeline;
@@ -13,6 +16,9 @@ mod program;
 mod ready;
 mod record;
 mod screen;
+mod seal;
+mod service;
+mod start;
 mod step;
 mod step_files;
 mod timers;
@@ -98,6 +104,13 @@ pub(crate) async fn run(
         Feature::IoLimits,
         Feature::Background,
         Feature::SecretFiles,
+        Feature::From,
+        Feature::Services,
+        Feature::NetworkServices,
+        Feature::NeedsArtifacts,
+        Feature::StepImage,
+        Feature::StepLimits,
+        Feature::StepNetwork,
     ]);
     if !unsupported.is_empty() {
         return Err(refuse(unsupported));
@@ -150,7 +163,11 @@ pub(crate) async fn run(
 fn images(plan: &Plan, state: &Path) -> Result<HashMap<String, Arc<Image>>, Problem> {
     let store = Store::open(state)?;
     let mut images = HashMap::new();
-    for name in plan.jobs.iter().map(job::image_name) {
+    let own = plan.jobs.iter().filter(|job| job.from.is_none()).map(job::image_name);
+    let services = plan.jobs.iter().flat_map(|job| &job.services);
+    let services = services.map(|service| service.image.as_str());
+    let steps = plan.jobs.iter().flat_map(|job| &job.step_images).flatten();
+    for name in own.chain(services).chain(steps.map(String::as_str)) {
         if !images.contains_key(name) {
             let image = store.get(name).map_err(|error| Problem::sandbox(Exit::NoInput, error))?;
             images.insert(name.to_owned(), Arc::new(image));
@@ -312,7 +329,7 @@ fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Pr
             .because(error)
             .remedy("choose another directory with `--out`")
     };
-    let parts = ["logs", "artifacts", "results"];
+    let parts = ["logs", "artifacts", "results", brought::DIRECTORY];
     if !directory.join(FILE_NAME).exists()
         && let Some(part) = parts.iter().find(|part| directory.join(part).exists())
     {

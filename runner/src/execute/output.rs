@@ -31,15 +31,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Starts reading; what may be shown goes to `shown`.
+    /// Starts reading; what may be shown goes to `shown`, where that is wanted.
     pub(super) fn start(
-        step: StepId,
         pipes: OutputPipes,
         log: StepLog,
-        shown: mpsc::Sender<StepOutput>,
+        shown: Option<(StepId, mpsc::Sender<StepOutput>)>,
     ) -> Self {
         let (drain, drained) = mpsc::channel(1);
-        let reader = Reader { step, pipes, log: Box::new(log), shown };
+        let reader = Reader { pipes, log: Box::new(log), shown };
         Self { drain, reading: tokio::spawn(reader.run(drained)) }
     }
 
@@ -77,10 +76,9 @@ impl Drain {
 }
 
 struct Reader {
-    step: StepId,
     pipes: OutputPipes,
     log: Box<StepLog>,
-    shown: mpsc::Sender<StepOutput>,
+    shown: Option<(StepId, mpsc::Sender<StepOutput>)>,
 }
 
 impl Reader {
@@ -90,7 +88,7 @@ impl Reader {
                 chunk = self.pipes.next() => {
                     let Some(chunk) = chunk.map_err(|error| error.to_string())? else { break };
                     let text = take(&mut self.log, chunk)?;
-                    show(&self.shown, self.step, text).await;
+                    show(self.shown.as_ref(), text).await;
                 }
                 Some(done) = drain.recv() => {
                     // What the step left running may go on writing faster than is read here.
@@ -103,7 +101,7 @@ impl Reader {
                             left = left.saturating_sub(bytes.len());
                         }
                         let text = take(&mut self.log, chunk)?;
-                        show(&self.shown, self.step, text).await;
+                        show(self.shown.as_ref(), text).await;
                     }
                     // Whoever asked may have gone away.
                     done.send(()).ok();
@@ -124,9 +122,14 @@ fn take(log: &mut StepLog, chunk: Chunk<'_>) -> Result<(Stream, Vec<u8>), String
     Ok((stream, shown.map_err(|error| error.to_string())?.to_vec()))
 }
 
-async fn show(shown: &mpsc::Sender<StepOutput>, step: StepId, (stream, bytes): (Stream, Vec<u8>)) {
-    if !bytes.is_empty() {
+async fn show(
+    shown: Option<&(StepId, mpsc::Sender<StepOutput>)>,
+    (stream, bytes): (Stream, Vec<u8>),
+) {
+    if let Some((step, shown)) = shown
+        && !bytes.is_empty()
+    {
         // When the driver has gone, the run is over and nobody looks.
-        shown.send(StepOutput { step, stream, bytes }).await.ok();
+        shown.send(StepOutput { step: *step, stream, bytes }).await.ok();
     }
 }

@@ -67,15 +67,7 @@ impl Template<'_> {
             index: context.index.0,
             total: context.index.1,
         };
-        let (argv, files) = match command {
-            ResolvedCommand::Exec(argv) => (argv.clone(), Vec::new()),
-            ResolvedCommand::Script { shell, text } => {
-                // A file and not an argument: arguments show in `/proc`, and scripts hold secrets.
-                let argv = shell.iter().cloned().chain([script.clone()]).collect();
-                let content = text.clone().into_bytes();
-                (argv, vec![ProgramFile { path: script, mode: 0o500, content }])
-            }
-        };
+        let (argv, files) = self::command(command, script);
         let workdir = step.workdir.as_ref().or(context.workdir.as_ref());
         let user = step.user.as_ref().or(context.user.as_ref());
         Program {
@@ -84,6 +76,19 @@ impl Template<'_> {
             workdir: workdir.map_or_else(|| WORKSPACE.to_owned(), |it| below_workspace(it)),
             user: user.unwrap_or(&self.image.user).clone(),
             files,
+        }
+    }
+}
+
+/// The arguments of a command, and its script as a file at `path`.
+pub(super) fn command(command: &ResolvedCommand, path: String) -> (Vec<String>, Vec<ProgramFile>) {
+    match command {
+        ResolvedCommand::Exec(argv) => (argv.clone(), Vec::new()),
+        ResolvedCommand::Script { shell, text } => {
+            // A file and not an argument: arguments show in `/proc`, and scripts hold secrets.
+            let argv = shell.iter().cloned().chain([path.clone()]).collect();
+            let content = text.clone().into_bytes();
+            (argv, vec![ProgramFile { path, mode: 0o500, content }])
         }
     }
 }

@@ -9,9 +9,12 @@ use cofferdam_jobs::{
 use cofferdam_sandbox::cgroup::Usage;
 use jiff::Timestamp;
 
-use super::ledger::{AttemptEntry, Ledger};
+use super::{
+    ledger::{AttemptEntry, Ledger},
+    service::ServiceReport,
+};
 use crate::{
-    log::needles::Needles,
+    log::{needles::Needles, recorder::Kept},
     report::{
         junit::{
             TestFile, Totals,
@@ -20,7 +23,7 @@ use crate::{
         },
         record::{
             ArtifactRecord, AttemptRecord, Conclusion, ImageRecord, JobRecord, LimitsRecord,
-            LogRecord, NetworkRecord, StepRecord, UsageRecord,
+            LogRecord, NetworkRecord, ServiceRecord, StepRecord, UsageRecord,
         },
     },
 };
@@ -133,6 +136,30 @@ impl Records<'_> {
                 .iter()
                 .map(|(reference, step)| self.step(*reference, step, entry))
                 .collect(),
+            services: entry.services.iter().map(|service| self.service(service, wall)).collect(),
+        }
+    }
+
+    fn service(&self, service: &ServiceReport, wall: std::time::Duration) -> ServiceRecord {
+        let (reference, digest) = service.image.clone();
+        ServiceRecord {
+            name: self.mask(&service.name),
+            image: ImageRecord { reference, digest: Some(digest) },
+            exit_code: service.exit_code,
+            signal: service.signal,
+            usage: service
+                .end
+                .as_ref()
+                .map(|end| UsageRecord { disk: Some(end.disk_bytes), ..usage(wall, &end.usage) }),
+            log: service.log.as_ref().map(|kept| self.log(kept)),
+        }
+    }
+
+    fn log(&self, kept: &Kept) -> LogRecord {
+        LogRecord {
+            path: kept.path.strip_prefix(self.directory).unwrap_or(&kept.path).to_owned(),
+            bytes: kept.bytes,
+            dropped: kept.dropped,
         }
     }
 
@@ -151,16 +178,7 @@ impl Records<'_> {
                 let wall = report.ended.duration_since(report.started).unwrap_or_default();
                 usage(wall, &report.usage.clone().unwrap_or_default())
             }),
-            log: entry.logs.iter().find(|log| log.step == reference).map(|log| LogRecord {
-                path: log
-                    .kept
-                    .path
-                    .strip_prefix(self.directory)
-                    .unwrap_or(&log.kept.path)
-                    .to_owned(),
-                bytes: log.kept.bytes,
-                dropped: log.kept.dropped,
-            }),
+            log: entry.logs.iter().find(|log| log.step == reference).map(|log| self.log(&log.kept)),
         }
     }
 

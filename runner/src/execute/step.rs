@@ -4,7 +4,9 @@ use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, StepEnd, Stop};
 use cofferdam_sandbox::{
-    Container, End, Error, Fault, Process, Program, Streams, cgroup::Group, with_causes,
+    Container, ContainerSpec, End, Error, Fault, Limits, Process, Program, Sandbox, Streams,
+    cgroup::{Group, StepLimits},
+    with_causes,
 };
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
@@ -16,6 +18,7 @@ use super::{
     step_files::StepFiles,
 };
 use crate::{
+    limits::processors,
     log::{needles::Needles, recorder::LogBudget, step_log::StepLog},
     report::verdict::Verdict,
     supervise::{Ended, GRACE, OutputPipes, judge},
@@ -53,9 +56,21 @@ pub(super) struct StepRun {
     /// The number of the step in its container, for paths and control groups.
     pub(super) number: usize,
     pub(super) resolved: Box<ResolvedStep>,
+    /// What the step itself may use.
+    pub(super) limits: cofferdam_jobs::model::Limits,
     pub(super) log: PathBuf,
+    /// Where it runs.
     pub(super) container: Arc<Container>,
+    /// The container of its own that it runs in instead, where it has an image.
+    pub(super) beside: Option<Beside>,
     pub(super) context: Arc<JobContext>,
+}
+
+/// A container that is put up beside a job's, for one step.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) sandbox: Sandbox,
+    pub(super) spec: ContainerSpec,
 }
 
 /// A step that runs.
@@ -110,10 +125,32 @@ impl StepRun {
         .map_err(|error| error.to_string())?;
         let (pipes, stdout, stderr) =
             OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
-        Ok((Output::start(self.id, pipes, log, context.outputs.clone()), (stdout, stderr)))
+        let shown = Some((self.id, context.outputs.clone()));
+        Ok((Output::start(pipes, log, shown), (stdout, stderr)))
     }
 
     async fn run(
+        mut self,
+        streams: (OwnedFd, OwnedFd),
+        drain: Drain,
+        stopped: mpsc::UnboundedReceiver<Stop>,
+    ) -> StepReport {
+        let Some(Beside { sandbox, spec }) = self.beside.take() else {
+            return self.run_in(streams, drain, stopped).await;
+        };
+        match sandbox.create(spec).await {
+            Ok(container) => self.container = Arc::new(container),
+            Err(error) => return StepReport::failed_to_start(&error),
+        }
+        let own = Arc::clone(&self.container);
+        let report = self.run_in(streams, drain, stopped).await;
+        match own.end().await {
+            Ok(_) => report,
+            Err(error) => StepReport::failed_to_start(&error),
+        }
+    }
+
+    async fn run_in(
         self,
         (stdout, stderr): (OwnedFd, OwnedFd),
         drain: Drain,
@@ -130,7 +167,12 @@ impl StepRun {
         let (program, command_line) = template.step();
         let probe = template.probe();
         let started = SystemTime::now();
-        let group = match self.container.step_group(&self.number.to_string()) {
+        let limits = StepLimits {
+            cpus: self.limits.millicpus.as_ref().map(|cpus| processors(cpus.value)),
+            memory: self.limits.memory.as_ref().map(|memory| memory.value),
+            pids: self.limits.pids.as_ref().map(|pids| pids.value),
+        };
+        let group = match self.container.step_group(&self.number.to_string(), &limits) {
             Ok(group) => group,
             Err(error) => return StepReport::failed_to_start(&error),
         };
@@ -156,7 +198,13 @@ impl StepRun {
         let usage = group.usage().ok();
         group.remove_empty();
         let since = since(&before, &used);
-        let verdict = judge(ended, &since, &self.container.spec().limits, &command_line);
+        let all = &self.container.spec().limits;
+        let all = Limits {
+            memory: limits.memory.map_or(all.memory, |memory| memory.min(all.memory)),
+            pids: limits.pids.map_or(all.pids, |pids| pids.min(all.pids)),
+            ..all.clone()
+        };
+        let verdict = judge(ended, &since, &all, &command_line);
         let mut end = StepEnd::new(outcome(ended, verdict.as_ref()));
         end.message = verdict.map(|it| self.context.needles.mask_text(&it.sentence("it")));
         for (target, read) in [

@@ -181,6 +181,30 @@ pub(crate) struct AttemptRecord {
     pub(crate) network: Option<NetworkRecord>,
     /// The steps.
     pub(crate) steps: Vec<StepRecord>,
+    /// The containers beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) services: Vec<ServiceRecord>,
+}
+
+/// A service of a try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it started from.
+    pub(crate) image: ImageRecord,
+    /// The exit status of its program, if that exited before the job ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
+    /// The signal that ended its program, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    /// What it used; absent if it was not started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<UsageRecord>,
+    /// Its output; absent if it was not started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<LogRecord>,
 }
 
 /// One step of a try.

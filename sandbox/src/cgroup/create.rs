@@ -248,7 +248,7 @@ fn copy_memory_nodes(directory: &Path) -> Result<()> {
     file::write(&directory.join("cpuset.mems"), nodes.trim())
 }
 
-fn apply(directories: &Directories, setting: &Setting) -> Result<()> {
+pub(super) fn apply(directories: &Directories, setting: &Setting) -> Result<()> {
     let Some(Home::V1(directory) | Home::V2(directory)) = directories.home(setting.controller)
     else {
         if setting.dispensable {

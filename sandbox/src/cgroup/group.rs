@@ -12,9 +12,10 @@ use std::{
 
 use super::{
     controller::{Controller, Directories, Home},
+    create,
     event::MemoryEvents,
     file, hierarchy, removal,
-    setting::SOCKET_MEMORY,
+    setting::{self, SOCKET_MEMORY, StepLimits, Version},
     usage::{self, Usage},
 };
 use crate::error::{Doing as _, Error, Result};
@@ -86,6 +87,14 @@ impl Group {
         })
     }
 
+    /// [`Self::step_limited`], without limits of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step(&self, name: &str) -> Result<Self> {
+        self.step_limited(name, &StepLimits::default())
+    }
+
     /// Makes the group of a step below this group. The container's processes move into a leaf
     /// first, where the rules demand it; that happens once.
     ///
@@ -93,8 +102,9 @@ impl Group {
     /// 4 ms, and [`Group::kill`] does without it.
     ///
     /// # Errors
-    /// When the name is not plain or taken, or when there are too many steps at once.
-    pub fn step(&self, name: &str) -> Result<Self> {
+    /// When the name is not plain or taken, when there are too many steps at once, or when a
+    /// limit cannot be set.
+    pub fn step_limited(&self, name: &str, limits: &StepLimits) -> Result<Self> {
         hierarchy::check_name(name)?;
         if let Some((controllers, directory)) = &self.directories.v2
             && !controllers.is_empty()
@@ -108,7 +118,11 @@ impl Group {
             }
             hierarchy::enable(directory, &wanted)?;
         }
-        let mut step = self.directories.child(&format!("step-{name}")).limited_to(&OF_A_STEP);
+        let controllers: Vec<Controller> = match limits.cpus {
+            Some(_) => OF_A_STEP.into_iter().chain([Controller::Cpu]).collect(),
+            None => OF_A_STEP.to_vec(),
+        };
+        let mut step = self.directories.child(&format!("step-{name}")).limited_to(&controllers);
         step.v2.take_if(|(controllers, _)| controllers.is_empty());
         if self.io_limited {
             // The throttle of v1 does not hold for groups below: the step stays in this one.
@@ -129,7 +143,26 @@ impl Group {
         {
             file::write(&of_step.join(SOCKET_MEMORY), limit.trim())?;
         }
-        Ok(Self { directories: step, io_limited: self.io_limited })
+        let step = Self { directories: step, io_limited: self.io_limited };
+        if let Err(error) = step.limit(limits) {
+            step.remove_empty();
+            return Err(error);
+        }
+        Ok(step)
+    }
+
+    fn limit(&self, limits: &StepLimits) -> Result<()> {
+        if *limits == StepLimits::default() {
+            return Ok(());
+        }
+        let version = |controller| match self.directories.home(controller) {
+            Some(Home::V1(_)) => Version::V1,
+            _ => Version::V2,
+        };
+        for setting in setting::of_step(limits, version)? {
+            create::apply(&self.directories, &setting)?;
+        }
+        Ok(())
     }
 
     /// Removes the group of a step in which nothing runs any more, so that a job may have more

@@ -36,4 +36,5 @@ pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};
 pub use resident::Resident;
 pub(crate) use resident::printable;
+pub use setting::StepLimits;
 pub use usage::Usage;

@@ -110,6 +110,40 @@ pub(super) fn settings(
     Ok(settings)
 }
 
+/// What a step may use, within what its container may.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepLimits {
+    /// Processor time per wall time.
+    pub cpus: Option<f64>,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// The values for a step that has limits of its own.
+pub(super) fn of_step(
+    limits: &StepLimits,
+    version: impl Fn(Controller) -> Version,
+) -> Result<Vec<Setting>> {
+    let none = Limits::default();
+    let all = Limits {
+        cpus: limits.cpus.unwrap_or(none.cpus),
+        memory: limits.memory.unwrap_or(none.memory),
+        pids: limits.pids.unwrap_or(none.pids),
+        ..none
+    };
+    // Whether the host swaps was found out when the container's own limit was set.
+    let mut settings = settings(&all, &GroupOptions::default(), false, version)?;
+    settings.retain(|setting| match setting.controller {
+        Controller::Memory => limits.memory.is_some() && setting.file != SOCKET_MEMORY,
+        Controller::Pids => limits.pids.is_some(),
+        Controller::Cpu => limits.cpus.is_some(),
+        _ => false,
+    });
+    Ok(settings)
+}
+
 fn quota(cpus: f64) -> Result<u64> {
     const MOST: f64 = 1e6;
     if !(FEWEST_CPUS..=MOST).contains(&cpus) {

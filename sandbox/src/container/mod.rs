@@ -6,12 +6,14 @@ mod mounts;
 mod prepare;
 mod process;
 mod spec;
+mod state;
 mod takedown;
 mod warm;
 
 pub use exit::{End, Exit};
 pub(crate) use prepare::prepare;
 pub use process::{Container, Process};
-pub use spec::{ContainerSpec, Mount, Program, ProgramFile, Streams};
+pub use spec::{ContainerSpec, Layer, Mount, Program, ProgramFile, Streams};
+pub use state::State;
 pub(crate) use takedown::Takedowns;
 pub(crate) use warm::Pool;

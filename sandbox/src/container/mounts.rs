@@ -4,36 +4,51 @@
 //! else can only name them, for the init to mount with the privileges of its own namespaces.
 
 use std::{
+    ffi::CStr,
     fs::{self, File},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::ContainerSpec;
+use super::{ContainerSpec, Layer, State};
 use crate::{
-    Limits,
+    Limits, WORKSPACE,
     error::{Doing as _, Error, Result},
     init::message::{Bind, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
     sandbox::Shared,
     scratch::{Making, Room},
     spawner::Spawned,
-    sys,
+    sys::{self, mount::open_tree},
 };
 
 /// The trees of a container, and where those that are not layers go.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     trees: Vec<Tree>,
+    /// How many of them are lower layers of the root.
+    pub(super) layers: usize,
+    /// How many of those after them are lower layers of the workspace.
+    pub(super) workspace: usize,
     /// Where the last of the trees go.
     pub(super) binds: Vec<Bind>,
 }
 
 #[derive(Debug)]
 struct Tree {
-    path: PathBuf,
+    source: Source,
     read_only: bool,
     what: What,
+}
+
+/// Where a tree is.
+#[derive(Debug)]
+enum Source {
+    /// A directory or file of the host.
+    Path(PathBuf),
+    /// An upper directory of a container that has ended.
+    State(Arc<State>, &'static CStr),
 }
 
 /// What a tree is for.
@@ -54,11 +69,33 @@ impl Wanted {
         for layer in &spec.image.layers {
             wanted.add(layer.path.clone(), true, What::Lower);
         }
+        for layer in &spec.layers {
+            match layer {
+                Layer::State(state) => wanted.add_state(state, c"root"),
+                Layer::Tree(path) => wanted.add(path.clone(), true, What::Lower),
+            }
+        }
+        wanted.layers = wanted.trees.len();
         if let Some(workspace) = &spec.workspace {
             let workspace = canonical(workspace, "the workspace")?;
             refuse_state(shared, &workspace)?;
             wanted.add(workspace, true, What::Lower);
         }
+        for layer in spec.layers.iter().filter(|_| spec.workspace.is_some()) {
+            match layer {
+                Layer::State(state) if state.has_workspace() => {
+                    wanted.add_state(state, c"workspace");
+                }
+                Layer::State(_) => {}
+                Layer::Tree(path) => {
+                    let below = path.join(WORKSPACE.trim_start_matches('/'));
+                    if below.is_dir() {
+                        wanted.add(below, true, What::Lower);
+                    }
+                }
+            }
+        }
+        wanted.workspace = wanted.trees.len() - wanted.layers;
         for mount in &spec.image.host_mounts {
             wanted.add(mount.source.clone(), true, What::Programs);
             let target = mount.target.clone();
@@ -75,11 +112,17 @@ impl Wanted {
     }
 
     fn add(&mut self, path: PathBuf, read_only: bool, what: What) {
-        self.trees.push(Tree { path, read_only, what });
+        self.trees.push(Tree { source: Source::Path(path), read_only, what });
+    }
+
+    fn add_state(&mut self, state: &Arc<State>, name: &'static CStr) {
+        let source = Source::State(Arc::clone(state), name);
+        self.trees.push(Tree { source, read_only: true, what: What::Lower });
     }
 
     /// Prepares the mounts with the ids of the container whose init is `init`; needs root.
-    pub(super) fn prepare(&self, init: &Spawned, making: Making) -> Result<Mounts> {
+    /// With `keep`, others can start from what is written.
+    pub(super) fn prepare(&self, init: &Spawned, making: Making, keep: bool) -> Result<Mounts> {
         let user_namespace = File::open(format!("/proc/{}/ns/user", init.pid))
             .system(|| "open the container's user namespace")?;
         let trees = self.trees.iter().map(|tree| {
@@ -87,24 +130,36 @@ impl Wanted {
                 What::Programs => WithoutIdMap::ShowUnmapped,
                 What::Lower | What::Bind => WithoutIdMap::Refuse,
             };
-            lower::tree(&tree.path, &user_namespace, tree.read_only, without)
+            match &tree.source {
+                Source::Path(path) => lower::tree(path, &user_namespace, tree.read_only, without),
+                Source::State(state, name) => state.lower(name, &user_namespace),
+            }
         });
         let trees = trees.collect::<Result<_>>()?;
         // Last, because it may still be in the making.
         let scratch = making.finish()?;
+        let kept = keep.then(|| open_tree(&scratch, c"", sys::mount::Tree::Copy)).transpose();
+        let kept = kept.system(|| "keep what the container will write")?;
         sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
             .system(|| "show the scratch file system with the container's ids")?;
-        Ok(Mounts { scratch, trees })
+        Ok(Mounts { scratch, kept, trees })
     }
 
     /// Describes the mounts to an init that has to make them.
-    pub(super) fn describe(&self, limits: &Limits) -> OwnMounts {
-        let trees = self.trees.iter().map(|tree| OwnTree {
-            path: tree.path.clone(),
-            read_only: tree.read_only,
-            recursive: tree.what != What::Lower,
+    pub(super) fn describe(&self, limits: &Limits) -> Result<OwnMounts> {
+        let trees = self.trees.iter().map(|tree| match &tree.source {
+            Source::Path(path) => Ok(OwnTree {
+                path: path.clone(),
+                read_only: tree.read_only,
+                recursive: tree.what != What::Lower,
+            }),
+            Source::State(..) => {
+                let doing = "start in another container's file system";
+                Err(Error::system(doing, "this needs root so far").remedy("run it with `sudo`"))
+            }
         });
-        OwnMounts { disk: limits.disk, inodes: limits.inodes, trees: trees.collect() }
+        let trees = trees.collect::<Result<_>>()?;
+        Ok(OwnMounts { disk: limits.disk, inodes: limits.inodes, trees })
     }
 }
 
@@ -113,6 +168,8 @@ impl Wanted {
 pub(super) struct Mounts {
     /// The writable file system.
     pub(super) scratch: Room,
+    /// The same without a map of ids, where it is wanted later.
+    pub(super) kept: Option<OwnedFd>,
     /// The layers from the lowest up, the workspace, the binds.
     pub(super) trees: Vec<OwnedFd>,
 }

@@ -43,12 +43,16 @@ pub(crate) struct Prepared {
     pub(super) init: Init,
     pub(super) group: Arc<Group>,
     /// The writable file system, for its use at the end.
-    pub(super) scratch: Room,
+    pub(super) scratch: Arc<Room>,
+    /// The same without a map of ids, until it is asked for.
+    pub(super) kept: Mutex<Option<OwnedFd>>,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
     pub(super) control: OwnedFd,
-    #[expect(dead_code, reason = "given back when dropped")]
-    pub(super) ids: HeldIds,
+    /// Its workspace, for those that are put up beside it.
+    pub(super) workspace_copies: Mutex<Vec<OwnedFd>>,
+    /// Given back when dropped.
+    pub(super) ids: Arc<HeldIds>,
     pub(super) spec: ContainerSpec,
     /// Where its network namespace is not its own alone, until its end.
     pub(super) network: Mutex<Option<SharedNetwork>>,
@@ -102,16 +106,25 @@ pub(crate) fn prepare(shared: &Shared, pool: &Pool, spec: ContainerSpec) -> Resu
         shared.trail.has_loop_device();
     }
     let network = network(shared, &spec)?;
-    let Warm { channel, init, mut group, ids } = pool.take(shared, network.as_ref())?;
+    let (warm, workspace_shared) = match &spec.beside {
+        Some(other) => {
+            let ids = Some(Arc::clone(other.ids()));
+            (Warm::begin(shared, network.as_ref(), ids)?, Some(other.take_workspace()?))
+        }
+        None => (pool.take(shared, network.as_ref())?, None),
+    };
+    let Warm { channel, init, mut group, ids } = warm;
     shared.groups.limit(&mut group.group, &spec.limits, &group_options(shared, &spec)?)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
     let privileged = ids.map().is_privileged();
-    let mounts = privileged.then(|| wanted.prepare(&init.0, making)).transpose()?;
+    let mounts = privileged.then(|| wanted.prepare(&init.0, making, spec.keep)).transpose()?;
     let setup = Setup {
         hostname: spec.hostname.clone(),
-        layers: spec.image.layers.len(),
-        workspace: spec.workspace.is_some(),
-        own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)),
+        layers: wanted.layers,
+        workspace: wanted.workspace,
+        workspace_shared: workspace_shared.is_some(),
+        workspace_copies: spec.workspace_copies,
+        own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)).transpose()?,
         binds: std::mem::take(&mut wanted.binds),
         hosts: hosts(&spec.hostname, network.as_ref().map_or(&[], SharedNetwork::names)),
         resolv_conf: resolv_conf(network.as_ref().is_some_and(SharedNetwork::is_connected)),
@@ -121,30 +134,36 @@ pub(crate) fn prepare(shared: &Shared, pool: &Pool, spec: ContainerSpec) -> Resu
         hidden_paths: hidden_paths(shared, &spec),
     };
     let mut descriptors = Vec::new();
+    descriptors.extend(workspace_shared.as_ref().map(OwnedFd::as_fd));
     if let Some(mounts) = &mounts {
         descriptors.push(mounts.scratch.as_fd());
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
     let sent = channel.send(&setup, &descriptors).system(|| "describe the container to its init");
     // An init that could not even begin has said why, and is told no more.
-    let stands = wait_until_ready(&channel).and_then(|stands| sent.map(|()| stands))?;
-    let scratch = match (mounts, stands.scratch) {
-        (Some(mounts), _) => mounts.scratch,
-        (None, Some(made)) => Room::in_memory(made).system(|| "look at the scratch file system")?,
+    let stands = wait_until_ready(&channel, spec.workspace_copies)
+        .and_then(|stands| sent.map(|()| stands))?;
+    let (scratch, kept) = match (mounts, stands.scratch) {
+        (Some(mounts), _) => (mounts.scratch, mounts.kept),
+        (None, Some(made)) => {
+            (Room::in_memory(made).system(|| "look at the scratch file system")?, None)
+        }
         (None, None) => {
             let missing = "the init sent no scratch file system";
             return Err(Error::system("wait for the container to stand", missing));
         }
     };
-    let Stands { root, workspace, control, .. } = stands;
+    let Stands { root, workspace, control, copies, .. } = stands;
     Ok(Prepared {
         channel,
         init,
         group: Arc::new(group),
-        scratch,
+        scratch: Arc::new(scratch),
+        kept: Mutex::new(kept),
         root,
         workspace,
         control,
+        workspace_copies: Mutex::new(copies),
         ids,
         spec,
         network: Mutex::new(network),
@@ -219,10 +238,11 @@ struct Stands {
     root: OwnedFd,
     workspace: OwnedFd,
     control: OwnedFd,
+    copies: Vec<OwnedFd>,
     scratch: Option<OwnedFd>,
 }
 
-fn wait_until_ready(channel: &Channel) -> Result<Stands> {
+fn wait_until_ready(channel: &Channel, copies: usize) -> Result<Stands> {
     let waiting = || "wait for the container to stand";
     channel.set_receive_timeout(Some(PATIENCE)).system(waiting)?;
     let reply = channel.receive::<Reply>().system(waiting)?;
@@ -235,7 +255,8 @@ fn wait_until_ready(channel: &Channel) -> Result<Stands> {
                 descriptors.next().ok_or_else(missing)
             };
             let (root, workspace, control) = (directory()?, directory()?, directory()?);
-            Ok(Stands { root, workspace, control, scratch: descriptors.next() })
+            let copies = descriptors.by_ref().take(copies).collect();
+            Ok(Stands { root, workspace, control, copies, scratch: descriptors.next() })
         }
         Some((Reply::SetupFailed(failure), _)) => {
             let mut error = failure.into_error();

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    ContainerSpec, Program, Streams,
+    ContainerSpec, Program, State, Streams,
     exit::{End, Exit},
     memory::{self, Largest},
     prepare::Prepared,
@@ -33,6 +33,7 @@ use crate::{
     cgroup,
     channel::{self, Channel},
     error::{Doing as _, Error, Result},
+    ids::HeldIds,
     init::message::{Failure, Reply, Request},
     network::SharedNetwork,
     sandbox::Shared,
@@ -238,9 +239,9 @@ impl Container {
     /// A control group of its own for a program, within the container's.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn step_group(&self, name: &str) -> Result<cgroup::Group> {
-        self.prepared.group.group.step(name)
+    /// When it cannot be made, or a limit cannot be set.
+    pub fn step_group(&self, name: &str, limits: &cgroup::StepLimits) -> Result<cgroup::Group> {
+        self.prepared.group.group.step_limited(name, limits)
     }
 
     /// What the container has used so far.
@@ -338,6 +339,37 @@ impl Container {
             end.network = network.used()?;
         }
         Ok(self.ended.get_or_init(|| end).clone())
+    }
+
+    /// The ids of its processes.
+    pub(super) fn ids(&self) -> &Arc<HeldIds> {
+        &self.prepared.ids
+    }
+
+    /// Its workspace as a mount of its own, for one container beside it.
+    pub(super) fn take_workspace(&self) -> Result<OwnedFd> {
+        let copies = &self.prepared.workspace_copies;
+        let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        copy.ok_or_else(|| {
+            Error::system("share a workspace", "no further container was expected beside this one")
+        })
+    }
+
+    /// What it has written, for other containers to start from, once it was stopped; where that was
+    /// asked for, and only once.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn state(&self) -> Result<Arc<State>> {
+        let mut kept = self.prepared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mount = kept.take().ok_or_else(|| {
+            Error::system("keep what a container has written", "this needs root so far")
+                .remedy("run it with `sudo`")
+        })?;
+        let spec = &self.prepared.spec;
+        let (room, image) = (Arc::clone(&self.prepared.scratch), Arc::clone(&spec.image));
+        let has_workspace = spec.workspace.is_some();
+        Ok(Arc::new(State::new(mount, room, has_workspace, image, spec.layers.clone())))
     }
 
     /// As [`Self::stop`], and removes the control groups. What is left goes when this is dropped.

@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
+use super::{Container, State};
 use crate::{Limits, ScratchKind, image::Image, init::message, network::ContainerNetwork};
 
 /// Description of a container.
@@ -15,6 +16,15 @@ pub struct ContainerSpec {
     pub hostname: String,
     /// A directory to show at `/workspace`; the container's changes to it are thrown away.
     pub workspace: Option<PathBuf>,
+    /// A container whose workspace it has, and whose ids, so that both may write there; there is no
+    /// workspace of its own then.
+    pub beside: Option<Arc<Container>>,
+    /// How many containers will be put up beside this one.
+    pub workspace_copies: usize,
+    /// What lies over the image and the project, from the lowest up.
+    pub layers: Vec<Layer>,
+    /// Whether other containers may start from what this one writes: see [`super::Container::state`].
+    pub keep: bool,
     /// Host directories or files to show as well.
     pub mounts: Vec<Mount>,
     /// Where what it writes is kept.
@@ -31,11 +41,25 @@ impl ContainerSpec {
             limits: Limits::default(),
             hostname: "sandbox".to_owned(),
             workspace: None,
+            beside: None,
+            workspace_copies: 0,
+            layers: Vec::new(),
+            keep: false,
             mounts: Vec::new(),
             scratch: ScratchKind::default(),
             network: ContainerNetwork::default(),
         }
     }
+}
+
+/// Something that lies over a container's image and project and below what it writes. It is shown as
+/// it stands: nothing of it is copied.
+#[derive(Clone, Debug)]
+pub enum Layer {
+    /// What another container had written when it ended.
+    State(Arc<State>),
+    /// A directory of the host that stands for `/`; its `workspace` lies over the project.
+    Tree(PathBuf),
 }
 
 /// A part of the host that the operator shows to a container.

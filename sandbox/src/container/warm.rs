@@ -30,14 +30,18 @@ pub(super) struct Warm {
     pub(super) channel: Channel,
     pub(super) init: Init,
     pub(super) group: Group,
-    pub(super) ids: HeldIds,
+    pub(super) ids: Arc<HeldIds>,
 }
 
 impl Warm {
     /// Begins a container, in a network namespace of its own unless it shall share `network`;
-    /// does not wait for its init.
-    pub(super) fn begin(shared: &Shared, network: Option<&SharedNetwork>) -> Result<Self> {
-        let ids = shared.ids.acquire()?;
+    /// does not wait for its init. Its ids are `ids`, or its own.
+    pub(super) fn begin(
+        shared: &Shared,
+        network: Option<&SharedNetwork>,
+        ids: Option<Arc<HeldIds>>,
+    ) -> Result<Self> {
+        let ids = ids.map_or_else(|| shared.ids.acquire().map(Arc::new), Ok)?;
         let map = ids.map();
         let name = shared.containers.fetch_add(1, Ordering::Relaxed).to_string();
         let group = Group::new(shared.groups.make(&name)?);
@@ -100,7 +104,7 @@ impl Pool {
         state.expected = state.expected.saturating_sub(1);
         if network.is_some() {
             drop(state);
-            return Warm::begin(shared, network);
+            return Warm::begin(shared, network, None);
         }
         if state.waiting < state.making {
             state.waiting += 1;
@@ -113,7 +117,7 @@ impl Pool {
             Some(warm) => Ok(warm),
             None => {
                 drop(state);
-                Warm::begin(shared, None)
+                Warm::begin(shared, None, None)
             }
         }
     }
@@ -132,7 +136,7 @@ impl Pool {
     /// Begins the container that [`Self::wants_more`] asked for. One that cannot be begun is no
     /// loss: whoever needs it tries again, and reports why.
     pub(crate) fn fill(&self, shared: Arc<Shared>) {
-        let made = Warm::begin(&shared, None);
+        let made = Warm::begin(&shared, None, None);
         // The sandbox can be closed only when nobody holds this any more.
         drop(shared);
         let mut state = self.lock();

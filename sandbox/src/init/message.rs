@@ -27,17 +27,22 @@ pub(crate) struct Begin {
 
 /// The second message: everything else that the init needs to build the container.
 ///
-/// Its descriptors come in this order: the scratch mount, `layers` lower mounts from the lowest
-/// up, the workspace mount where `workspace`, one mount per entry of `binds`. With `own_mounts`
-/// there are none: the init makes these, and the devices, by itself.
+/// Its descriptors come in this order: the workspace of another container where
+/// `workspace_shared`, the scratch mount, `layers` lower mounts from the lowest up, `workspace`
+/// lower mounts of the workspace likewise, one mount per entry of `binds`. With `own_mounts` there
+/// is only the first: the init makes the others, and the devices, by itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     /// Host name inside.
     pub(crate) hostname: String,
     /// Lower layers.
     pub(crate) layers: usize,
-    /// Whether a project is shown at `/workspace`; otherwise that is an empty directory.
-    pub(crate) workspace: bool,
+    /// Lower layers of `/workspace`; without any, that is a directory of the root.
+    pub(crate) workspace: usize,
+    /// Whether `/workspace` is that of another container.
+    pub(crate) workspace_shared: bool,
+    /// How many copies of it are wanted for others.
+    pub(crate) workspace_copies: usize,
     /// Mounts to place, in order.
     pub(crate) binds: Vec<Bind>,
     /// Content of `/etc/hosts`.
@@ -157,7 +162,7 @@ pub(crate) struct ProgramFile {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The container stands and was verified. Descriptors: its root directory, its workspace, the
-    /// directory of its steps' own files, and its scratch mount where the init made it.
+    /// directory of its steps' own files, `workspace_copies` mounts of its workspace, and its scratch mount where the init made it.
     Ready,
     /// Setting up failed; the init has ended.
     SetupFailed(Failure),

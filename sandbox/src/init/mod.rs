@@ -69,6 +69,8 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<u32>
     let early = devices.next().map(|devices| ground::make(&begin, devices, Vec::new(), sys.take()));
     let early = early.transpose()?;
     let (setup, mut descriptors) = receive::<Setup>(channel)?;
+    // It comes first, where it comes.
+    let shared = (setup.workspace_shared && !descriptors.is_empty()).then(|| descriptors.remove(0));
     let mut own_scratch = None;
     let ground = match (early, &setup.own_mounts) {
         (Some(ground), _) => ground,
@@ -83,10 +85,11 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<u32>
             return Err(Error::system("receive the container's description", "it has no devices"));
         }
     };
-    let built = rootfs::build(ground, &setup, descriptors)?;
+    let built = rootfs::build(ground, &setup, shared, descriptors)?;
     privilege::drop_all(&setup)?;
     verify::verify(&begin, &setup)?;
     let mut shown = vec![built.root.as_fd(), built.workspace.as_fd(), built.control.as_fd()];
+    shown.extend(built.copies.iter().map(OwnedFd::as_fd));
     shown.extend(own_scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
     Ok(begin.ids.highest())

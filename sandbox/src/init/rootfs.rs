@@ -58,6 +58,8 @@ pub(super) struct Built {
     pub(super) workspace: OwnedFd,
     /// The directories of [`CONTROL`].
     pub(super) control: OwnedFd,
+    /// The workspace as mounts of their own, for others.
+    pub(super) copies: Vec<OwnedFd>,
 }
 
 /// Hands out the descriptors of a [`Setup`] in their order.
@@ -71,8 +73,14 @@ impl Descriptors {
     }
 }
 
-/// Does all of the above, and returns with the new root as root and current directory.
-pub(super) fn build(ground: Ground, setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Built> {
+/// Does all of the above, and returns with the new root as root and current directory. `shared` is
+/// the workspace of another container.
+pub(super) fn build(
+    ground: Ground,
+    setup: &Setup,
+    shared: Option<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Built> {
     let Ground { devices, proc, sys, parameters } = ground;
     let mut descriptors = Descriptors(descriptors.into_iter());
     let scratch = descriptors.next()?;
@@ -92,7 +100,7 @@ pub(super) fn build(ground: Ground, setup: &Setup, descriptors: Vec<OwnedFd>) ->
         };
         place().system(|| format!("make `/{name}`"))?;
     }
-    populate(setup, root.as_fd(), &devices, &mut descriptors)?;
+    let copies = populate(setup, root.as_fd(), (&devices, shared), &mut descriptors)?;
     let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let control = open("c", directory, Mode::empty()).system(|| "open the steps' own files")?;
     sethostname(&setup.hostname).system(|| "set the host name")?;
@@ -103,6 +111,7 @@ pub(super) fn build(ground: Ground, setup: &Setup, descriptors: Vec<OwnedFd>) ->
         workspace: open(WORKSPACE, directory, Mode::empty())
             .system(|| "open the workspace directory")?,
         control,
+        copies,
     })
 }
 
@@ -160,13 +169,14 @@ fn with_own_inodes(shown: OwnedFd, index: usize) -> std::io::Result<OwnedFd> {
     open_tree(AT_FDCWD, &CString::new(target)?, Tree::Copy)
 }
 
-/// Places everything that is neither a layer of the root nor the same for every container.
+/// Places everything that is neither a layer of the root nor the same for every container; returns
+/// copies of the workspace for others.
 fn populate(
     setup: &Setup,
     root: BorrowedFd<'_>,
-    devices: &OwnedFd,
+    (devices, shared): (&OwnedFd, Option<OwnedFd>),
     descriptors: &mut Descriptors,
-) -> Result<()> {
+) -> Result<Vec<OwnedFd>> {
     // Not a link: it was made before, or is a directory of the image.
     open_to_all(root, "workspace")?;
     let place = |mount: &OwnedFd, target: &str, is_directory| -> Result<()> {
@@ -174,15 +184,16 @@ fn populate(
             .and_then(|point| move_mount(mount, point))
             .pipeline(|| format!("mount `{target}`"))
     };
-    if setup.workspace {
-        mkdirat(AT_FDCWD, "w/0", Mode::from_bits_truncate(0o755))
+    for index in 0..setup.workspace {
+        let name = format!("w/{index}");
+        mkdirat(AT_FDCWD, name.as_str(), Mode::from_bits_truncate(0o755))
             .system(|| "make a place for the project")?;
-        place_at(descriptors.next()?, "w/0").system(|| "place the project")?;
-        mount_overlay("workspace", 1, "w")?;
-        let project =
-            open_tree(AT_FDCWD, c"workspace", Tree::Copy).system(|| "open the workspace")?;
-        place(&project, WORKSPACE, true)?;
+        place_at(descriptors.next()?, &name).system(|| "place the project")?;
     }
+    if setup.workspace > 0 {
+        mount_overlay("workspace", setup.workspace, "w")?;
+    }
+    let copies = place_workspace(setup, root, shared)?;
     place_shared_memory(setup.shm, devices).system(|| "make `/dev/shm`")?;
     place_network_files(setup, root)?;
     for (source, target) in CONTROL {
@@ -198,7 +209,33 @@ fn populate(
         }
         place(&shown, &bind.target, bind.directory)?;
     }
-    Ok(())
+    Ok(copies)
+}
+
+/// Shows the workspace, where it is not just a directory of the root; returns copies for others.
+fn place_workspace(
+    setup: &Setup,
+    root: BorrowedFd<'_>,
+    shared: Option<OwnedFd>,
+) -> Result<Vec<OwnedFd>> {
+    let place = |mount: &OwnedFd| -> Result<()> {
+        tree::mount_point(root, WORKSPACE, true)
+            .and_then(|point| move_mount(mount, point))
+            .system(|| format!("mount `{WORKSPACE}`"))
+    };
+    // While it is still where it was mounted, or at its place in the root: an attached one.
+    let copy = || match setup.workspace {
+        0 => open_tree(root, c"workspace", Tree::Copy),
+        _ => open_tree(AT_FDCWD, c"workspace", Tree::Copy),
+    };
+    let copy = || copy().system(|| "open the workspace");
+    let copies = (0..setup.workspace_copies).map(|_| copy()).collect::<Result<_>>()?;
+    match shared {
+        Some(shared) => place(&shared)?,
+        None if setup.workspace > 0 => place(&copy()?)?,
+        None => {}
+    }
+    Ok(copies)
 }
 
 fn place_shared_memory(size: u64, devices: &OwnedFd) -> std::io::Result<()> {

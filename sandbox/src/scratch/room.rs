@@ -109,6 +109,11 @@ impl Room {
         })
     }
 
+    /// Whether what is in it takes memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.backend == Backend::Memory
+    }
+
     /// The directories with most in them, as the job sees them, with their bytes.
     pub(crate) fn largest(&self) -> Vec<(String, u64)> {
         largest::directories(self.mount.as_fd(), &[("root", ""), ("workspace", "/workspace")])

@@ -43,6 +43,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
         vec![]
     } else {
         vec![AttemptRecord {
+            services: Vec::new(),
             conclusion,
             why: why.map(str::to_owned),
             started: at(0),

@@ -1,0 +1,179 @@
+//! A try of a job from when it is put up to when it is taken down, as the driver holds it.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use cofferdam_jobs::{
+    plan::PlannedJob,
+    state::{Collect, Part, ResolvedStep, StepRef},
+};
+use cofferdam_sandbox::{Container, ContainerSpec, End, Sandbox, image::Image};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::{
+    job::{Finish, enforced},
+    message::StepId,
+    output::Output,
+    seal::Sealed,
+    service::Service,
+    start::{Base, Up},
+    step::{Beside, JobContext, RunningStep, StepRun},
+};
+use crate::{log::file_names::FileNames, network};
+
+/// A try of a job.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) context: Arc<JobContext>,
+    pub(super) planned: PlannedJob,
+    /// Where the logs of its steps and services go.
+    pub(super) logs: PathBuf,
+    pub(super) log_names: FileNames,
+    /// Gives up putting it up.
+    pub(super) abort: Option<oneshot::Sender<()>>,
+    /// Absent before it stands, and while the next one is put up.
+    container: Option<Arc<Container>>,
+    base: Option<Base>,
+    services: Vec<Service>,
+    brought: Option<TempDir>,
+    steps: HashMap<StepRef, RunningStep>,
+    ended: Vec<(StepRef, Output)>,
+    segments: Vec<End>,
+    next: usize,
+}
+
+impl Live {
+    pub(super) fn new(
+        context: Arc<JobContext>,
+        planned: PlannedJob,
+        logs: PathBuf,
+        abort: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            context,
+            planned,
+            logs,
+            log_names: FileNames::default(),
+            abort: Some(abort),
+            container: None,
+            base: None,
+            services: Vec::new(),
+            brought: None,
+            steps: HashMap::new(),
+            ended: Vec::new(),
+            segments: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// It stands.
+    pub(super) fn stands(&mut self, up: Up) {
+        self.abort = None;
+        self.container = Some(Arc::new(up.container));
+        self.base = Some(up.base);
+        self.services = up.services;
+        self.brought = up.brought;
+    }
+
+    /// Its container and what the next one is made from, to put that up; `network` is the step
+    /// whose network it has.
+    pub(super) fn take_container(
+        &mut self,
+        network: Option<StepRef>,
+    ) -> Option<(Arc<Container>, Base)> {
+        let mut base = self.base.clone()?;
+        let step = network.and_then(|step| self.source(step)?.network.clone());
+        if let Some(step) = step {
+            base.network = network::of_job(&step).into();
+        }
+        Some((self.container.take()?, base))
+    }
+
+    /// The next container stands.
+    pub(super) fn goes_on(&mut self, sealed: Sealed) {
+        let Sealed { container, base, used, .. } = sealed;
+        self.container = Some(Arc::new(container));
+        if let Some(own) = &mut self.base {
+            // The job's network comes back with the next step that has none of its own.
+            own.layers = base.layers;
+            own.limits = base.limits;
+        }
+        self.segments.push(used);
+    }
+
+    /// Starts a step, unless its container has gone.
+    pub(super) fn start_step(
+        &mut self,
+        sandbox: &Sandbox,
+        image: Option<Arc<Image>>,
+        (step, resolved): (StepRef, Box<ResolvedStep>),
+        (job, log): (usize, PathBuf),
+    ) {
+        let Some(container) = self.container.clone() else { return };
+        self.next += 1;
+        let limits = self.source(step).map(|source| source.limits.clone()).unwrap_or_default();
+        let beside = image.and_then(|image| {
+            let base = self.base.as_ref()?;
+            let limits = limits.or(&self.planned.limits);
+            let spec = ContainerSpec {
+                limits: enforced(&limits, base.limits.timeout),
+                hostname: base.hostname.clone(),
+                mounts: base.mounts.clone(),
+                scratch: base.scratch,
+                network: base.network.clone(),
+                beside: Some(Arc::clone(&container)),
+                ..ContainerSpec::new(image)
+            };
+            Some(Beside { sandbox: sandbox.clone(), spec })
+        });
+        let run = StepRun {
+            id: StepId { job, attempt: self.context.attempt, step },
+            number: self.next,
+            resolved,
+            limits,
+            log,
+            container,
+            beside,
+            context: Arc::clone(&self.context),
+        };
+        self.steps.insert(step, run.spawn());
+    }
+
+    fn source(&self, step: StepRef) -> Option<&cofferdam_jobs::model::Step> {
+        match step.part {
+            Part::Steps => self.planned.source.steps.get(step.index),
+            Part::Cleanup => self.planned.source.cleanup.get(step.index),
+        }
+    }
+
+    /// A step that runs.
+    pub(super) fn step(&self, step: StepRef) -> Option<&RunningStep> {
+        self.steps.get(&step)
+    }
+
+    /// A step has ended; its output goes on to be read.
+    pub(super) fn step_ended(&mut self, step: StepRef) {
+        if let Some(running) = self.steps.remove(&step) {
+            self.ended.extend(running.output.map(|output| (step, output)));
+        }
+    }
+
+    /// Takes it down.
+    pub(super) fn finish(mut self, collect: Collect, directory: PathBuf, name: String) -> Finish {
+        for (step, running) in self.steps.drain() {
+            self.ended.extend(running.output.map(|output| (step, output)));
+        }
+        Finish {
+            keep: self.base.as_ref().is_some_and(|base| base.keep),
+            container: self.container,
+            services: self.services,
+            segments: self.segments,
+            brought: self.brought,
+            outputs: self.ended,
+            collect,
+            directory,
+            name,
+            workdir: self.context.workdir.clone(),
+        }
+    }
+}

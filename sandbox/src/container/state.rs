@@ -1,0 +1,87 @@
+//! What a container had written when it ended, as a layer for others.
+//!
+//! An upper directory is a layer: where a container starts from another's end, that one's upper
+//! directories become lower ones as they stand. Nothing is copied, so a fork costs two mounts,
+//! whatever was written. The file system that holds them stays, read-only, until the last of those
+//! that lie over it is gone: whoever holds a [`State`] holds the lease.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use super::Layer;
+use crate::{
+    error::{Doing as _, Result},
+    image::Image,
+    scratch::Room,
+    sys::mount::{Attributes, Tree, map_ids, open_tree},
+};
+
+/// What a container had written when it ended.
+#[derive(Debug)]
+pub struct State {
+    /// The file system, without a map of ids.
+    mount: OwnedFd,
+    room: Arc<Room>,
+    /// Whether its workspace was an overlay of its own.
+    workspace: bool,
+    image: Arc<Image>,
+    below: Vec<Layer>,
+}
+
+impl State {
+    pub(super) fn new(
+        mount: OwnedFd,
+        room: Arc<Room>,
+        workspace: bool,
+        image: Arc<Image>,
+        below: Vec<Layer>,
+    ) -> Self {
+        Self { mount, room, workspace, image, below }
+    }
+
+    /// The image that it lies over.
+    pub fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+
+    /// The layers of a container that starts in it: those that it lies over, and itself.
+    pub fn layers(self: &Arc<Self>) -> Vec<Layer> {
+        self.below.iter().cloned().chain([Layer::State(Arc::clone(self))]).collect()
+    }
+
+    /// Bytes that it takes, and whether they are in memory.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn size(&self) -> Result<(u64, bool)> {
+        let used = self.room.used().system(|| "read the size of a kept state")?;
+        Ok((used.bytes, self.room.is_in_memory()))
+    }
+
+    /// Whether what was written to the workspace is a layer of its own.
+    pub(super) fn has_workspace(&self) -> bool {
+        self.workspace
+    }
+
+    /// The upper directory `name`, read-only and with the ids of `user_namespace`.
+    pub(super) fn lower(
+        &self,
+        name: &std::ffi::CStr,
+        user_namespace: impl AsFd,
+    ) -> Result<OwnedFd> {
+        let show = || -> std::io::Result<OwnedFd> {
+            let copy = open_tree(&self.mount, name, Tree::Copy)?;
+            let attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::RDONLY);
+            map_ids(&copy, user_namespace, attributes)?;
+            Ok(copy)
+        };
+        show().map_err(|error| {
+            // Before Linux 6.15, only what is attached to a mount namespace can be copied.
+            let old = error.raw_os_error() == Some(libc::EINVAL);
+            let error = crate::Error::system("start in another container's file system", error);
+            if old { error.remedy("this needs Linux 6.15 or newer") } else { error }
+        })
+    }
+}
