@@ -157,7 +157,7 @@ fn exec() {
 
 /// Waits for something that another process brings about.
 #[track_caller]
-fn await_that(mut holds: impl FnMut() -> bool) {
+pub(crate) fn await_that(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "it did not come about in 30 s");

@@ -51,4 +51,6 @@ mod residue;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod teardown;
+#[cfg(test)]
 mod world;

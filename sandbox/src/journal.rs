@@ -71,6 +71,8 @@ impl Journal {
                 if let Some(lock) = try_lock(&directory)? {
                     return Ok(Self { id, directory, lock, entries: Mutex::default() });
                 }
+                // Whoever has it looks for abandoned ones; it is gone, or of no use to anyone.
+                fs::remove_dir(&directory).ok();
             }
         };
         create().map_err(|error| {
@@ -190,6 +192,11 @@ pub(crate) struct Abandoned {
 }
 
 impl Abandoned {
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Why it could not be undone before; `None` when that was not tried.
     pub(crate) fn stuck(&self) -> Option<&str> {
         self.stuck.as_deref()
@@ -278,6 +285,19 @@ fn try_lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
     }
 }
 
+/// Whether `text` could be the name of an instance.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The instance whose journal's directory is `path`, or holds it.
+pub(crate) fn instance_of(path: &Path) -> Option<&str> {
+    path.ancestors().find_map(|directory| {
+        let id = directory.file_name()?.to_str().filter(|name| is_id(name))?;
+        (directory.parent()?.file_name()? == INSTANCES).then_some(id)
+    })
+}
+
 fn random_id() -> io::Result<String> {
     let mut bytes = [0; 6];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -331,6 +351,20 @@ mod tests {
         assert_eq!(recover(state.path()).unwrap(), 0);
         abandoned(state.path()).unwrap()[0].undo().unwrap();
         assert!(abandoned(state.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn instances_are_told_by_their_journals() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = Journal::create(state.path()).unwrap();
+        assert!(is_id(journal.id()));
+        let file = journal.directory().join("#12 (deleted)");
+        for path in [journal.directory(), &file] {
+            assert_eq!(instance_of(path), Some(journal.id()));
+        }
+        for path in ["/x/instances", "/x/0123456789ab", "/x/instances/0123456789AB", "/"] {
+            assert_eq!(instance_of(Path::new(path)), None, "{path}");
+        }
     }
 
     #[test]

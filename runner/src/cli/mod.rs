@@ -78,6 +78,16 @@ Examples:
 
 Exit status: 0 jobs can run here, 70 no job can.";
 
+const GC_EXAMPLES: &str = "\
+Examples:
+  cofferdam gc --dry-run
+  cofferdam gc
+
+It touches nothing that a live run holds. Each run cleans up after itself, and each start after the
+runs that were killed, so there is rarely anything to do.
+
+Exit status: 0 nothing is left, 70 something could not be removed.";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   cofferdam completions bash > /etc/bash_completion.d/cofferdam
@@ -109,6 +119,16 @@ pub(crate) enum Command {
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor {
         /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what runs that were killed have left on this host
+    #[command(after_help = GC_EXAMPLES)]
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what was removed, and what could not be, as JSON
         #[arg(long)]
         json: bool,
     },

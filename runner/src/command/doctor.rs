@@ -7,7 +7,9 @@ use cofferdam_sandbox::{
     ContainerSpec, Program, Sandbox, Streams,
     host_report::{self, Item, Standing},
     image::Store,
+    residue,
     spawner::Spawner,
+    with_causes,
 };
 use serde_json::json;
 
@@ -16,6 +18,7 @@ use crate::{exit::Exit, print, problem::Problem, report::style::wants_colour};
 /// Examines the host and tries a container; ends with [`Exit::System`] when no job can run.
 pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8, Problem> {
     let mut items = host_report::examine(state);
+    items.push(left_behind(state));
     items.push(trial(state, spawner).await);
     let able = items.iter().all(|item| item.standing != Standing::Missing);
     if json {
@@ -35,6 +38,29 @@ pub(super) async fn run(json: bool, state: &Path, spawner: Spawner) -> Result<u8
         print::standard_output(table(&items, able))?;
     }
     Ok(if able { Exit::Passed } else { Exit::System }.code())
+}
+
+/// What earlier runs have left on this host.
+fn left_behind(state: &Path) -> Item {
+    const SHOWN: usize = 3;
+    let name = "earlier runs".to_owned();
+    let (standing, detail) = match residue::collect(state, true) {
+        Err(error) => (Standing::Limited, with_causes(&error)),
+        Ok(found) => {
+            let all: Vec<String> =
+                found.removed.iter().chain(&found.left).map(ToString::to_string).collect();
+            if all.is_empty() {
+                let detail = "nothing was left behind".to_owned();
+                return Item { name, standing: Standing::Good, detail, remedy: None };
+            }
+            let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+            let more = all.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            (Standing::Limited, format!("left behind: {shown}{more}"))
+        }
+    };
+    let remedy = Some("`cofferdam gc` removes it, or says what holds it".to_owned());
+    Item { name, standing, detail, remedy }
 }
 
 fn word(standing: Standing) -> &'static str {

@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod gc;
 mod image;
 mod logs;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
         (Command::Check { file, json }, _) => check::run(&file, json),
         (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),
         (Command::Image(image), _) => image::run(image.command, &configuration, &state()?),
+        (Command::Gc { dry_run, json }, _) => gc::run(&state()?, dry_run, json),
         (Command::Completions { shell }, _) => {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());
             Ok(Exit::Passed.code())

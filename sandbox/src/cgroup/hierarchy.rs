@@ -290,6 +290,13 @@ impl Hierarchy {
     }
 }
 
+/// The instance that a group with this path is of; names that are not those of journals, such as
+/// that of [`SUPERVISOR`], are of none.
+pub(super) fn instance_of(directory: &Path) -> Option<&str> {
+    let instance = directory.file_name()?.to_str()?.strip_prefix("cofferdam-")?;
+    crate::journal::is_id(instance).then_some(instance)
+}
+
 fn instance_directory(instance: &str) -> Result<String> {
     check_name(instance)?;
     Ok(format!("cofferdam-{instance}"))

@@ -76,7 +76,10 @@ pub(super) fn remove(there: &[PathBuf]) -> Result<()> {
         })
         .system(|| "empty a control group")?;
     }
-    there.iter().try_for_each(|directory| remove_below(directory, 0, deadline))
+    // One that stays is no reason to leave the others.
+    let removed: Vec<Result<()>> =
+        there.iter().map(|directory| remove_below(directory, 0, deadline)).collect();
+    removed.into_iter().collect()
 }
 
 /// Removes one group without children, waiting a little for its last process to be gone.

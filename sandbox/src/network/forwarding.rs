@@ -141,7 +141,7 @@ pub(crate) fn release(path: &Path) -> io::Result<()> {
 }
 
 /// The namespace whose setting a file is about.
-pub(crate) fn namespace_of(path: &Path) -> Option<u64> {
+pub(super) fn namespace_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok()
 }
 

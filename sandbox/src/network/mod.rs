@@ -24,12 +24,14 @@ mod shared;
 mod table;
 
 pub(crate) use forwarding::release as release_forwarding;
-pub(crate) use leftover::{is_forwarding_left, links_left, tables};
+pub(crate) use leftover::{
+    forwardings_left, is_forwarding_left, links, links_left, remove_link, tables,
+};
 pub(crate) use namespace::RESOLVER;
 pub(crate) use networks::Networks;
 pub use policy::{Attempt, Destination, Network, NetworkUse, Rule};
 pub use shared::{ContainerNetwork, SharedNetwork};
-pub(crate) use table::remove as remove_table;
+pub(crate) use table::{instance_of as instance_of_table, remove as remove_table};
 
 /// What the names of the containers' links on the host begin with.
 const LINK_PREFIX: &str = "cfd";

@@ -21,6 +21,7 @@ use super::{
         },
     },
 };
+use crate::journal;
 
 /// Addresses that are reachable only where a rule names them: `(first, bits)`, in order.
 ///
@@ -65,9 +66,17 @@ pub(super) fn contains(network: [u8; 4], bits: u8, address: Ipv4Addr) -> bool {
     u32::from_be_bytes(network) & mask == u32::from(address) & mask
 }
 
+/// What the names of all runs' tables begin with.
+const PREFIX: &str = "cofferdam-";
+
 /// The name of the table of the run `instance`.
 pub(super) fn name(instance: &str) -> String {
-    format!("cofferdam-{instance}")
+    format!("{PREFIX}{instance}")
+}
+
+/// The run that a table is of, where it is one's.
+pub(crate) fn instance_of(table: &str) -> Option<&str> {
+    table.strip_prefix(PREFIX).filter(|instance| journal::is_id(instance))
 }
 
 /// Makes a run's table, without containers. With `alone` packets are passed on for containers and

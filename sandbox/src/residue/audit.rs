@@ -89,7 +89,7 @@ fn path(path: &Path) -> String {
 }
 
 /// What cannot be seen, as if it were there.
-fn unseen(kind: Kind, name: impl Into<String>, error: &io::Error) -> Residue {
+pub(super) fn unseen(kind: Kind, name: impl Into<String>, error: &io::Error) -> Residue {
     Residue::new(kind, name).because(format!("it cannot be looked at: {error}"))
 }
 
@@ -183,12 +183,13 @@ fn mounts_left(overlays: &[(u32, u32)], journal: &Path) -> Vec<Residue> {
 /// Loop devices whose file was made beside the run's journal.
 fn loop_devices(journal: &Path, deadline: Instant) -> Vec<Residue> {
     loop {
-        let left = match scratch::loop_devices_below(journal) {
+        let mut left = match scratch::loop_devices() {
             Ok(left) => left,
             Err(error) => return vec![unseen(Kind::LoopDevice, "/sys/block", &error)],
         };
+        left.retain(|(_, file)| file.starts_with(journal));
         if left.is_empty() || Instant::now() >= deadline {
-            let residue = |name| Residue::new(Kind::LoopDevice, name);
+            let residue = |(name, _)| Residue::new(Kind::LoopDevice, name);
             return left.into_iter().map(residue).collect();
         }
         // Whoever has it open, such as udev, has not done anything wrong.

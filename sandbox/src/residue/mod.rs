@@ -1,16 +1,21 @@
 //! What a run may leave behind on the host: nothing. What is there all the same is found by the
 //! run's name, told, and removed.
 //!
+//! [`collect`] does so for runs that could not do it themselves.
+//!
 //! After each run an audit looks for what is still there of *this* run (`audit`). It goes by names
 //! and numbers that are the run's own and never by a difference between before and after: other runs
 //! come and go beside it.
 
 mod audit;
+mod gc;
+mod live;
 mod mounts;
 
 use std::fmt;
 
 pub(crate) use audit::{Ended, Trail};
+pub use gc::{Collected, collect};
 
 /// What kind of thing was left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

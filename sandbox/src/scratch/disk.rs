@@ -5,10 +5,13 @@
 //! process, the kernel has freed the space. So there is nothing to journal and nothing to undo.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsString},
     fs::{self, File},
     io,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStringExt as _, fs::DirBuilderExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -128,8 +131,8 @@ pub(super) fn attach(file: &File) -> io::Result<Attached> {
     Err(last)
 }
 
-/// The loop devices whose files were made below `directory`.
-pub(crate) fn loop_devices_below(directory: &Path) -> io::Result<Vec<String>> {
+/// The names of the loop devices in use, and their files.
+pub(crate) fn loop_devices() -> io::Result<Vec<(String, PathBuf)>> {
     let list = match fs::read_dir("/sys/block") {
         // Without a sysfs, as in some containers, there is no telling, and no way to make one either.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -138,16 +141,25 @@ pub(crate) fn loop_devices_below(directory: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in list {
         let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("loop") {
+            continue;
+        }
         // Read without opening the device, which would keep it from detaching itself.
-        let file = match name.starts_with("loop") {
-            true => fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")),
-            false => continue,
-        };
-        if file.is_ok_and(|file| Path::new(&file).starts_with(directory)) {
-            found.push(name);
+        if let Ok(file) = fs::read(format!("/sys/block/{name}/loop/backing_file")) {
+            found.push((name, OsString::from_vec(file).into()));
         }
     }
     Ok(found)
+}
+
+/// Has a loop device let go of its file; one that somebody has open does so when that is closed.
+pub(crate) fn detach(name: &str) -> io::Result<()> {
+    let device = File::open(Path::new("/dev").join(name))?;
+    match loop_device::detach(&device) {
+        // It has no file any more.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
+        other => other,
+    }
 }
 
 #[cfg(test)]

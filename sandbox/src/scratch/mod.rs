@@ -15,7 +15,7 @@ mod template;
 
 pub use choice::ScratchKind;
 pub(crate) use choice::{Availability, is_at_least};
-pub(crate) use disk::loop_devices_below;
+pub(crate) use disk::{detach as detach_loop_device, loop_devices};
 pub(crate) use making::Making;
 pub(crate) use memory::in_memory;
 pub(crate) use room::Room;

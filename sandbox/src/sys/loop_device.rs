@@ -79,6 +79,13 @@ pub(crate) fn configure(device: &File, file: &File, block_size: u32) -> io::Resu
     check(result.into()).map(drop)
 }
 
+/// Takes the file off `device`, when its last user closes it.
+pub(crate) fn detach(device: &File) -> io::Result<()> {
+    const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD) }.into()).map(drop)
+}
+
 /// Ends all writing to the ext4 file system that the open directory `directory` is on; what has
 /// not been written yet never is (`EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`).
 pub(crate) fn shut_down_ext4(directory: impl AsFd) -> io::Result<()> {
