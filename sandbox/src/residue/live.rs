@@ -16,7 +16,12 @@ pub(super) fn instances() -> BTreeSet<String> {
         .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
         .flat_map(|process| list(&process.path().join("fd")))
         .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .filter_map(|path| journal::instance_of(&path).map(str::to_owned))
+        .filter_map(|path| {
+            // As the kernel marks what was removed while it is open (proc_pid_fd(5)).
+            let name = path.to_str()?;
+            let path = Path::new(name.strip_suffix(" (deleted)").unwrap_or(name));
+            journal::instance_of(path).map(str::to_owned)
+        })
         .collect()
 }
 
