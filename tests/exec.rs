@@ -185,6 +185,24 @@ fn mounts() {
     assert_eq!(made.uid(), nix::unistd::geteuid().as_raw(), "the caller owns what was made");
 }
 
+/// Where a mount goes inside is the operator's to say, also to the path that the project, or the state,
+/// has on the host.
+#[test]
+fn mount_to_a_path_of_the_host() {
+    needs!(Need::Containers);
+    let (project, shown) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+    file(shown.path(), "note", "shown");
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    for target in [project.path().join("below"), cofferdam.state().join("below")] {
+        let mount = format!("{}:{}:ro", shown.path().display(), target.display());
+        let script = format!("cat {}/note", target.display());
+        cofferdam
+            .script(&["--workspace", ".", "--mount", &mount], &script)
+            .expect(0)
+            .says(&["shown"]);
+    }
+}
+
 /// What cannot be mounted stops the command before it starts.
 #[test]
 fn mount_that_does_not_exist() {

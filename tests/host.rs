@@ -98,6 +98,7 @@ pub(crate) fn is_recent() -> bool {
 }
 
 fn is_in_memory(directory: &Path) -> bool {
+    std::fs::create_dir_all(directory).expect("the tests' directory");
     let found = nix::sys::statfs::statfs(directory).expect("statfs");
     found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
 }

@@ -11,7 +11,10 @@ use nix::sys::{
     statfs::{TMPFS_MAGIC, statfs},
 };
 
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    mount_table,
+};
 
 /// A whole device by its numbers; a partition has no bandwidth of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +35,9 @@ pub(crate) fn of_files(path: &Path) -> Result<Option<BlockDevice>> {
         Some(number)
     } else {
         let mounts = fs::read_to_string("/proc/self/mountinfo").system(doing)?;
-        let source = mounted_source(&mounts, &fs::canonicalize(path).system(doing)?);
-        let device = source.and_then(|source| fs::metadata(source).ok());
+        let mount = mount_table::holding(&mounts, &fs::canonicalize(path).system(doing)?);
+        // Such as the first device of a btrfs.
+        let device = mount.and_then(|mount| fs::metadata(mount.source).ok());
         device.filter(|it| it.file_type().is_block_device()).map(|it| it.rdev())
     };
     let number = number.ok_or_else(|| {
@@ -41,18 +45,6 @@ pub(crate) fn of_files(path: &Path) -> Result<Option<BlockDevice>> {
             .remedy("leave out the limit `io`, or keep it on a file system of a local disk")
     })?;
     whole(number).system(doing).map(Some)
-}
-
-/// What the mount with `path` was made of, such as the first device of a btrfs.
-fn mounted_source<'text>(mountinfo: &'text str, path: &Path) -> Option<&'text str> {
-    let mounts = mountinfo.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        let source = file_system.split(' ').nth(1)?;
-        path.starts_with(point).then_some((point.len(), source))
-    });
-    // Of mounts on one point, the last one is in sight, and `max_by_key` takes the last of equals.
-    mounts.max_by_key(|(length, _)| *length).map(|(_, source)| source)
 }
 
 /// The disk of a partition; any other device as it is.
@@ -94,18 +86,6 @@ mod tests {
             }
             Ok(None) => {}
             Err(error) => assert!(error.remedy_text().is_some(), "{error}"),
-        }
-    }
-
-    #[test]
-    fn the_nearest_mount_in_sight_counts() {
-        let mountinfo = "1 0 0:20 / / rw - btrfs /dev/sda2 rw\n\
-                         2 1 0:21 / /a rw - overlay overlay rw\n\
-                         3 1 0:22 / /a rw - nfs host:/x rw\n";
-        for (path, source) in
-            [("/", "/dev/sda2"), ("/x", "/dev/sda2"), ("/a/b", "host:/x"), ("/ab", "/dev/sda2")]
-        {
-            assert_eq!(mounted_source(mountinfo, Path::new(path)), Some(source), "{path}");
         }
     }
 }

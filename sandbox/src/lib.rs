@@ -21,6 +21,7 @@ mod kernel_log;
 pub mod limits;
 mod lock_file;
 mod lower;
+mod mount_table;
 pub mod network;
 mod removal;
 pub mod residue;

@@ -37,6 +37,7 @@ use crate::{
     ids::{self, Ids},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
+    mount_table::Places,
     network::{Network, Networks, SharedNetwork},
     residue::{Ended, Kind, Residue, Trail},
     spawner::Spawner,
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) groups: cgroup::Instance,
     hierarchy: Hierarchy,
     pub(crate) host_namespaces: Vec<u64>,
+    /// Where those paths of the host lie that containers must not see.
+    pub(crate) places: Places,
     pub(crate) journal: Journal,
     pub(crate) networks: Networks,
     /// Of containers that were dropped.
@@ -106,6 +109,7 @@ impl Sandbox {
             groups,
             hierarchy,
             host_namespaces,
+            places: Places::default(),
             journal,
             networks: Networks::new(Path::new(ids::LOCKS)),
             takedowns: Takedowns::default(),

@@ -3,13 +3,10 @@
 //! Pure: it works on the text of `/proc/self/mountinfo` (proc_pid_mountinfo(5)) and of
 //! `/proc/self/cgroup` (cgroups(7)).
 
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::controller::{Controller, Controllers};
+use crate::mount_table;
 
 /// A mounted hierarchy and the caller's own group in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +30,7 @@ pub(super) struct Layout {
 
 /// Reads both files' text. A hierarchy that is not mounted where its own group shows is left out.
 pub(super) fn parse(mountinfo: &str, membership: &str) -> Layout {
-    let mounts: Vec<Mount> = mountinfo.lines().filter_map(parse_mount).collect();
+    let mounts: Vec<Mount> = mount_table::mounts(mountinfo).filter_map(control_groups).collect();
     let mut layout = Layout::default();
     for line in membership.lines() {
         let mut fields = line.splitn(3, ':');
@@ -83,18 +80,12 @@ impl Mount {
             return None;
         }
         let below = path.strip_prefix(&self.root).ok()?;
-        // Joining an empty path would leave a trailing slash.
-        if below == Path::new("") { Some(self.point.clone()) } else { Some(self.point.join(below)) }
+        Some(mount_table::join(&self.point, below))
     }
 }
 
-fn parse_mount(line: &str) -> Option<Mount> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut mount = mount.split(' ').skip(3);
-    let (root, point) = (mount.next()?, mount.next()?);
-    let mut file_system = file_system.split(' ');
-    let (kind, options) = (file_system.next()?, file_system.nth(1)?);
-    let unified = match kind {
+fn control_groups(mount: mount_table::Mount<'_>) -> Option<Mount> {
+    let unified = match mount.kind {
         "cgroup2" => true,
         "cgroup" => false,
         _ => return None,
@@ -102,29 +93,9 @@ fn parse_mount(line: &str) -> Option<Mount> {
     let controllers = if unified {
         Controllers::new()
     } else {
-        options.split(',').filter_map(Controller::parse).collect()
+        mount.options.split(',').filter_map(Controller::parse).collect()
     };
-    Some(Mount { root: unescape(root), point: unescape(point), unified, controllers })
-}
-
-/// Undoes the octal escapes of blanks and backslashes in mountinfo.
-fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let octal = |byte: &u8| (b'0'..=b'7').contains(byte).then(|| byte - b'0');
-        rest = after;
-        if let (b'\\', [high, middle, low, after @ ..]) = (first, after)
-            && let (Some(high @ 0..=3), Some(middle), Some(low)) =
-                (octal(high), octal(middle), octal(low))
-        {
-            bytes.push(high * 64 + middle * 8 + low);
-            rest = after;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
+    Some(Mount { root: mount.shown.root, point: mount.point, unified, controllers })
 }
 
 #[cfg(test)]
@@ -201,17 +172,5 @@ mod tests {
         check("", "0::/x\n", None);
         check(host, "", None);
         check(host, "garbage\n0\n::\n", None);
-    }
-
-    #[test]
-    fn mount_points_are_unescaped() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(unescape(text), Path::new(expected), "{text}");
-        };
-        check(r"/sys/fs/c\040g", "/sys/fs/c g");
-        check(r"/a\134b\011c", "/a\\b\tc");
-        check(r"/a\04", r"/a\04");
-        check(r"/a\400", r"/a\400");
-        check(r"\", r"\");
     }
 }

@@ -22,6 +22,14 @@ const FEWEST_CPUS: f64 = 0.01;
 /// It binds only the groups in which it was set itself, not those below them.
 pub(super) const SOCKET_MEMORY: &str = "memory.kmem.tcp.limit_in_bytes";
 
+/// Where memory is this scarce, written data fills it faster than disks take it, and kernels before
+/// 6.13 with a multi-generational LRU then kill instead of waiting for the disk. Whoever is above
+/// `memory.high` waits. A larger group has enough that is clean.
+const SMALL: u64 = 256 << 20;
+
+/// `memory.high` is one in so many bytes below the limit: the wait begins late, and is short.
+const HIGH_BELOW: u64 = 32;
+
 /// Which file format a controller's home has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
@@ -75,6 +83,10 @@ pub(super) fn settings(
         }
         Version::V2 => {
             set(Limit::Memory, Controller::Memory, "memory.max", memory, false);
+            if limits.memory <= SMALL {
+                let high = limits.memory - limits.memory / HIGH_BELOW;
+                set(Limit::Memory, Controller::Memory, "memory.high", high.to_string(), false);
+            }
             // Not there on kernels without swap.
             set(Limit::Swap, Controller::Memory, "memory.swap.max", "0".to_owned(), !swaps);
             set(Limit::Memory, Controller::Memory, "memory.oom.group", "1".to_owned(), false);
@@ -198,6 +210,7 @@ mod tests {
             &options,
             &[
                 "memory.max=1048576",
+                "memory.high=1015808",
                 "memory.swap.max=0",
                 "memory.oom.group=1",
                 "pids.max=7",

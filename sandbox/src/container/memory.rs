@@ -14,6 +14,9 @@ use crate::{
 /// nothing of that one.
 const COUNTS_FOR: Duration = Duration::from_secs(1);
 
+/// A process that had less than one in so many bytes of the peak may have been outlived by a larger.
+const PART: u64 = 4;
+
 /// The largest process that was seen when memory ran short.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Largest(Arc<Mutex<Option<(Instant, Resident)>>>);
@@ -31,11 +34,14 @@ impl Largest {
     }
 
     /// The process that had most memory of `group` when one of its processes was killed for it: by
-    /// the kernel's account, otherwise by what was seen; `None` where neither is there.
-    pub(super) fn when_it_ran_out(&self, group: &cgroup::Group) -> Option<Resident> {
+    /// the kernel's account, otherwise by what was seen; `None` where neither is there. What was seen
+    /// with little of the `peak` was seen too late.
+    pub(super) fn when_it_ran_out(&self, group: &cgroup::Group, peak: u64) -> Option<Resident> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let seen = seen.map(|(_, process)| process);
-        let Some(victim) = kernel_log::victim(group) else { return seen };
+        let Some(victim) = kernel_log::victim(group) else {
+            return seen.filter(|process| process.bytes.saturating_mul(PART) >= peak);
+        };
         let same = seen
             .filter(|seen| seen.outer_pid == victim.outer_pid && seen.name == victim.name)
             .and_then(|seen| seen.pid);

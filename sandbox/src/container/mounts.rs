@@ -15,7 +15,7 @@ use super::{ContainerSpec, Layer, State};
 use crate::{
     Limits, WORKSPACE,
     error::{Doing as _, Error, Result},
-    init::message::{Bind, OwnMounts, OwnTree},
+    init::message::{Bind, HiddenTree, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
     sandbox::Shared,
     scratch::{Making, Room},
@@ -31,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) layers: usize,
     /// How many of those after them are lower layers of the workspace.
     pub(super) workspace: usize,
+    /// The project, and whether the operator shows something of it as well.
+    project: Option<(PathBuf, bool)>,
     /// Where the last of the trees go.
     pub(super) binds: Vec<Bind>,
 }
@@ -79,6 +81,7 @@ impl Wanted {
         if let Some(workspace) = &spec.workspace {
             let workspace = canonical(workspace, "the workspace")?;
             refuse_state(shared, &workspace)?;
+            wanted.project = Some((workspace.clone(), false));
             wanted.add(workspace, true, What::Lower);
         }
         for layer in spec.layers.iter().filter(|_| spec.workspace.is_some()) {
@@ -104,6 +107,9 @@ impl Wanted {
         for mount in &spec.mounts {
             let source = canonical(&mount.source, "the mount")?;
             refuse_state(shared, &source)?;
+            if let Some((workspace, also_bound)) = &mut wanted.project {
+                *also_bound |= source.starts_with(workspace);
+            }
             let (target, directory) = (mount.target.clone(), source.is_dir());
             wanted.binds.push(Bind { target, directory, own_inodes: false });
             wanted.add(source, mount.read_only, What::Bind);
@@ -118,6 +124,18 @@ impl Wanted {
     fn add_state(&mut self, state: &Arc<State>, name: &'static CStr) {
         let source = Source::State(Arc::clone(state), name);
         self.trees.push(Tree { source, read_only: true, what: What::Lower });
+    }
+
+    /// What must not show in the container's mount table: the project is seen through an overlay,
+    /// unless the operator shows it directly.
+    pub(super) fn hidden(&self, shared: &Shared) -> Result<Vec<HiddenTree>> {
+        let workspace = self.project.as_ref().filter(|(_, also_bound)| !also_bound);
+        let paths = workspace.map(|(path, _)| path).into_iter().chain([&shared.state]);
+        let hidden = |path: &PathBuf| {
+            let tree = shared.places.tree(path).system(|| "read the mount table")?;
+            Ok(HiddenTree { path: path.clone(), tree })
+        };
+        paths.map(hidden).collect()
     }
 
     /// Prepares the mounts with the ids of the container whose init is `init`; needs root.

@@ -131,7 +131,7 @@ pub(crate) fn prepare(shared: &Shared, pool: &Pool, spec: ContainerSpec) -> Resu
         shm: spec.limits.shm,
         nofile: spec.limits.nofile,
         host_namespaces: shared.host_namespaces.clone(),
-        hidden_paths: hidden_paths(shared, &spec),
+        hidden: wanted.hidden(shared)?,
     };
     let mut descriptors = Vec::new();
     descriptors.extend(workspace_shared.as_ref().map(OwnedFd::as_fd));
@@ -190,17 +190,6 @@ fn group_options(shared: &Shared, spec: &ContainerSpec) -> Result<GroupOptions> 
     }
     let limit = |disk: BlockDevice| IoLimit { major: disk.major, minor: disk.minor, read, write };
     Ok(GroupOptions { io: disks.into_iter().map(limit).collect(), cpuset: None })
-}
-
-/// Paths that must not show in the container's mount table: not those that the operator mounts.
-fn hidden_paths(shared: &Shared, spec: &ContainerSpec) -> Vec<String> {
-    [Some(&shared.state), spec.workspace.as_ref()]
-        .into_iter()
-        .flatten()
-        .filter(|path| path.components().count() > 2)
-        .filter(|path| !spec.mounts.iter().any(|mount| mount.source.starts_with(path)))
-        .map(|path| path.display().to_string())
-        .collect()
 }
 
 /// The network namespace that the container shall be in; `None` for one of its own.

@@ -254,9 +254,12 @@ impl Container {
         let group = &self.prepared.group.group;
         let usage = group.usage()?;
         let out_of_memory = usage.oom_kills > 0;
+        let peak = usage.memory_peak.unwrap_or(0);
         Ok(End {
             usage,
-            largest_process: out_of_memory.then(|| self.largest.when_it_ran_out(group)).flatten(),
+            largest_process: out_of_memory
+                .then(|| self.largest.when_it_ran_out(group, peak))
+                .flatten(),
             disk_bytes: used.bytes,
             disk_inodes: used.inodes,
             disk_full: used.is_full,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::IdMap;
+use crate::{ids::IdMap, mount_table::Tree};
 
 /// The first message: what every container begins with, whatever it is for.
 ///
@@ -57,8 +57,17 @@ pub(crate) struct Setup {
     pub(crate) nofile: u64,
     /// Inodes of the host's namespaces, none of which may be the container's.
     pub(crate) host_namespaces: Vec<u64>,
-    /// Host paths that must not show in the container's mount table.
-    pub(crate) hidden_paths: Vec<String>,
+    /// What of the host must not show in the container's mount table.
+    pub(crate) hidden: Vec<HiddenTree>,
+}
+
+/// A part of the host that no mount may show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HiddenTree {
+    /// Its path on the host.
+    pub(crate) path: PathBuf,
+    /// Where it lies; unknown where the runner's own mount table does not say.
+    pub(crate) tree: Option<Tree>,
 }
 
 /// The network namespace of an init.

@@ -4,16 +4,16 @@
 //! that a setting that silently did nothing (an odd kernel, a container engine around us, a bug of
 //! ours) ends as an error and not as a weak container.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::{
-    message::{Begin, NetworkNamespace, Setup},
+    message::{Begin, HiddenTree, NetworkNamespace, Setup},
     privilege::KEPT_MASK,
 };
 use crate::{
     error::{Doing as _, Error, Result},
     ids::{IdMap, Line},
-    kernel_file,
+    kernel_file, mount_table,
 };
 
 /// Checks capabilities, no_new_privs, the filter, id maps, namespaces and mounts.
@@ -35,7 +35,7 @@ pub(super) fn verify(begin: &Begin, setup: &Setup) -> Result<()> {
         }
         .map_err(unsafe_container)?;
     }
-    check_mounts(&read("/proc/self/mountinfo")?, &setup.hidden_paths).map_err(unsafe_container)?;
+    check_mounts(&read("/proc/self/mountinfo")?, &setup.hidden).map_err(unsafe_container)?;
     for name in NAMESPACES {
         let path = format!("/proc/self/ns/{name}");
         let inode =
@@ -102,14 +102,25 @@ fn check_id_map(map: &str, expected: &[Line]) -> std::result::Result<(), String>
     }
 }
 
-fn check_mounts(mountinfo: &str, hidden: &[String]) -> std::result::Result<(), String> {
-    for line in mountinfo.lines() {
-        if line.split(' ').any(|field| field.starts_with("shared:") || field.starts_with("master:"))
-        {
-            return Err(format!("a mount can propagate: `{line}`"));
+/// No mount may propagate, show what is to be hidden, or be made of it. Where it is mounted inside is
+/// for the operator to say.
+fn check_mounts(table: &str, hidden: &[HiddenTree]) -> std::result::Result<(), String> {
+    for mount in mount_table::mounts(table) {
+        let point = mount.point.display();
+        let propagates = |tag: &&&str| tag.starts_with("shared:") || tag.starts_with("master:");
+        if let Some(how) = mount.propagation.iter().find(propagates) {
+            return Err(format!("the mount on `{point}` can propagate: {how}"));
         }
-        if let Some(path) = hidden.iter().find(|path| line.contains(path.as_str())) {
-            return Err(format!("the host's path `{path}` shows in the mount table"));
+        // Options that are paths or lists of them, such as `lowerdir=a:b`.
+        let values = mount.options.split(',').filter_map(|option| Some(option.split_once('=')?.1));
+        let named = values.flat_map(|value| value.split(':')).map(Path::new);
+        let named: Vec<&Path> = named.chain([mount.source.as_path()]).collect();
+        for HiddenTree { path, tree } in hidden {
+            let shown = tree.as_ref().is_some_and(|tree| mount.shown.is_within(tree));
+            if shown || named.iter().any(|name| name.starts_with(path)) {
+                let path = path.display();
+                return Err(format!("the host's `{path}` shows in the mount on `{point}`"));
+            }
         }
     }
     Ok(())
@@ -118,6 +129,7 @@ fn check_mounts(mountinfo: &str, hidden: &[String]) -> std::result::Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mount_table::Tree;
 
     fn status(inherited: &str, kept: &str, privileges: &str, filter: &str) -> String {
         format!(
@@ -178,18 +190,30 @@ mod tests {
     }
 
     #[test]
-    fn propagating_mounts_and_host_paths_are_refused() {
-        let hidden = ["/var/lib/cofferdam".to_owned()];
-        assert_eq!(
-            check_mounts("1 0 0:1 / / rw - overlay overlay rw,lowerdir=l/0\n", &hidden),
-            Ok(())
-        );
-        for wrong in [
-            "1 0 0:1 / / rw shared:3 - tmpfs x rw",
-            "1 0 0:1 / / rw master:3 - tmpfs x rw",
-            "1 0 0:1 / / rw - overlay overlay rw,lowerdir=/var/lib/cofferdam/layers",
-        ] {
-            assert!(check_mounts(wrong, &hidden).is_err(), "{wrong}");
-        }
+    fn propagating_mounts_and_host_trees_are_refused() {
+        let hidden = [
+            HiddenTree {
+                path: "/var/lib/cofferdam".into(),
+                tree: Some(Tree { device: "8:1".to_owned(), root: "/lib/cofferdam".into() }),
+            },
+            HiddenTree { path: "/p".into(), tree: None },
+        ];
+        let check = |line: &str, passes: bool| {
+            assert_eq!(check_mounts(line, &hidden).is_ok(), passes, "{line}");
+        };
+        check("1 0 0:1 / / rw - overlay overlay rw,lowerdir=l/0:l/1,upperdir=up/root", true);
+        check("1 0 0:1 / / rw shared:1 - overlay overlay rw", false);
+        check("1 0 0:1 / / rw master:1 - overlay overlay rw", false);
+        // Its own name inside says nothing of what it shows.
+        check("2 1 0:2 / /var/lib/cofferdam rw - tmpfs tmpfs rw", true);
+        check("2 1 8:1 /lib /x rw - ext4 /dev/sda1 rw", true);
+        check("2 1 8:1 /lib/cofferdamage /x rw - ext4 /dev/sda1 rw", true);
+        check("2 1 8:2 /lib/cofferdam /x rw - ext4 /dev/sda2 rw", true);
+        check("2 1 8:1 /lib/cofferdam /x rw - ext4 /dev/sda1 rw", false);
+        check("2 1 8:1 /lib/cofferdam/images /x rw - ext4 /dev/sda1 rw", false);
+        check("2 1 0:3 / /x rw - overlay overlay rw,lowerdir=a:/var/lib/cofferdam/l", false);
+        check("2 1 0:3 / /x rw - overlay overlay rw,lowerdir=/p", false);
+        check("2 1 0:3 / /x rw - overlay overlay rw,lowerdir=/pq", true);
+        check("2 1 0:3 / /x rw - 9p /p/q rw", false);
     }
 }

@@ -70,9 +70,18 @@ pub(super) enum Backend {
 impl Availability {
     /// Looks at this host; `state` is the state directory, or its nearest parent that exists.
     pub(crate) fn of_host(state: &Path) -> Self {
-        let release = uname().map(|it| it.release().to_owned()).unwrap_or_default();
-        Self { memory: memory_in(&release.to_string_lossy()), disk: disk(state) }
+        Self { memory: memory_in(&kernel()), disk: disk(state) }
     }
+}
+
+/// The release of the kernel.
+fn kernel() -> String {
+    uname().map(|it| it.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether this kernel is `least` or newer.
+pub(super) fn kernel_is_at_least(least: (u32, u32)) -> bool {
+    is_at_least(&kernel(), least)
 }
 
 /// Decides for one container.

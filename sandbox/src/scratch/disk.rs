@@ -19,14 +19,14 @@ use super::{
     choice::{Backend, DISK_FILE_SYSTEM, LOOP_CONTROL},
     geometry,
     room::Room,
-    template::{self, Template},
+    template::Template,
 };
 use crate::{
     Limits,
     error::{Doing as _, Error, Result},
     sys::{
         loop_device,
-        mount::{Attributes, Configuration, Tree, open_tree},
+        mount::{Attributes, Configuration},
     },
 };
 
@@ -85,7 +85,7 @@ fn open_room(file: &File, template: &Template) -> io::Result<Room> {
     let attached = attach(file)?;
     template.read_ahead(&attached.device)?;
     let mount = attached.mount()?;
-    Room::new(open_tree(&mount, &CString::new(template::TOP)?, Tree::Copy)?, Backend::Disk)
+    Room::new(template.room_of(mount)?, Backend::Disk)
 }
 
 /// A file in `directory` that nobody else can open and that goes with its last descriptor.

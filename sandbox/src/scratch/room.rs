@@ -6,6 +6,7 @@ use std::{
 };
 
 use nix::{
+    NixPath,
     fcntl::{OFlag, openat},
     sys::{
         stat::{FchmodatFlags, Mode, fchmodat, mkdirat},
@@ -37,7 +38,7 @@ pub(super) fn make_directories(place: impl AsFd) -> io::Result<()> {
 }
 
 /// Makes one of them.
-pub(super) fn make_directory(place: impl AsFd, name: &str) -> io::Result<()> {
+pub(super) fn make_directory<P: NixPath + ?Sized>(place: impl AsFd, name: &P) -> io::Result<()> {
     let mode = Mode::from_bits_truncate(0o755);
     mkdirat(place.as_fd(), name, mode)?;
     Ok(fchmodat(place.as_fd(), name, mode, FchmodatFlags::FollowSymlink)?)

@@ -5,9 +5,13 @@
 //! what is free to reserve what is too much) is done once per pair of limits and state directory.
 
 use std::{
+    ffi::CStr,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -27,13 +31,16 @@ use super::{
 use crate::{
     Limits,
     error::{Doing as _, Error, Result},
+    sys::mount::{Tree, open_tree},
 };
 
 /// The directory with everything in it. ext4 keeps directories at the top far from each other, and
 /// those below one close together, which takes fewer tables.
-pub(super) const TOP: &str = "room";
+const TOP: &CStr = c"room";
+/// Since then a part of a mount that is attached nowhere can be copied, and so [`TOP`] be shown alone.
+const TOP_SINCE: (u32, u32) = (6, 15);
 /// Counted up whenever the file system is made in another way.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Pairs of limits that are kept: one is at most some megabytes, and jobs are mostly alike.
 const KEPT: usize = 32;
 /// Largest template that is read back, in bytes.
@@ -50,6 +57,8 @@ const EXTENDED: &str =
 pub(super) struct Template {
     /// Bytes in all.
     size: u64,
+    /// Whether everything is in [`TOP`].
+    has_top: bool,
     /// Where something else than zeros is, and what.
     content: Vec<(u64, Vec<u8>)>,
 }
@@ -65,11 +74,16 @@ impl Template {
                 Error::system(doing(), error).remedy("ask for less with the limit `disk`")
             })?;
         format(&file, limits)?;
+        let has_top = choice::kernel_is_at_least(TOP_SINCE);
         let fill = || {
             let mount = disk::attach(&file)?.mount()?;
-            make_directory(&mount, TOP)?;
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            make_directories(openat(&mount, TOP, flags, Mode::empty())?)?;
+            if has_top {
+                make_directory(&mount, TOP)?;
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                make_directories(openat(&mount, TOP, flags, Mode::empty())?)?;
+            } else {
+                make_directories(&mount)?;
+            }
             Free::of(&mount)
         };
         // Closing the mount has unmounted it, and all of it is in the file.
@@ -78,7 +92,7 @@ impl Template {
         let unneeded = unneeded
             .ok_or_else(|| Error::system(doing(), format!("only {} bytes are free", free.bytes)))?;
         let content = content_of(&file, size).system(doing)?;
-        let mut template = Self { size, content };
+        let mut template = Self { size, has_top, content };
         template
             .content
             .first_mut()
@@ -100,6 +114,11 @@ impl Template {
     pub(super) fn write_to(&self, file: &File) -> io::Result<()> {
         file.set_len(self.size)?;
         self.content.iter().try_for_each(|(offset, bytes)| file.write_all_at(bytes, *offset))
+    }
+
+    /// The mount of a file system that holds this, without what is above the room.
+    pub(super) fn room_of(&self, mount: OwnedFd) -> io::Result<OwnedFd> {
+        if self.has_top { open_tree(&mount, TOP, Tree::Copy) } else { Ok(mount) }
     }
 
     /// The one that was stored, unless there is none that can be used.
@@ -142,7 +161,8 @@ impl Template {
 }
 
 fn path(directory: &Path, limits: &Limits) -> PathBuf {
-    directory.join(format!("{VERSION}-{}-{}", limits.disk, limits.inodes))
+    let form = if choice::kernel_is_at_least(TOP_SINCE) { "" } else { "-flat" };
+    directory.join(format!("{VERSION}-{}-{}{form}", limits.disk, limits.inodes))
 }
 
 /// Makes an ext4 in `file`.
@@ -224,7 +244,7 @@ mod tests {
         file.write_all_at(&[0; 4096], 3 * BLOCK).unwrap();
         file.write_all_at(b"x", 9 * BLOCK - 1).unwrap();
         file.write_all_at(b"y", 9 * BLOCK).unwrap();
-        let template = Template { size, content: content_of(&file, size).unwrap() };
+        let template = Template { size, has_top: true, content: content_of(&file, size).unwrap() };
         let shape: Vec<_> = template.content.iter().map(|(at, it)| (*at, it.len())).collect();
         assert_eq!(shape, [(0, 4096), (8 * BLOCK, 8192)]);
         let copy = disk::nameless_file(directory.path()).unwrap();
@@ -237,7 +257,7 @@ mod tests {
     fn stored_ones_are_read_back_and_bounded_in_number() {
         let directory = tempfile::tempdir().unwrap();
         let limits = |disk| Limits { disk, ..Limits::default() };
-        let template = Template { size: BLOCK, content: vec![(0, vec![1; 4096])] };
+        let template = Template { size: BLOCK, has_top: false, content: vec![(0, vec![1; 4096])] };
         for disk in 0..40 {
             template.store(directory.path(), &limits(disk));
         }
