@@ -67,11 +67,14 @@ fn wrong_arguments() {
 #[test]
 fn missing_image() {
     needs!(Need::Containers);
-    run("jobs: { a: { image: not-imported, steps: [{ run: x }] } }", &[]).expect(66).says(&[
-        "not-imported",
-        "the store has no such image",
-        "cofferdam image import",
-    ]);
+    run("jobs: { a: { image: not-here, pull: never, steps: [{ run: x }] } }", &[]).expect(66).says(
+        &[
+            "not-here",
+            "the store has no such image",
+            "cofferdam image pull",
+            "cofferdam image import",
+        ],
+    );
 }
 
 /// A workspace that is not there is said before anything starts.

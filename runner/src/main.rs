@@ -6,6 +6,7 @@ mod configuration;
 mod exec;
 mod execute;
 mod exit;
+mod images;
 mod limits;
 mod log;
 mod network;

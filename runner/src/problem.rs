@@ -46,6 +46,13 @@ impl Problem {
         }
     }
 
+    /// The same, ending the process with another status.
+    #[must_use]
+    pub(crate) fn ending(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// What to do next, where that is known.
     pub(crate) fn remedy_text(&self) -> Option<&str> {
         self.remedy.as_deref()

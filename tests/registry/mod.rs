@@ -1,6 +1,7 @@
 //! Registries: Debian's `docker-registry` on loopback, and what lies between it and us.
 
 mod picture;
+mod policy;
 mod pull;
 mod server;
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     diagnostic::quoted,
-    model::{AllowFailure, FromJob, Job, Need, Retry, RetryCause},
+    model::{AllowFailure, FromJob, Job, Need, PullPolicy, Retry, RetryCause},
     source::Spanned,
     yaml::{Kind, Node, Scalar, resolve},
 };
@@ -16,6 +16,7 @@ use crate::{
 const JOB: &[&str] = &[
     "name",
     "image",
+    "pull",
     "from",
     "needs",
     "if",
@@ -59,6 +60,7 @@ impl<'t> Decoder<'t> {
         let job = Job {
             name: fields.get("name").and_then(|node| self.template(node)),
             image: fields.get("image").and_then(|node| self.template(node)),
+            pull: fields.get("pull").and_then(|node| self.choice(node, PullPolicy::WORDS)),
             from: fields.get("from").and_then(|node| self.forked(node)),
             needs: fields.get("needs").map(|node| self.needs(node)).unwrap_or_default(),
             condition: fields.get("if").and_then(|node| self.condition(node)),

@@ -3,7 +3,7 @@
 use super::decoder::Decoder;
 use crate::{
     diagnostic::{Code, Diagnostic},
-    model::{Defaults, Param, Pipeline, SecretForm, SecretUse, Workspace},
+    model::{Defaults, Param, Pipeline, PullPolicy, SecretForm, SecretUse, Workspace},
     source::Spanned,
     yaml::{Kind, Node},
 };
@@ -12,7 +12,7 @@ const PIPELINE: &[&str] =
     &["name", "env", "secrets", "params", "defaults", "images", "include", "jobs"];
 const PARAM: &[&str] = &["default", "options", "description"];
 const DEFAULTS: &[&str] =
-    &["image", "limits", "timeout", "network", "workspace", "user", "workdir", "shell"];
+    &["image", "pull", "limits", "timeout", "network", "workspace", "user", "workdir", "shell"];
 const SECRET: &[&str] = &["name", "as"];
 
 pub(super) const WORKSPACES: &[(&str, Workspace)] =
@@ -104,6 +104,7 @@ impl<'t> Decoder<'t> {
         };
         Defaults {
             image: fields.get("image").and_then(|node| self.template(node)),
+            pull: fields.get("pull").and_then(|node| self.choice(node, PullPolicy::WORDS)),
             limits: fields.get("limits").map(|node| self.limits(node)).unwrap_or_default(),
             timeout: fields.get("timeout").and_then(|node| self.duration(node)),
             network: fields.get("network").and_then(|node| self.network(node)),

@@ -17,6 +17,8 @@ pub struct Job {
     pub name: Option<Template>,
     /// What it starts from.
     pub image: Option<Template>,
+    /// When that is fetched.
+    pub pull: Option<Spanned<PullPolicy>>,
     /// The job whose file system it starts from.
     pub from: Option<FromJob>,
     /// The jobs that must have ended first, `from` not included.
@@ -85,6 +87,24 @@ pub struct Need {
     pub job: Spanned<String>,
     /// Whether its artifacts are brought in.
     pub artifacts: bool,
+}
+
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// When it is not here.
+    #[default]
+    Missing,
+    /// Before every run.
+    Always,
+    /// Never: it has to be here.
+    Never,
+}
+
+impl PullPolicy {
+    /// The words for it.
+    pub const WORDS: &[(&str, Self)] =
+        &[("missing", Self::Missing), ("always", Self::Always), ("never", Self::Never)];
 }
 
 /// How a job sees the project.

@@ -18,7 +18,7 @@ pub(crate) mod visit;
 
 pub use files::{Artifacts, Cache, Results, When};
 pub use image::{DockerBuild, ImageConfig, ImageDefinition, ImageSource};
-pub use job::{AllowFailure, FromJob, Job, Need, Retry, RetryCause, Workspace};
+pub use job::{AllowFailure, FromJob, Job, Need, PullPolicy, Retry, RetryCause, Workspace};
 pub use limits::{IoLimits, Limits};
 pub use matrix::Matrix;
 pub use network::{AllowRule, Destination, Network};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Env, ImageDefinition, Job, Limits, Network, Workspace};
+use super::{Env, ImageDefinition, Job, Limits, Network, PullPolicy, Workspace};
 use crate::{
     expr::{Template, Value},
     source::Spanned,
@@ -54,6 +54,8 @@ pub struct Param {
 pub struct Defaults {
     /// The image.
     pub image: Option<Template>,
+    /// When that is fetched.
+    pub pull: Option<Spanned<PullPolicy>>,
     /// Limits that a job does not set.
     pub limits: Limits,
     /// Wall time of a job.

@@ -224,6 +224,7 @@ fn expand_job(
         Some(from) => plan.jobs.get(from.job).map(|job| job.workspace),
         None => source.workspace.as_ref().or(defaults.workspace.as_ref()).map(|it| it.value),
     };
+    let pull = source.pull.as_ref().or(defaults.pull.as_ref());
     let shell = source.shell.as_ref().or(defaults.shell.as_ref());
     let mut jobs = Vec::with_capacity(combinations.len());
     for (combination, index) in combinations.into_iter().zip(1_u32..) {
@@ -292,6 +293,7 @@ fn expand_job(
             index,
             total,
             image,
+            pull: pull.map(|pull| pull.value).unwrap_or_default(),
             from: from.clone(),
             limits: allowance.limits.clone(),
             network: network.clone().unwrap_or(Network::None),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     expr::Value,
-    model::{Env, ImageDefinition, Job, Limits, Network, Workspace},
+    model::{Env, ImageDefinition, Job, Limits, Network, PullPolicy, Workspace},
 };
 
 /// Everything that will run.
@@ -82,6 +82,8 @@ pub struct PlannedJob {
     pub total: u32,
     /// What it starts from; [`None`] for the built-in image, and with `from`.
     pub image: Option<String>,
+    /// When that is fetched.
+    pub pull: PullPolicy,
     /// The job whose file system it starts from.
     pub from: Option<PlannedFrom>,
     /// What it may use; what is [`None`] is for the runner's own defaults.

@@ -5,15 +5,19 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use cofferdam_jobs::model::quantity;
 
-use super::MountArgument;
+use super::{MountArgument, Pull};
 use crate::{network, scratch::Scratch};
 
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Exec {
-    /// The image: a name from `cofferdam image ls`, or `host`
+    /// The image: a name such as debian:12, or `host`
     pub(crate) image: String,
+
+    /// When the image is pulled from its registry
+    #[arg(long, value_enum, default_value_t = Pull::Missing, value_name = "WHEN")]
+    pub(crate) pull: Pull,
 
     /// The command and its arguments; without one, the image's own
     #[arg(last = true, value_name = "CMD")]

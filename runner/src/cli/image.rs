@@ -17,7 +17,7 @@ pub(crate) struct Image {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Take an image from a registry
-    Pull(Pull),
+    Pull(PullImage),
     /// Take an image from a file or directory
     #[command(after_help = IMPORT_EXAMPLES)]
     Import {
@@ -49,7 +49,7 @@ pub(crate) enum ImageCommand {
 /// Arguments of `image pull`.
 #[derive(Debug, Args)]
 #[command(after_help = PULL_EXAMPLES)]
-pub(crate) struct Pull {
+pub(crate) struct PullImage {
     /// The image, such as debian:12 or registry.example:5000/team/app@sha256:…
     pub(crate) name: String,
     /// What the image is to be for, where there are several [default: this host]

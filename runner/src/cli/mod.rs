@@ -4,6 +4,7 @@ mod exec;
 mod image;
 mod logs;
 mod mount;
+mod pull;
 mod run;
 
 use std::path::PathBuf;
@@ -13,9 +14,10 @@ use clap::{Parser, Subcommand};
 use crate::exit::Exit;
 
 pub(crate) use exec::{Exec, LimitArguments};
-pub(crate) use image::{Image, ImageCommand, Pull};
+pub(crate) use image::{Image, ImageCommand, PullImage};
 pub(crate) use logs::Logs;
 pub(crate) use mount::MountArgument;
+pub(crate) use pull::Pull;
 pub(crate) use run::Run;
 
 /// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::Args;
 use cofferdam_jobs::model::quantity;
 
-use super::{DEFAULT_FILE, MountArgument};
+use super::{DEFAULT_FILE, MountArgument, Pull};
 use crate::scratch::Scratch;
 
 /// Arguments of `run`.
@@ -43,6 +43,10 @@ pub(crate) struct Run {
     /// Memory that all running jobs may ask for together, such as 8GiB; more have to wait
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) max_memory: Option<u64>,
+
+    /// When images are pulled from their registries [default: what each job says, or missing]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) pull: Option<Pull>,
 
     /// Where what jobs write is kept [default: the configuration's, or auto]
     #[arg(long, value_enum, value_name = "WHERE")]

@@ -1,20 +1,13 @@
 //! From the command line of `exec` to what the sandbox shall do.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use cofferdam_jobs::{
     Configuration, Span, Spanned,
     configuration::Allowance,
     model::{self, IoLimits},
 };
-use cofferdam_sandbox::{
-    ContainerSpec, Limits, Network, Program,
-    image::{Image, Store},
-};
+use cofferdam_sandbox::{ContainerSpec, Limits, Network, Program, image::Image};
 use globset::GlobSet;
 
 use crate::{
@@ -54,11 +47,8 @@ impl Description {
     pub(super) fn new(
         arguments: cli::Exec,
         configuration: &Configuration,
-        state: &Path,
+        image: Arc<Image>,
     ) -> Result<Self, Problem> {
-        let image = Store::open(state)
-            .and_then(|store| store.get(&arguments.image))
-            .map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
         let secrets = secrets(&arguments.secret)?;
         let needles = Needles::new(&secrets)
             .map_err(|error| Problem::new(Exit::Usage, error.to_string()))
@@ -104,7 +94,7 @@ impl Description {
             workspace: arguments.workspace,
             mounts: arguments.mount.into_iter().map(Into::into).collect(),
             network: network(arguments.network.0, arguments.limits.bandwidth)?.into(),
-            ..ContainerSpec::new(Arc::new(image))
+            ..ContainerSpec::new(image)
         };
         Ok(Self {
             container,

@@ -5,12 +5,13 @@ mod outcome;
 mod show;
 mod terminal;
 
-use std::{os::fd::OwnedFd, path::Path, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::{
     Container, End, Network, Process, Sandbox, Streams,
     export::{self, ExportLimits},
+    image::Image,
     spawner::Spawner,
 };
 use nix::sys::signal::Signal;
@@ -19,8 +20,10 @@ use tokio::time::Instant;
 use crate::{
     cli,
     exit::Exit,
+    images::{self, Wanted},
     limits, network, print,
     problem::Problem,
+    registry,
     supervise::{Ended, GRACE, Interrupts, LAST_WORDS, OutputPipes, judge},
 };
 use description::Description;
@@ -34,12 +37,13 @@ pub(crate) async fn run(
     state: &Path,
     spawner: Spawner,
 ) -> Result<u8, Problem> {
-    let interrupts = Interrupts::new().map_err(|error| {
+    let mut interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::NotStarted, "failed to watch for signals").because(error)
     })?;
     let report = outcome::Target::open(arguments.json.as_deref())?;
     let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
-    let description = Description::new(arguments, configuration, state)?;
+    let image = image(&arguments, configuration, state, &mut interrupts).await?;
+    let description = Description::new(arguments, configuration, image)?;
     let network = description.container.network.policy().clone();
     let dispensable = limits::dispensable(configuration);
     let sandbox = Sandbox::open_without(spawner, state, &dispensable).map_err(not_started)?;
@@ -64,6 +68,27 @@ pub(crate) async fn run(
         print::standard_error("cofferdam: `cofferdam gc` tries again to remove it");
     }
     Ok(outcome.status)
+}
+
+/// The image, pulled where it has to be.
+async fn image(
+    arguments: &cli::Exec,
+    configuration: &Configuration,
+    state: &Path,
+    interrupts: &mut Interrupts,
+) -> Result<Arc<Image>, Problem> {
+    let mut wanted = Wanted::default();
+    wanted.add(&arguments.image, arguments.pull.into());
+    let settings = registry::Settings::from(&configuration.registries);
+    let taken = images::take(state, settings, wanted, interrupts).await;
+    let taken = taken.map(|mut images| images.remove(&arguments.image));
+    let not_started = |problem: Problem| match problem.exit() {
+        Exit::Cancelled => problem,
+        _ => problem.ending(Exit::NotStarted),
+    };
+    taken.map_err(not_started)?.ok_or_else(|| {
+        Problem::new(Exit::NotStarted, format!("the image `{}` was lost", arguments.image))
+    })
 }
 
 /// What was refused, where the command failed, and what a learning command has learnt.

@@ -24,7 +24,6 @@ mod step_files;
 mod timers;
 
 use std::{
-    collections::HashMap,
     fs,
     io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
@@ -37,20 +36,18 @@ use cofferdam_jobs::{
     plan::Feature,
     state::{Capacity, Conclusion, Run, Settings},
 };
-use cofferdam_sandbox::{
-    Sandbox,
-    image::{Image, Store},
-    spawner::Spawner,
-};
+use cofferdam_sandbox::{Sandbox, spawner::Spawner};
 use indicatif::ProgressDrawTarget;
 
 use crate::{
     cli,
     exit::Exit,
+    images::{self, Images, Wanted},
     limits,
     log::needles::Needles,
     network, print,
     problem::Problem,
+    registry,
     report::{
         display::{ControlEchoOff, Display},
         junit,
@@ -127,10 +124,10 @@ pub(crate) async fn run(
         hashes: inputs::hashes(&plan, &workspace)?,
     };
     let machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
-    let interrupts = Interrupts::new().map_err(|error| {
+    let mut interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
-    let images = images(&plan, state)?;
+    let images = images(&arguments, &plan, configuration, state, &mut interrupts).await?;
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
     let networks = plan.jobs.iter().map(|job| network::of_job(&job.network));
@@ -160,20 +157,24 @@ pub(crate) async fn run(
 }
 
 /// Takes the images of all jobs, so that a missing one is told before anything runs.
-fn images(plan: &Plan, state: &Path) -> Result<HashMap<String, Arc<Image>>, Problem> {
-    let store = Store::open(state)?;
-    let mut images = HashMap::new();
-    let own = plan.jobs.iter().filter(|job| job.from.is_none()).map(job::image_name);
-    let services = plan.jobs.iter().flat_map(|job| &job.services);
-    let services = services.map(|service| service.image.as_str());
-    let steps = plan.jobs.iter().flat_map(|job| &job.step_images).flatten();
-    for name in own.chain(services).chain(steps.map(String::as_str)) {
-        if !images.contains_key(name) {
-            let image = store.get(name).map_err(|error| Problem::sandbox(Exit::NoInput, error))?;
-            images.insert(name.to_owned(), Arc::new(image));
+async fn images(
+    arguments: &cli::Run,
+    plan: &Plan,
+    configuration: &Configuration,
+    state: &Path,
+    interrupts: &mut Interrupts,
+) -> Result<Images, Problem> {
+    let mut wanted = Wanted::default();
+    for job in &plan.jobs {
+        let own = job.from.is_none().then(|| job::image_name(job));
+        let services = job.services.iter().map(|service| service.image.as_str());
+        let steps = job.step_images.iter().flatten().map(String::as_str);
+        for name in own.into_iter().chain(services).chain(steps) {
+            wanted.add(name, arguments.pull.map_or(job.pull, Into::into));
         }
     }
-    Ok(images)
+    let settings = registry::Settings::from(&configuration.registries);
+    images::take(state, settings, wanted, interrupts).await
 }
 
 /// What the end of a run needs to know of its beginning.

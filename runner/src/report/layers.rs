@@ -1,4 +1,4 @@
-//! The layers of an image on their way into the store: a bar each on a terminal, lines elsewhere.
+//! The layers of images on their way into the store: a bar each on a terminal, lines elsewhere.
 
 use std::{
     io::IsTerminal as _,
@@ -12,6 +12,19 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::quantity::{Bytes, count};
 use crate::print;
+
+/// Shows how far images are that are pulled or imported, one or several at once.
+#[derive(Debug)]
+pub(crate) struct Pulls {
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Nothing,
+    Bars(MultiProgress),
+    Lines,
+}
 
 /// Shows how far the layers of one image are.
 #[derive(Debug)]
@@ -29,29 +42,50 @@ enum Shown {
 /// Bars that a terminal has room for; further layers are counted in the title.
 const BARS: usize = 16;
 
-impl Layers {
-    /// `what` is being done, such as "pulling debian:12". Where results go to standard output as
-    /// JSON, no lines are printed between.
-    pub(crate) fn new(what: &str, json: bool) -> Self {
-        let shown = if std::io::stderr().is_terminal() {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-            let title = all.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
-            title.set_message(what.to_owned());
-            title.enable_steady_tick(Duration::from_millis(100));
-            Shown::Bars { all, title, bars: Mutex::default() }
-        } else if json {
-            Shown::Nothing
+impl Pulls {
+    /// Bars on a terminal, lines elsewhere, and nothing where `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let how = if std::io::stderr().is_terminal() && !quiet {
+            How::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+        } else if quiet {
+            How::Nothing
         } else {
-            Shown::Lines { what: what.to_owned(), layers: Mutex::default() }
+            How::Lines
         };
-        Self { shown }
+        Self { how }
     }
 
-    /// Shows nothing.
-    pub(crate) fn silent() -> Self {
-        Self { shown: Shown::Nothing }
+    /// One image more, which is being pulled.
+    pub(crate) fn image(&self, name: &str) -> Layers {
+        self.begin(&format!("pulling {name}"))
     }
 
+    /// One more thing that is done with layers, such as "importing debian:12".
+    pub(crate) fn begin(&self, what: &str) -> Layers {
+        let shown = match &self.how {
+            How::Nothing => Shown::Nothing,
+            How::Lines => Shown::Lines { what: what.to_owned(), layers: Mutex::default() },
+            How::Bars(all) => {
+                let title =
+                    all.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
+                title.set_message(what.to_owned());
+                title.enable_steady_tick(Duration::from_millis(100));
+                Shown::Bars { all: all.clone(), title, bars: Mutex::default() }
+            }
+        };
+        Layers { shown }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn finish(&self) {
+        if let How::Bars(all) = &self.how {
+            // Nothing can be done about a terminal that is gone.
+            all.clear().ok();
+        }
+    }
+}
+
+impl Layers {
     /// Takes one event, from any thread.
     pub(crate) fn tell(&self, event: Progress) -> ControlFlow<()> {
         match &self.shown {
@@ -61,14 +95,14 @@ impl Layers {
         }
         ControlFlow::Continue(())
     }
+}
 
-    /// Takes the bars away.
-    pub(crate) fn finish(&self) {
-        if let Shown::Bars { all, title, bars } = &self.shown {
-            title.finish_and_clear();
+impl Drop for Layers {
+    /// The bars of an image go with it.
+    fn drop(&mut self) {
+        if let Shown::Bars { title, bars, .. } = &self.shown {
             lock(bars).iter().for_each(ProgressBar::finish_and_clear);
-            // Nothing can be done about a terminal that is gone.
-            all.clear().ok();
+            title.finish_and_clear();
         }
     }
 }
@@ -89,7 +123,10 @@ fn draw(all: &MultiProgress, title: &ProgressBar, bars: &mut Vec<ProgressBar>, e
         Progress::Layers { count } => {
             let width = count.to_string().len();
             for number in 1..=count.min(BARS) {
-                let bar = all.add(ProgressBar::new(0).with_style(style("  {prefix} {msg}")));
+                // Below the title, and above those of the next image.
+                let above = bars.last().unwrap_or(title);
+                let bar = ProgressBar::new(0).with_style(style("  {prefix} {msg}"));
+                let bar = all.insert_after(above, bar);
                 bar.set_prefix(format!("{number:>width$}/{count}"));
                 bar.set_message("waiting");
                 bars.push(bar);

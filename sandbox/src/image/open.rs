@@ -39,6 +39,22 @@ pub struct HostMount {
     pub target: String,
 }
 
+impl Image {
+    /// The image, if it can run on this host; `name` is what messages call it. Only a pull that
+    /// asked for another platform brings one that cannot.
+    ///
+    /// # Errors
+    /// Where it is for another kind of machine.
+    pub fn for_this_host(self, name: &str) -> Result<Self> {
+        let host = Platform::host();
+        host.check(&self.config.os, &self.config.architecture).map(|()| self).map_err(|why| {
+            Error::pipeline(format!("take the image `{name}` for use"), why).remedy(format!(
+                "take this host's with `cofferdam image pull --platform {host} {name}`"
+            ))
+        })
+    }
+}
+
 impl Store {
     /// Finds an image by its name, by a pinned name, by its id or by its manifest's digest.
     /// `host` is the embedded image, made on first use and whenever this host changed.
@@ -75,17 +91,10 @@ impl Store {
 
     /// Finds an image that must be there and run on this host; the error says what is there instead.
     pub fn get(&self, name: &str) -> Result<Image> {
-        let doing = || format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         if let Some(image) = self.find(name)? {
-            // Only a pull that asked for it brings one.
-            let host = Platform::host();
-            return match host.check(&image.config.os, &image.config.architecture) {
-                Ok(()) => Ok(image),
-                Err(why) => Err(Error::pipeline(doing(), why).remedy(format!(
-                    "take this host's with `cofferdam image pull --platform {host} {name}`"
-                ))),
-            };
+            return image.for_this_host(name);
         }
+        let doing = || format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         let mut names: Vec<_> =
             self.list()?.into_iter().map(|name| format!("`{}`", name.reference)).collect();
         names.truncate(20);

@@ -5,7 +5,7 @@ use std::path::Path;
 use cofferdam_sandbox::image::{ImportOptions, Store};
 
 use super::{document, reference, tell};
-use crate::{exit::Exit, print, problem::Problem, report::layers::Layers};
+use crate::{exit::Exit, print, problem::Problem, report::layers::Pulls};
 
 pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<(), Problem> {
     let name = reference(name)?;
@@ -15,10 +15,12 @@ pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<
                 "name an OCI image layout, a `docker save` archive or a root file system tar",
             ));
     }
-    let layers = Layers::new(&format!("importing {name}"), json);
+    let pulls = Pulls::new(json);
+    let layers = pulls.begin(&format!("importing {name}"));
     let imported =
         store.import(path, &name, &ImportOptions::default(), &|event| layers.tell(event));
-    layers.finish();
+    drop(layers);
+    pulls.finish();
     let image = imported?;
     if json {
         print::standard_output(document(&name, &image))

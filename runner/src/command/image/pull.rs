@@ -5,17 +5,17 @@ use cofferdam_sandbox::image::{ImportLimits, Platform, PullOptions, Store};
 
 use super::{document, reference, tell};
 use crate::{
-    cli::Pull,
+    cli::PullImage,
     print,
     problem::Problem,
     registry::{self, Client, Environment, Settings},
-    report::layers::Layers,
+    report::layers::Pulls,
 };
 
 pub(super) fn run(
     store: &Store,
     configuration: &Configuration,
-    arguments: Pull,
+    arguments: PullImage,
 ) -> Result<(), Problem> {
     let name = reference(&arguments.name)?;
     let client = Client::new(Settings::from(&configuration.registries), Environment::read())?;
@@ -23,13 +23,11 @@ pub(super) fn run(
         platform: arguments.platform.unwrap_or_else(Platform::host),
         limits: ImportLimits::default(),
     };
-    let layers = if arguments.quiet {
-        Layers::silent()
-    } else {
-        Layers::new(&format!("pulling {name}"), arguments.json)
-    };
+    let pulls = Pulls::new(arguments.quiet || arguments.json);
+    let layers = pulls.image(&arguments.name);
     let pulled = registry::pull(&client, store, &name, &options, &|event| layers.tell(event));
-    layers.finish();
+    drop(layers);
+    pulls.finish();
     let image = pulled?;
     if arguments.json {
         print::standard_output(document(&name, &image))
