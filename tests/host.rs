@@ -17,6 +17,10 @@ pub(crate) enum Need {
     DiskBehind,
     /// A program of the host.
     Program(&'static str),
+    /// systemd as the host's service manager, on the unified control group hierarchy.
+    ServiceManager,
+    /// A login session of an unprivileged user, with a service manager of the user's own.
+    LoginSession,
     /// A program of the host in a place that its image shows.
     ProgramInside(String),
     /// A static busybox, here or in a package that can be fetched.
@@ -53,6 +57,12 @@ impl Need {
                 if !["/usr/bin", "/bin"].iter().any(|it| Path::new(it).join(name).is_file()) =>
             {
                 Some(format!("no program `/usr/bin/{name}` on this host"))
+            }
+            Self::ServiceManager if !is_managed() => {
+                Some("no systemd with the unified hierarchy".to_owned())
+            }
+            Self::LoginSession if is_root() || !is_managed() || !in_session() => {
+                Some("not in a login session of an unprivileged user under systemd".to_owned())
             }
             Self::Busybox => crate::images::busybox().err(),
             Self::Fetch if std::env::var_os("COFFERDAM_TESTS_FETCH").is_none() => {
@@ -105,6 +115,16 @@ fn is_in_memory(directory: &Path) -> bool {
 
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+fn is_managed() -> bool {
+    let there = |path: &str| Path::new(path).exists();
+    there("/run/systemd/system") && there("/sys/fs/cgroup/cgroup.controllers")
+}
+
+fn in_session() -> bool {
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    group.trim_end().ends_with(".scope") && group.contains("/session-")
 }
 
 fn user_namespaces() -> bool {

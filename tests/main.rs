@@ -51,6 +51,8 @@ mod residue;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod session;
+#[cfg(test)]
 mod teardown;
 #[cfg(test)]
 mod world;

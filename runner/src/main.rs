@@ -3,6 +3,7 @@
 mod cli;
 mod command;
 mod configuration;
+mod delegation;
 mod exec;
 mod execute;
 mod exit;
@@ -47,7 +48,9 @@ fn main() -> ExitCode {
         return end(command::run(cli, None));
     }
     match spawner {
-        Ok(spawner) => end(command::run(cli, Some(spawner))),
+        Ok(spawner) => {
+            end(delegation::ensure(spawner).and_then(|spawner| command::run(cli, Some(spawner))))
+        }
         Err(error) => end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
     }
 }

@@ -278,6 +278,15 @@ impl Hierarchy {
         self
     }
 
+    /// Whether the unified hierarchy has what every container needs, and this process has no part
+    /// of it.
+    pub(super) fn lacks_delegation(&self) -> bool {
+        NEEDED.iter().any(|needed| {
+            self.unified.contains(needed)
+                && !self.bases.home(*needed).is_some_and(|home| self.can_write(home))
+        })
+    }
+
     fn enforces(&self, limit: Limit) -> bool {
         matches!(report::find(self, limit).enforcement, Enforcement::Enforced(_))
     }

@@ -23,6 +23,7 @@ mod layout;
 mod removal;
 mod report;
 mod resident;
+mod scope;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -38,5 +39,6 @@ pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};
 pub use resident::Resident;
 pub(crate) use resident::printable;
+pub use scope::scope_for;
 pub use setting::StepLimits;
 pub use usage::Usage;

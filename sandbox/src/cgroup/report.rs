@@ -162,7 +162,7 @@ fn by_controller(hierarchy: &Hierarchy, limit: Limit) -> Enforcement {
         },
         None if hierarchy.unified.contains(&controller) => Enforcement::Missing {
             reason: format!("the `{controller}` controller is not delegated to this process"),
-            remedy: delegation_remedy(controller),
+            remedy: delegation_remedy(controller, hierarchy.bases.v2().is_some()),
         },
         None => Enforcement::Missing {
             reason: format!("no mounted control group hierarchy has the `{controller}` controller"),
@@ -180,15 +180,18 @@ fn by_controller(hierarchy: &Hierarchy, limit: Limit) -> Enforcement {
     }
 }
 
-fn delegation_remedy(controller: Controller) -> String {
+fn delegation_remedy(controller: Controller, has_others: bool) -> String {
     match controller {
-        Controller::Io | Controller::CpuSet => format!(
+        _ if has_others || matches!(controller, Controller::Io | Controller::CpuSet) => format!(
             "have root add `Delegate=cpu cpuset io memory pids` for `user@.service` \
              (`systemctl edit user@.service`) and log in again; systemd does not delegate \
              `{controller}` by itself"
         ),
-        _ => "start with `systemd-run --user --scope -p Delegate=yes -- cofferdam …`, or as root"
-            .to_owned(),
+        _ => {
+            "run it as root, or where your service manager answers: log in rather than `su`, have \
+              root `loginctl enable-linger` you, install `dbus-user-session`"
+                .to_owned()
+        }
     }
 }
 
@@ -304,8 +307,9 @@ mod tests {
         check(
             &hierarchy,
             Limit::Memory,
-            "the `memory` controller is not delegated to this process: start with `systemd-run \
-             --user --scope -p Delegate=yes -- cofferdam …`, or as root",
+            "the `memory` controller is not delegated to this process: run it as root, or where \
+             your service manager answers: log in rather than `su`, have root `loginctl \
+             enable-linger` you, install `dbus-user-session`",
         );
         check(
             &hierarchy,
