@@ -1,7 +1,7 @@
 //! `cofferdam exec`: the command's status, its environment, user, directories and mounts.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
 };
 
@@ -397,4 +397,39 @@ fn two_commands_share_nothing() {
         .script(&[], "ls /tmp/mark /workspace/mark /root/mark /dev/shm/mark 2>/dev/null | wc -l")
         .expect(0)
         .says(&["0\n"]);
+}
+
+/// A container that something of the host ends is no verdict on the command: `exec` and `run` both
+/// say that the host failed.
+#[test]
+fn container_ended_from_outside() {
+    needs!(Need::Containers);
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "cofferdam.yml", "jobs: { a: { steps: [{ run: echo up; sleep 60 }] } }");
+    let says = "was ended with its whole container, and no limit of the job was the cause";
+    let exec = ["exec", "host", "--", "sh", "-c", "echo up; sleep 60"];
+    for (arguments, status) in [(exec.as_slice(), 125), (&["run"], 70)] {
+        let cofferdam = Cofferdam::new().in_directory(project.path());
+        let mut child = cofferdam.command(arguments).spawn().expect("start cofferdam");
+        let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut printed = String::new();
+        while !printed.contains("up\n") {
+            assert!(output.read_line(&mut printed).expect("read") > 0, "{printed}");
+        }
+        kill(init_of_the_sleeper(child.id()), nix::sys::signal::Signal::SIGKILL);
+        let rest = std::thread::spawn(move || {
+            let mut rest = String::new();
+            output.read_to_string(&mut rest).map(|_| rest)
+        });
+        let ended = wait(child).expect(status);
+        let rest = rest.join().expect("a reader").expect("read");
+        assert!(format!("{}{rest}", ended.stderr).contains(says), "{}{rest}", ended.stderr);
+    }
+}
+
+/// The init below `runner` that has a program running; one that was begun ahead of need has none.
+fn init_of_the_sleeper(runner: u32) -> u32 {
+    let below = crate::residue::children;
+    let mut inits = below(runner).into_iter().flat_map(below);
+    inits.find(|init| !below(*init).is_empty()).expect("an init with a program")
 }

@@ -111,6 +111,27 @@ fn init_is_closed() {
     check("ls /proc/1/root/ 2>/dev/null | wc -l", "0");
 }
 
+/// No process of the job can change the resource limits of the init, and so end its container as if
+/// the host had done it: not as root, and not as the id that the init has beside root's.
+#[test]
+fn limits_of_the_init_are_out_of_reach() {
+    needs!(Need::Containers, Need::Program("prlimit"));
+    let last_id = "$(awk '{ last = $1 + $3 - 1 } END { print last }' /proc/self/uid_map)";
+    let change = "prlimit --pid 1 --cpu=1:1 2>/dev/null && echo changed";
+    let ended = Cofferdam::common().script(
+        &[],
+        &format!(
+            "{change}; setpriv --reuid {last_id} {change}; prlimit --pid $$ --cpu=9:9 && echo own"
+        ),
+    );
+    let single = std::fs::read_to_string("/etc/subuid").map_or(true, |it| it.is_empty());
+    if crate::host::is_root() || !single {
+        assert_eq!(ended.stdout, "own\n", "{}", ended.stderr);
+    } else {
+        eprintln!("NOT RUN on this host: without subordinate ids the init has no id of its own");
+    }
+}
+
 /// A1.17: a lock on a file of the host image is the container's own, and no channel to the host.
 #[test]
 fn locks_on_host_files_are_not_shared() {

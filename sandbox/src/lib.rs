@@ -29,6 +29,7 @@ mod sandbox;
 mod scratch;
 pub mod seccomp;
 pub mod spawner;
+mod supervisor;
 mod sys;
 
 pub use container::{

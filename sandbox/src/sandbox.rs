@@ -41,6 +41,7 @@ use crate::{
     network::{Network, Networks, SharedNetwork},
     residue::{Ended, Kind, Residue, Trail},
     spawner::Spawner,
+    supervisor,
 };
 
 /// Makes containers; one per process is enough.
@@ -72,7 +73,8 @@ pub(crate) struct Shared {
 
 impl Sandbox {
     /// Opens a sandbox that keeps its state below `state`, which is made where it is missing, and
-    /// undoes what killed runs have left there.
+    /// undoes what killed runs have left there. This process' soft limit of open files becomes the
+    /// hard one, and where it may it becomes a late victim when the host runs out of memory.
     ///
     /// # Errors
     /// When this user may not make containers, or the host cannot (see `cofferdam doctor`).
@@ -86,6 +88,8 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_without(spawner: Spawner, state: &Path, dispensable: &[Limit]) -> Result<Self> {
+        supervisor::raise_open_files();
+        supervisor::be_a_late_victim();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
             Error::system(format!("make the state directory `{}`", state.display()), error)
                 .remedy("choose another with `--state` or the variable COFFERDAM_STATE")

@@ -94,8 +94,9 @@ Examples:
   TOKEN=… cofferdam exec host --secret TOKEN -- ./deploy --dry-run
   cofferdam exec debian:12 --tty -- bash
 
-Exit status: the command's own; 124 timed out, 125 the container could not be put up,
-126 the command cannot be executed, 127 there is no such command, 128+N killed by signal N.";
+Exit status: the command's own; 124 timed out, 125 the container could not be put up, or
+the host ended it; 126 the command cannot be executed, 127 there is no such command, 128+N killed
+by signal N.";
 
 /// Limits of one container.
 #[derive(Debug, Args)]

@@ -71,6 +71,8 @@ impl Outcome {
             Ended::Cancelled => Exit::Cancelled.code(),
             Ended::Unread => Exit::Unread.code(),
             _ if matches!(verdict, Some(Verdict::Memory { .. })) => 128 + 9,
+            // The same as a container that could not be put up: a fault of the host.
+            _ if matches!(verdict, Some(Verdict::Lost)) => Exit::NotStarted.code(),
             Ended::Exited(_) | Ended::Killed => {
                 let number = exit.unwrap_or_else(|| 128 + signal.unwrap_or(9));
                 u8::try_from(number).unwrap_or(u8::MAX)

@@ -25,6 +25,8 @@ pub(crate) enum Verdict {
     ExitCode(i32),
     /// The command was ended by a signal that Cofferdam did not send.
     Signal(i32),
+    /// Its whole container was ended, by no limit and not by us: something of the host did it.
+    Lost,
     /// The memory limit was reached and the kernel killed the job.
     Memory {
         /// The limit in bytes.
@@ -76,6 +78,9 @@ impl Verdict {
         match self {
             Self::ExitCode(code) => format!("{subject} exited with code {code}{}", hint(*code)),
             Self::Signal(number) => format!("{subject} was killed by signal {}", signal(*number)),
+            Self::Lost => format!(
+                "{subject} was ended with its whole container, and no limit of the job was the cause"
+            ),
             Self::Memory { limit, peak, largest } => {
                 let (limit, peak) = (Bytes(*limit), Bytes(*peak));
                 let who = match largest {
@@ -209,5 +214,9 @@ mod tests {
     #[test]
     fn what_is_not_the_jobs_doing() {
         check(&Verdict::Cancelled { by: "by ^C".into() }, "was cancelled by ^C");
+        check(
+            &Verdict::Lost,
+            "was ended with its whole container, and no limit of the job was the cause",
+        );
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> 
         Ended::TimedOut(after) => Some(Verdict::Timeout { after, running: command.to_owned() }),
         Ended::Cancelled => Some(Verdict::Cancelled { by: "by ^C".to_owned() }),
         Ended::Exited(exit) => Some(limit_hit(end, limits).unwrap_or_else(|| plain(exit))),
-        Ended::Killed => Some(limit_hit(end, limits).unwrap_or(Verdict::Signal(9))),
+        Ended::Killed => Some(limit_hit(end, limits).unwrap_or(Verdict::Lost)),
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn make(
     nodes: Vec<OwnedFd>,
     sys: Option<OwnedFd>,
 ) -> Result<Ground> {
-    become_root()?;
+    become_root(begin.ids.highest())?;
     enter_setup_filesystem()?;
     place_at(&devices, "dev").system(|| "place the devices")?;
     devices::mount_on(&devices, nodes).system(|| "mount the host's harmless devices")?;
@@ -104,7 +104,11 @@ pub(super) fn make(
 }
 
 /// Root of the user namespace, with no group of the host left, dying with the spawner.
-fn become_root() -> Result<()> {
+///
+/// Its real id is another one, where there is another: who has one id for all purposes, as every
+/// process of the job has, may then not change its resource limits (`check_prlimit_permission` of
+/// the kernel), so that no job ends its container in the name of the host.
+fn become_root(highest_id: u32) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWCGROUP).system(|| "make a control group namespace")?;
     // Written while this process may still write its own /proc files: see `set_not_dumpable`.
     std::fs::write("/proc/self/oom_score_adj", b"500")
@@ -116,7 +120,7 @@ fn become_root() -> Result<()> {
     }
     let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(group, group, group).system(|| "become the root group of the container")?;
-    setresuid(user, user, user).system(|| "become root of the container")?;
+    setresuid(Uid::from_raw(highest_id), user, user).system(|| "become root of the container")?;
     // Changing ids clears both of these, so they come after.
     process::die_with_parent().system(|| "tie the container to the spawner")?;
     process::set_not_dumpable().system(|| "make the init untraceable")

@@ -6,7 +6,7 @@
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::OpenOptionsExt as _,
@@ -102,6 +102,7 @@ pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()
     for name in MASKED_SYS {
         empty.cover(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
     }
+    cover_throttling(empty, sys.as_fd()).system(|| "hide how hot processors are")?;
     if cgroup {
         Configuration::open(c"cgroup2")
             .and_then(|tree| tree.mount(PLAIN.and(Attributes::RDONLY)))
@@ -109,6 +110,28 @@ pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()
             .system(|| "mount `/sys/fs/cgroup`")?;
     }
     Ok(())
+}
+
+/// How often each processor was too hot tells what others do with it. Virtual machines have none of
+/// these, so that one look is all there is to it there.
+fn cover_throttling(empty: &Empty, sys: BorrowedFd<'_>) -> io::Result<()> {
+    let throttle = |number: u32| format!("devices/system/cpu/cpu{number}/thermal_throttle");
+    if !empty.cover(sys, &throttle(0))? {
+        return Ok(());
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let mut possible = String::new();
+    File::from(openat(sys, "devices/system/cpu/possible", flags, Mode::empty())?)
+        .read_to_string(&mut possible)?;
+    for number in 1..=last_of(&possible).unwrap_or(0) {
+        empty.cover(sys, &throttle(number))?;
+    }
+    Ok(())
+}
+
+/// The last number of a list such as `0-3,8-11`.
+fn last_of(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
 /// An empty file and an empty directory that cannot be changed, to cover others with. They are
@@ -128,17 +151,17 @@ impl Empty {
         Ok(Self(()))
     }
 
-    /// Covers a file or directory below `directory`, where it exists.
-    fn cover(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    /// Covers a file or directory below `directory`, where it exists; says whether it does.
+    fn cover(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         let Self(()) = self;
         let status = match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOENT) => return Ok(false),
             other => other?,
         };
         let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
         let source = if kind == SFlag::S_IFDIR { c"empty.d" } else { c"empty" };
         let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
-        move_mount_at(copy, c"", directory, &CString::new(name)?)
+        move_mount_at(copy, c"", directory, &CString::new(name)?).map(|()| true)
     }
 }
 
@@ -176,5 +199,19 @@ impl KernelParameters {
             file.write_all(value.as_bytes()).system(|| format!("write `/proc/{path}`"))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_processor_is_found() {
+        for (list, last) in
+            [("0\n", Some(0)), ("0-127\n", Some(127)), ("0-3,8", Some(8)), ("", None)]
+        {
+            assert_eq!(last_of(list), last, "{list:?}");
+        }
     }
 }

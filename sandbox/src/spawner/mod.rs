@@ -24,7 +24,7 @@ pub(crate) use client::{Namespaces, Spawned};
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
-    sys,
+    supervisor, sys,
 };
 
 /// Forks the spawner. Call this first of all in `main`, before any thread exists.
@@ -61,6 +61,7 @@ fn become_spawner(channel: Channel) -> std::io::Result<Channel> {
     sys::process::erase_start_strings(b"cofferdam: spawner")?;
     sys::process::set_name(c"cofferdam-spawn")?;
     setsid()?;
+    supervisor::raise_open_files();
     std::env::set_current_dir("/")?;
     // The keyboard's signals are for the runner, and ended children need no burial.
     for signal in
