@@ -1,7 +1,10 @@
 //! Registries: Debian's `docker-registry` on loopback, and what lies between it and us.
 
+mod faults;
+mod interrupted;
 mod picture;
 mod policy;
+mod proxy;
 mod pull;
 mod server;
 

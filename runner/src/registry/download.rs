@@ -17,7 +17,12 @@ use reqwest::{
 };
 use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
 
-use super::{failure::Failure, host::Failed, repository::Reach, retry::Attempts};
+use super::{
+    failure::{Failure, innermost},
+    host::Failed,
+    repository::Reach,
+    retry::Attempts,
+};
 
 /// Pieces that may wait to be read; each has some ten kilobytes.
 const WAITING: usize = 64;
@@ -168,7 +173,13 @@ impl Fetch {
                 Ok(Err(error)) if error.is_timeout() => {
                     return Ok(Ended::Broken(pace.silent(host)));
                 }
-                Ok(Err(error)) => return Ok(Ended::Broken(Failure::transport(host, error))),
+                Ok(Err(error)) => {
+                    let (at, size, why) = (self.at, self.size, innermost(&error));
+                    let why = format!(
+                        "the connection to `{host}` broke after {at} bytes of {size}: {why}"
+                    );
+                    return Ok(Ended::Broken(Failure::Short(why)));
+                }
                 Err(_) => return Ok(Ended::Broken(pace.silent(host))),
             };
             let Some(mut piece) = piece else {

@@ -179,7 +179,7 @@ fn tls(error: &reqwest::Error) -> Option<&rustls::Error> {
 }
 
 /// The last cause that says something: those before it only say which part of the library failed.
-fn innermost(error: &reqwest::Error) -> String {
+pub(super) fn innermost(error: &reqwest::Error) -> String {
     causes(error).last().map_or_else(String::new, |cause| shown(&cause.to_string()))
 }
 

@@ -49,17 +49,13 @@ impl Problem {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Write { .. } | Self::Cancelled => Fault::System,
-            Self::Read(source) => match (told(source), source.kind()) {
-                (Some(error), _) => error.fault(),
-                // Decompressors report bad data so; anything else is the host failing to read.
-                (
-                    None,
-                    io::ErrorKind::InvalidData
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::Other,
-                ) => Fault::Pipeline,
-                (None, _) => Fault::System,
+            // Decompressors report bad data so; anything else is the host failing to read.
+            Self::Read(source) => match source.kind() {
+                io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::Other => Fault::Pipeline,
+                _ => Fault::System,
             },
             _ => Fault::Pipeline,
         }
@@ -67,28 +63,30 @@ impl Problem {
 
     /// This problem as the crate's error, met while `doing`.
     pub(crate) fn during(self, doing: impl Into<String>) -> Error {
-        let remedy = match &self {
-            Self::Read(source) => told(source).and_then(Error::remedy_text).map(str::to_owned),
+        // An origin has said it all: where, what, and what to do.
+        let problem = match self {
+            Self::Read(source) => match source.downcast::<Error>() {
+                Ok(told) => return told,
+                Err(source) => Self::Read(source),
+            },
+            other => other,
+        };
+        let remedy = match &problem {
             Self::Write { source, .. } if is_full(source) => Some(
                 "free space where the state directory is, or name another with `--state`"
                     .to_owned(),
             ),
             _ => None,
         };
-        let error = match self.fault() {
-            Fault::Pipeline => Error::pipeline(doing, self),
-            Fault::System => Error::system(doing, self),
+        let error = match problem.fault() {
+            Fault::Pipeline => Error::pipeline(doing, problem),
+            Fault::System => Error::system(doing, problem),
         };
         match remedy {
             Some(remedy) => error.remedy(remedy),
             None => error,
         }
     }
-}
-
-/// The crate's own error in what a reader said, where an [`super::Origin`] knew more.
-fn told(source: &io::Error) -> Option<&Error> {
-    source.get_ref()?.downcast_ref::<Error>()
 }
 
 fn is_full(source: &io::Error) -> bool {
