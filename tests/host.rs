@@ -11,6 +11,15 @@ pub(crate) enum Need {
     Containers,
     /// Being root on the host.
     Root,
+    /// Not being root on the host.
+    User,
+    /// Power over networks of the test's own: root, or a user in a user namespace of their own, as
+    /// `unshare --user --map-current-user --net --mount --keep-caps` makes one.
+    Networks,
+    /// Where it is not root: a program that carries packets for a user.
+    Carrier,
+    /// That the host lacks a program.
+    Without(&'static str),
     /// Files of containers on disk: loop devices and the program that makes an ext4.
     Disk,
     /// A disk under the directory in which the tests keep their files.
@@ -35,6 +44,18 @@ impl Need {
             Self::Containers if !is_root() && !user_namespaces() => {
                 Some("neither root nor user namespaces for everyone".to_owned())
             }
+            Self::Networks if !has_networks() => {
+                Some("no power over networks of its own".to_owned())
+            }
+            Self::Without(name) if which(name).is_some() => {
+                Some(format!("the program `{name}` is on this host"))
+            }
+            Self::Carrier
+                if !is_root() && ["pasta", "slirp4netns"].iter().all(|it| which(it).is_none()) =>
+            {
+                Some("neither `pasta` nor `slirp4netns` on this host".to_owned())
+            }
+            Self::User if is_root() => Some("root".to_owned()),
             Self::Root if !is_root() => Some("not root".to_owned()),
             Self::Disk if !is_root() => Some("not root".to_owned()),
             Self::Disk if !Path::new("/dev/loop-control").exists() => {
@@ -125,6 +146,15 @@ fn is_managed() -> bool {
 fn in_session() -> bool {
     let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     group.trim_end().ends_with(".scope") && group.contains("/session-")
+}
+
+/// Whether the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN are effective.
+fn has_networks() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("CapEff");
+    let effective = u64::from_str_radix(line.trim(), 16).expect("a number");
+    let wanted = 1 << 12 | 1 << 21;
+    effective & wanted == wanted
 }
 
 fn user_namespaces() -> bool {

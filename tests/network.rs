@@ -9,15 +9,16 @@ use nix::sys::signal::Signal;
 
 use crate::{
     binary::{kill, program, wait},
-    host::{Need, needs},
+    host::{Need, is_root, needs},
     world::{BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, ip, with_world},
 };
 
-/// What every test here needs.
+/// What every test here needs. Without root, packets are carried by a program of the host.
 macro_rules! needs_world {
     ($($need:expr),* $(,)?) => {
         needs!(
-            Need::Root,
+            Need::Networks,
+            Need::Carrier,
             Need::Containers,
             Need::Program("ip"),
             Need::Program("unshare"),
@@ -234,6 +235,24 @@ fn init_of(child: &std::process::Child) -> u32 {
     *below(*spawner.first().expect("a spawner")).first().expect("an init")
 }
 
+/// Without root and without a program for it, an error says what to install.
+#[test]
+fn nothing_carries_packets() {
+    needs!(
+        Need::User,
+        Need::Networks,
+        Need::Containers,
+        Need::Without("pasta"),
+        Need::Without("slirp4netns")
+    );
+    with_world(|world| {
+        let ended = world.script("full", "true").expect(125);
+        let sentence = "install the package `passt` or `slirp4netns`";
+        assert!(ended.stderr.contains(sentence), "{}", ended.text());
+        world.script("none", "true").expect(0);
+    });
+}
+
 /// A1.18: two containers cannot reach each other, even where all private addresses are listed.
 #[test]
 fn containers_do_not_reach_each_other() {
@@ -241,7 +260,8 @@ fn containers_do_not_reach_each_other() {
     with_world(|world| {
         let listen = "perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 0); \
                       bind(S, sockaddr_in(80, INADDR_ANY)) or die; listen(S, 5); \
-                      while (accept(C, S)) { print C \"other\\n\"; close C }' & sleep 0.5; \
+                      while (accept(C, S)) { print C \"other\\n\"; close C }' & \
+                      until : < /dev/tcp/127.0.0.1/80; do sleep 0.1; done 2>/dev/null; \
                       probe 127.0.0.1 80; sleep 60";
         let list = "10.0.0.0/8:80,172.16.0.0/12:80,192.168.0.0/16:80";
         let (mut child, address) = standing(world, list, listen);
@@ -312,8 +332,12 @@ fn bandwidth() {
     });
 }
 
-/// What a run has made on this host: links, tables, and the setting that lets packets pass.
+/// What a run has made on this host: links, tables, and the setting that lets packets pass; or the
+/// program that does that for a user.
 fn made() -> Vec<String> {
+    if !is_root() {
+        return carriers();
+    }
     let list = |name: &str, arguments: &[&str]| {
         let output = program(name).args(arguments).output().expect("run");
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -332,6 +356,18 @@ fn made() -> Vec<String> {
     made
 }
 
+/// Programs that carry packets and are on this thread's host.
+fn carriers() -> Vec<String> {
+    let here = host_namespace();
+    let processes = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+    processes
+        .map(|process| process.path())
+        .filter(|path| std::fs::read_link(path.join("ns/net")).is_ok_and(|it| it == here))
+        .filter_map(|path| std::fs::read_to_string(path.join("comm")).ok())
+        .filter(|name| ["pasta", "passt", "slirp4netns"].iter().any(|it| name.starts_with(it)))
+        .collect()
+}
+
 #[track_caller]
 fn expect_nothing_left(after: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -341,7 +377,7 @@ fn expect_nothing_left(after: &str) {
     }
 }
 
-/// No link, table or setting stays, however the run ends.
+/// No link, table, setting or program stays, however the run ends.
 #[test]
 fn nothing_is_left() {
     needs_world!(Need::Program("nft"));
@@ -351,7 +387,8 @@ fn nothing_is_left() {
         expect_nothing_left("an ordinary end");
 
         let (mut child, _) = standing(world, "full", "sleep 60");
-        assert_eq!(made().len(), 3, "a link, a table and the setting: {:#?}", made());
+        let expect = if is_root() { 3 } else { 1 };
+        assert_eq!(made().len(), expect, "a link, a table and the setting: {:#?}", made());
         kill(child.id(), Signal::SIGKILL);
         child.wait().expect("wait");
         expect_nothing_left("the runner's death");
@@ -371,7 +408,7 @@ fn nothing_is_left() {
 /// Where packets passed before, they go on passing, and other runs are not cut off.
 #[test]
 fn forwarding_that_was_on_stays_on() {
-    needs_world!();
+    needs_world!(Need::Root);
     with_world(|world| {
         ip(&["link set lo up"]);
         let on = program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
@@ -385,7 +422,7 @@ fn forwarding_that_was_on_stays_on() {
 /// While a run needs this host to pass packets on, it passes on nobody else's.
 #[test]
 fn the_host_is_no_router_for_others() {
-    needs_world!(Need::Program("nsenter"));
+    needs_world!(Need::Root, Need::Program("nsenter"));
     with_world(|world| {
         // A third network behind the host, to which the world has a route.
         let mut third = program("unshare").args(["--net", "sleep", "60"]).spawn().expect("unshare");

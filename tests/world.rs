@@ -16,7 +16,10 @@ use std::{
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::binary::{Cofferdam, Ended, program, wait};
+use crate::{
+    binary::{Cofferdam, Ended, program, wait},
+    host::is_root,
+};
 
 /// Two hosts of the internet.
 pub(crate) const FIRST: &str = "192.0.2.10";
@@ -193,7 +196,9 @@ impl World {
         let plain = self.cofferdam.command(arguments);
         let mut command = program("unshare");
         command.args(["--mount", "sh", "-c"]);
-        command.arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"");
+        // A user's power over the test's own networks is not the binary's.
+        let dropped = if is_root() { "" } else { "setpriv --ambient-caps=-all --inh-caps=-all --" };
+        command.arg(format!("mount --bind \"$0\" /etc/resolv.conf && exec {dropped} \"$@\""));
         command.arg(self.resolv_conf.path()).arg(plain.get_program()).args(plain.get_args());
         command.env_clear();
         for (name, value) in plain.get_envs() {

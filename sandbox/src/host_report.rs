@@ -17,6 +17,7 @@ use crate::{
     Limits,
     cgroup::{Enforcement, Hierarchy},
     ids::{IdMap, subordinate},
+    network::availability::{self, Unavailable},
     scratch::{Availability, is_at_least},
 };
 
@@ -71,7 +72,19 @@ pub fn examine(state: &Path) -> Vec<Item> {
     items.extend([user_namespaces(), open_files()]);
     items.extend(limits());
     items.push(scratch(&Availability::of_host(state)));
+    items.push(networks(availability::of_host()));
     items
+}
+
+fn networks(found: Result<String, Unavailable>) -> Item {
+    let name = "networks";
+    match found {
+        Ok(how) => Item::good(name, how),
+        Err(Unavailable { why, remedy }) => {
+            let detail = format!("jobs have loopback only: {why}");
+            Item::bad(name, Standing::Limited, detail, remedy)
+        }
+    }
 }
 
 fn kernel() -> Item {
@@ -261,6 +274,8 @@ mod tests {
         let standings: Vec<_> = scratches.iter().map(|item| item.standing).collect();
         let (good, limited, missing) = (Standing::Good, Standing::Limited, Standing::Missing);
         assert_eq!(standings, [good, limited, good, missing]);
+        let none = Unavailable { why: "no way".to_owned(), remedy: "find one" };
+        assert_eq!(networks(Err(none)).standing, limited);
         for item in examine(Path::new("/")).into_iter().chain(scratches) {
             assert_eq!(item.standing == Standing::Good, item.remedy.is_none(), "{item:?}");
         }

@@ -11,6 +11,7 @@ mod container;
 mod devices;
 pub mod error;
 pub mod export;
+mod host_program;
 pub mod host_report;
 mod ids;
 pub mod image;

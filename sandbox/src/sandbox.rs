@@ -203,9 +203,10 @@ impl Shared {
             let why = result.err().map(|error| with_causes(&error));
             residue.extend(why.map(|why| Residue::new(kind, name).because(why)));
         };
+        // No container is left. What carries a user's packets is ended on purpose, not as a loss.
+        drop(self.networks);
         failed(Kind::Process, "spawner", self.spawner.stop());
         let inits = self.spawner.take_inits();
-        drop(self.networks);
         let (id, entries) = (self.journal.id().to_owned(), self.journal.entries());
         let journal = self.journal.directory().to_owned();
         let not_undone = self.journal.finish().err().map(|error| with_causes(&error));

@@ -3,27 +3,21 @@
 //! Only the two files are read, as `newuidmap(1)` does unless nsswitch.conf(5) names another
 //! source for `subid`; a user whose ids come from there has a single id here.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::Read as _, path::Path};
 
 use nix::unistd::{Gid, Uid, User};
 
 use super::{IdMap, range};
+use crate::host_program;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
-
-/// Where the set-user-id programs `newuidmap` and `newgidmap` may be.
-const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"];
 
 /// The map of a user's containers: with subordinate ids where the user has them and the programs
 /// that write such a map are there, otherwise with the user's own id alone.
 pub(crate) fn map_of(user: Uid, group: Gid) -> IdMap {
     let (user, group) = (user.as_raw(), group.as_raw());
-    let programs = program("newuidmap").is_some() && program("newgidmap").is_some();
+    let programs = ["newuidmap", "newgidmap"].iter().all(|name| host_program::find(name).is_some());
     match (found(Path::new("/etc/subuid"), user), found(Path::new("/etc/subgid"), user)) {
         (Some(users), Some(groups)) if programs => IdMap::Subordinate {
             user,
@@ -34,11 +28,6 @@ pub(crate) fn map_of(user: Uid, group: Gid) -> IdMap {
         },
         _ => IdMap::Single { user, group },
     }
-}
-
-/// The path of `newuidmap` or `newgidmap`, where it is there.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
 }
 
 /// Ids that belong to a user.

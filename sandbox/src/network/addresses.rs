@@ -45,6 +45,14 @@ pub(super) fn choose(routes: &[Route], ours: impl Fn(u32) -> bool) -> Option<Ipv
     })
 }
 
+/// Networks that [`ends`] gives addresses to beside [`uplink`].
+pub(super) const BESIDE_UPLINK: u32 = 4032;
+
+/// The last 256 addresses of a block, for the way out where that is a program.
+pub(super) fn uplink(block: Ipv4Addr) -> Ipv4Addr {
+    (u32::from(block) + BESIDE_UPLINK * 4).into()
+}
+
 /// The ends of the container with this number.
 pub(super) fn ends(block: Ipv4Addr, number: u32) -> Ends {
     let first = u32::from(block) + (number % 4096) * 4;
@@ -110,6 +118,8 @@ mod tests {
         let block = Ipv4Addr::new(10, 213, 64, 0);
         assert_eq!(ends(block, 0).container, Ipv4Addr::new(10, 213, 64, 2));
         assert_eq!(ends(block, 4095).host, Ipv4Addr::new(10, 213, 127, 253));
+        assert_eq!(uplink(block), Ipv4Addr::new(10, 213, 127, 0));
+        assert_eq!(ends(block, BESIDE_UPLINK - 1).host, Ipv4Addr::new(10, 213, 126, 253));
         let name = link_name(4095, "0123456789ab");
         assert_eq!(name, "cfdfff01234567");
         assert!(name.len() < 16);

@@ -23,32 +23,37 @@ const REPORTED: usize = 64;
 /// A way out, which is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Where the host's end is.
+    place: Place,
     link: String,
     filter: Filter,
     resolver: Option<Resolver>,
 }
 
 /// The host's end: an address, no router or guesswork, packets checked against the way back, up.
-fn set_up(link: &str, address: Ipv4Addr, rate: Option<u64>) -> io::Result<()> {
-    for (setting, value) in [
-        ("rp_filter", "1"),
-        ("accept_redirects", "0"),
-        ("send_redirects", "0"),
-        ("forwarding", "1"),
-    ] {
-        fs::write(format!("/proc/sys/net/ipv4/conf/{link}/{setting}"), value)?;
+fn set_up(place: &Place, link: &str, address: Ipv4Addr, rate: Option<u64>) -> io::Result<()> {
+    // The keeper's namespace has these as the settings of all new links.
+    if let Place::Here = place {
+        for (setting, value) in [
+            ("rp_filter", "1"),
+            ("accept_redirects", "0"),
+            ("send_redirects", "0"),
+            ("forwarding", "1"),
+        ] {
+            fs::write(format!("/proc/sys/net/ipv4/conf/{link}/{setting}"), value)?;
+        }
+        match fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1") {
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
     }
-    match fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1") {
-        // A kernel without IPv6.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => other?,
-    }
-    let index = route::link(&Place::Here, link)?.index;
+    let index = route::link(place, link)?.index;
     if let Some(rate) = rate {
-        route::limit_rate(&Place::Here, index, rate)?;
+        route::limit_rate(place, index, rate)?;
     }
-    route::add_address(&Place::Here, index, address, addresses::LINK_PREFIX_LENGTH)?;
-    route::bring_up(&Place::Here, index)
+    route::add_address(place, index, address, addresses::LINK_PREFIX_LENGTH)?;
+    route::bring_up(place, index)
 }
 
 /// The containers' end: an address and a default route, and no IPv6.
@@ -78,17 +83,18 @@ impl Connection {
         let rate = network.bandwidth().map(|bits| (bits / 8).max(1));
         let make = || -> io::Result<Filter> {
             let net = namespace.net.as_fd();
-            route::make_pair(&Place::Here, &link, CONTAINER_LINK, net, started.mtu)?;
+            let place = &started.place;
+            route::make_pair(place, &link, CONTAINER_LINK, net, started.mtu)?;
             let made = || {
                 let (table, address) = (&started.table, ends.container);
-                let filter = Filter::make(&Place::Here, table, &link, address, network)?;
-                set_up(&link, ends.host, rate)?;
+                let filter = Filter::make(place, table, &link, address, network)?;
+                set_up(place, &link, ends.host, rate)?;
                 set_up_inside(&namespace.place, ends, rate)?;
                 Ok(filter)
             };
             made().inspect_err(|_| {
                 // The namespace's end would remove it too, only later.
-                drop(route::remove_link(&Place::Here, &link));
+                drop(route::remove_link(place, &link));
             })
         };
         let filter = make().map_err(|error| {
@@ -106,7 +112,7 @@ impl Connection {
                 error
             }
         })?;
-        let mut connection = Self { link, filter, resolver: None };
+        let mut connection = Self { place: started.place.clone(), link, filter, resolver: None };
         if let Some(sockets) = namespace.resolver.take() {
             connection.resolve(sockets, network)?;
         }
@@ -123,7 +129,7 @@ impl Connection {
 
     /// What the containers did so far.
     pub(super) fn used(&self) -> io::Result<NetworkUse> {
-        let link = route::link(&Place::Here, &self.link)?;
+        let link = route::link(&self.place, &self.link)?;
         let (refused, reached) = (self.filter.refused()?, self.filter.recorded()?);
         let history = self.resolver.as_ref().map(Resolver::history);
         let attempt = |counted: table::Counted| Attempt {

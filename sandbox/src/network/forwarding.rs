@@ -46,7 +46,8 @@ pub(super) fn is_for_containers(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn is_on() -> io::Result<bool> {
+/// Whether this host passes packets on, for whomever.
+pub(super) fn is_on() -> io::Result<bool> {
     Ok(fs::read(SETTING)?.trim_ascii() == b"1")
 }
 

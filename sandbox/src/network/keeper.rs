@@ -4,36 +4,48 @@
 //! An unprivileged user has power over a network only in a user namespace of their own. The
 //! containers' own ones will not do: two containers could not share a network, and its owner would
 //! be in reach of them. So one process, a copy of the spawner, is in a user namespace that contains
-//! those of the containers, and makes network namespaces there when it is asked to. It ends when
-//! its channel closes, or with the spawner.
+//! those of the containers, and makes network namespaces there when it is asked to. The one that it
+//! is in itself is the containers' router, where they have a way out. It ends when its channel
+//! closes, or with the spawner.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Mutex, PoisonError},
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, setns},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
-use super::namespace::{self, Namespace};
+use super::{
+    namespace::{self, Namespace},
+    netlink::{self, Changes, Place},
+};
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
     ids::IdMap,
     init::message::Failure,
     spawner::{Spawned, Spawner},
-    sys::process,
+    sys::{network::loopback_up, process},
 };
 
-/// From the runner: make a network namespace.
+/// From the runner.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    /// Whether names are resolved in it.
-    resolver: bool,
-    /// The highest group that the containers have.
-    highest_group: u32,
+enum Request {
+    /// Make a network namespace.
+    Make {
+        /// Whether names are resolved in it.
+        resolver: bool,
+        /// The highest group that the containers have.
+        highest_group: u32,
+    },
+    /// Let packets pass through the keeper's own network namespace.
+    Route,
 }
 
 /// From the keeper.
@@ -42,6 +54,9 @@ enum Reply {
     /// It is made. Descriptors: the user namespace that owns it, then what [`namespace::enter_new`]
     /// opens.
     Made,
+    /// They pass. Descriptors: two netlink sockets, as [`netlink::open_here`] opens them, and one on
+    /// which changes of links arrive.
+    Routes,
     /// It could not be made.
     Failed(Failure),
 }
@@ -50,7 +65,6 @@ enum Reply {
 #[derive(Debug)]
 pub(super) struct Keeper {
     channel: Mutex<Channel>,
-    #[expect(dead_code, reason = "it ends when this is dropped")]
     process: Spawned,
     highest_group: u32,
 }
@@ -66,21 +80,51 @@ impl Keeper {
     /// Has it make a network namespace.
     pub(super) fn make(&self, resolver: bool) -> Result<Namespace> {
         let doing = || "have a network namespace made";
-        let request = Request { resolver, highest_group: self.highest_group };
-        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        channel.send(&request, &[]).system(doing)?;
-        match channel.receive().system(doing)? {
-            Some((Reply::Made, mut descriptors)) if !descriptors.is_empty() => {
+        let request = Request::Make { resolver, highest_group: self.highest_group };
+        match self.ask(&request)? {
+            (Reply::Made, mut descriptors) if !descriptors.is_empty() => {
                 let owner = descriptors.remove(0);
                 Namespace::of(descriptors, Some(owner))
             }
-            Some((Reply::Failed(failure), _)) => {
-                Err(failure.into_error().remedy("`cofferdam doctor` says what this host lacks"))
-            }
-            Some((Reply::Made, _)) | None => {
-                Err(Error::system(doing(), "the process for it has ended"))
-            }
+            (reply, _) => Err(unexpected(doing(), reply)),
         }
+    }
+
+    /// Has it let packets pass; returns its own network namespace, and a socket on which changes
+    /// of links there arrive.
+    pub(super) fn route(&self) -> Result<(Place, Changes)> {
+        let doing = || "let packets of containers pass";
+        match self.ask(&Request::Route)? {
+            (Reply::Routes, descriptors) => {
+                let descriptors: Result<[OwnedFd; 3], _> = descriptors.try_into();
+                let [route, netfilter, changes] =
+                    descriptors.map_err(|_| Error::system(doing(), "a descriptor is missing"))?;
+                Ok((Place::there([route, netfilter]), changes.into()))
+            }
+            (reply, _) => Err(unexpected(doing(), reply)),
+        }
+    }
+
+    /// Its process id, by which other programs find its namespaces.
+    pub(super) fn pid(&self) -> Pid {
+        self.process.pid
+    }
+
+    fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
+        let doing = || "have a network made";
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        channel.send(request, &[]).system(doing)?;
+        let answer = channel.receive().system(doing)?;
+        answer.ok_or_else(|| Error::system(doing(), "the process for it has ended"))
+    }
+}
+
+fn unexpected(doing: &'static str, reply: Reply) -> Error {
+    match reply {
+        Reply::Failed(failure) => {
+            failure.into_error().remedy("`cofferdam doctor` says what this host lacks")
+        }
+        other => Error::system(doing, format!("unexpected answer {other:?}")),
     }
 }
 
@@ -98,10 +142,16 @@ fn serve(channel: &Channel) -> io::Result<()> {
     process::die_with_parent()?;
     // Its ids are mapped by the time that the first request arrives.
     while let Some((request, _)) = channel.receive::<Request>()? {
-        match make(&request) {
-            Ok(opened) => {
+        let done = match request {
+            Request::Make { resolver, highest_group } => {
+                make(resolver, highest_group).map(|opened| (Reply::Made, opened))
+            }
+            Request::Route => route().map(|opened| (Reply::Routes, opened)),
+        };
+        match done {
+            Ok((reply, opened)) => {
                 let descriptors: Vec<_> = opened.iter().map(OwnedFd::as_fd).collect();
-                channel.send(&Reply::Made, &descriptors)?;
+                channel.send(&reply, &descriptors)?;
             }
             Err(error) => {
                 channel.send(&Reply::Failed(Failure::from_error(&error)), &[])?;
@@ -111,10 +161,10 @@ fn serve(channel: &Channel) -> io::Result<()> {
     Ok(())
 }
 
-fn make(request: &Request) -> Result<Vec<OwnedFd>> {
+fn make(resolver: bool, highest_group: u32) -> Result<Vec<OwnedFd>> {
     let make = || {
         let home = File::open("/proc/self/ns/net")?;
-        let opened = namespace::enter_new(request.resolver, request.highest_group);
+        let opened = namespace::enter_new(resolver, highest_group);
         // Not to keep the new one when its containers have ended.
         setns(home, CloneFlags::CLONE_NEWNET)?;
         let mut all = vec![OwnedFd::from(File::open("/proc/self/ns/user")?)];
@@ -122,4 +172,28 @@ fn make(request: &Request) -> Result<Vec<OwnedFd>> {
         Ok::<_, io::Error>(all)
     };
     make().system(|| "make a network namespace")
+}
+
+/// As a host is set up by root, for links that are still to be made.
+fn route() -> Result<Vec<OwnedFd>> {
+    let route = || {
+        loopback_up()?;
+        for (setting, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv4/conf/default/rp_filter", "1"),
+            ("ipv4/conf/default/accept_redirects", "0"),
+            ("ipv4/conf/default/send_redirects", "0"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+        ] {
+            match fs::write(format!("/proc/sys/net/{setting}"), value) {
+                // A kernel without IPv6.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        let mut all = Vec::from(netlink::open_here()?);
+        all.push(Changes::listen(libc::RTMGRP_LINK)?.into());
+        Ok::<_, io::Error>(all)
+    };
+    route().system(|| "let packets of containers pass")
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     addresses, forwarding,
-    netlink::{LinkChanges, Place, nftables, route},
+    netlink::{Changes, Place, nftables, route},
 };
 
 /// The links of the run `instance` that are still there then. The kernel removes them some time
@@ -16,7 +16,7 @@ use super::{
 pub(crate) fn links_left(instance: &str, until: Instant) -> io::Result<Vec<String>> {
     let ours = Some(addresses::short(instance));
     // Listens before it looks, so that no change falls between the two.
-    let changes = LinkChanges::listen()?;
+    let changes = Changes::listen(libc::RTMGRP_LINK)?;
     loop {
         let mut links = route::link_names(&Place::Here)?;
         links.retain(|name| addresses::instance_of(name) == ours);

@@ -10,8 +10,10 @@
 //! last, when no process of its containers exists any more.
 
 mod addresses;
+pub(crate) mod availability;
 mod connection;
 mod forwarding;
+mod host_addresses;
 pub(crate) mod identity;
 pub(crate) mod keeper;
 mod leftover;
@@ -21,7 +23,9 @@ mod networks;
 mod policy;
 mod resolver;
 mod shared;
+mod slots;
 mod table;
+mod uplink;
 
 pub(crate) use forwarding::release as release_forwarding;
 pub(crate) use leftover::{

@@ -10,15 +10,21 @@ use super::{
     Destination, LINK_PREFIX, Network, Rule, addresses,
     connection::Connection,
     forwarding::{self, Forwarding},
+    host_addresses::HostAddresses,
     keeper::Keeper,
     namespace::Namespace,
-    netlink::{Place, route},
+    netlink::{
+        Place,
+        route::{self, Route},
+    },
     shared::{self, SharedNetwork},
+    slots::{Slot, Slots},
     table,
+    uplink::{self, Uplink},
 };
 use crate::{
     error::{Doing as _, Error, Result},
-    ids::IdMap,
+    ids::{HeldIds, IdMap},
     journal::{Entry, Journal},
     sandbox::Shared,
 };
@@ -34,16 +40,37 @@ pub(crate) struct Networks {
     started: Mutex<Option<Arc<Started>>>,
     /// Where the runner is not root.
     keeper: Mutex<Option<Arc<Keeper>>>,
+    slots: Slots,
 }
 
 /// What is there from the first container with a way out to the end of the run.
 #[derive(Debug)]
 pub(super) struct Started {
+    /// The network namespace through which the packets pass: the host's, or the keeper's.
+    pub(super) place: Place,
     pub(super) table: String,
     pub(super) block: Ipv4Addr,
     pub(super) mtu: u32,
-    #[expect(dead_code, reason = "forwarding is on while it is held")]
-    forwarding: Forwarding,
+    #[expect(dead_code, reason = "packets pass while it is held")]
+    passing: Passing,
+}
+
+/// What lets packets pass.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held")]
+enum Passing {
+    Forwarding(Forwarding),
+    Program(Uplink, HostAddresses),
+}
+
+/// A network's place among those that share a block of addresses.
+#[derive(Debug)]
+#[expect(dead_code, reason = "given back when dropped")]
+pub(super) enum Number {
+    /// A range of ids that no container has: locked on the whole machine.
+    Range(HeldIds),
+    /// One of this run's, whose namespace is its own.
+    Slot(Slot),
 }
 
 impl Networks {
@@ -53,6 +80,7 @@ impl Networks {
             directory: directory.to_owned(),
             started: Mutex::default(),
             keeper: Mutex::default(),
+            slots: Slots::default(),
         }
     }
 
@@ -69,25 +97,27 @@ impl Networks {
         let connected = network.is_connected();
         let ids = shared.ids.acquire()?;
         let map = ids.map();
-        if connected && ids.number().is_none() {
-            let why = "this needs root so far";
-            return Err(Error::system("connect a container to the network", why)
-                .remedy("run it with `sudo`, or without a network"));
-        }
-        let mut namespace = if map.is_privileged() {
-            Namespace::make(connected)?
-        } else {
-            self.keeper(shared, map)?.make(connected)?
+        let keeper = (!map.is_privileged()).then(|| self.keeper(shared, map)).transpose()?;
+        let mut namespace = match &keeper {
+            None => Namespace::make(connected)?,
+            Some(keeper) => keeper.make(connected)?,
         };
-        // Its place among the machine's networks is a range of ids that no container has.
-        let (mut connection, mut number) = (None, None);
-        if let Some(index) = ids.number().filter(|_| connected) {
-            let started = self.started(&shared.journal)?;
-            let instance = shared.journal.id();
-            connection =
-                Some(Connection::make(&started, index, instance, &mut namespace, network)?);
-            number = Some(ids);
+        if !connected {
+            return Ok(SharedNetwork::new(network.clone(), names, None, namespace, None));
         }
+        let (started, index, number) = match (ids.number(), &keeper) {
+            (Some(index), _) => (self.on_host(&shared.journal)?, index, Number::Range(ids)),
+            (None, Some(keeper)) => {
+                let slot = self.slots.take()?;
+                (self.of_user(shared, keeper)?, slot.number(), Number::Slot(slot))
+            }
+            (None, None) => {
+                return Err(Error::system("connect a container to the network", "no ids"));
+            }
+        };
+        let instance = shared.journal.id();
+        let connection = Connection::make(&started, index, instance, &mut namespace, network)?;
+        let (connection, number) = (Some(connection), Some(number));
         Ok(SharedNetwork::new(network.clone(), names, connection, namespace, number))
     }
 
@@ -101,41 +131,75 @@ impl Networks {
         Ok(new)
     }
 
-    fn started(&self, journal: &Journal) -> Result<Arc<Started>> {
+    /// Once for all networks of the run.
+    fn started(&self, start: impl FnOnce() -> Result<Started>) -> Result<Arc<Started>> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(started) = &*started {
             return Ok(Arc::clone(started));
         }
-        let doing = || "prepare the containers' networks";
-        let table = table::name(journal.id());
-        let path = forwarding::path(&self.directory).system(doing)?;
-        journal.record(&Entry::Network { table: table.clone(), forwarding: path.clone() })?;
-        let routes = route::routes(&Place::Here).system(|| "read the host's routes")?;
-        let block = addresses::choose(&routes, is_ours).ok_or_else(|| {
-            Error::system(
-                "find private addresses for containers",
-                "the host has routes into all blocks that are tried",
-            )
-            .remedy("remove routes into 10.213.64.0/18, or run without a network")
-        })?;
-        let mtu = routes
-            .iter()
-            .find(|route| route.prefix == 0 && route.link > 0)
-            .and_then(|route| route::link_by_index(&Place::Here, route.link).ok())
-            .map_or(MTU, |link| link.mtu.clamp(576, 65_535));
-        let alone = forwarding::is_for_containers(&path)
-            .system(|| "look whether packets pass (`ip_forward`)")?;
-        table::make(&Place::Here, &table, alone).map_err(|error| {
-            Error::system("make the packet filter of the containers", error).remedy(
-                "use a kernel with nftables (CONFIG_NF_TABLES with inet, nat, fib and reject)",
-            )
-        })?;
-        let forwarding =
-            Forwarding::hold(&path).system(|| "let packets of containers pass (`ip_forward`)")?;
-        let new = Arc::new(Started { table, block, mtu, forwarding });
+        let new = Arc::new(start()?);
         *started = Some(Arc::clone(&new));
         Ok(new)
     }
+
+    /// Root's packets pass through the host's own namespace.
+    fn on_host(&self, journal: &Journal) -> Result<Arc<Started>> {
+        self.started(|| {
+            let doing = || "prepare the containers' networks";
+            let place = Place::Here;
+            let table = table::name(journal.id());
+            let path = forwarding::path(&self.directory).system(doing)?;
+            journal.record(&Entry::Network { table: table.clone(), forwarding: path.clone() })?;
+            let (block, routes) = free_block()?;
+            let mtu = routes
+                .iter()
+                .find(|route| route.prefix == 0 && route.link > 0)
+                .and_then(|route| route::link_by_index(&place, route.link).ok())
+                .map_or(MTU, |link| link.mtu.clamp(576, 65_535));
+            let alone = forwarding::is_for_containers(&path)
+                .system(|| "look whether packets pass (`ip_forward`)")?;
+            make_table(&place, &table, alone)?;
+            let forwarding = Forwarding::hold(&path)
+                .system(|| "let packets of containers pass (`ip_forward`)")?;
+            Ok(Started { place, table, block, mtu, passing: Passing::Forwarding(forwarding) })
+        })
+    }
+
+    /// Everyone else's pass through the keeper's, of which nothing is left when that has ended.
+    fn of_user(&self, shared: &Shared, keeper: &Keeper) -> Result<Arc<Started>> {
+        self.started(|| {
+            let (place, changes) = keeper.route()?;
+            let table = table::name(shared.journal.id());
+            let (block, _) = free_block()?;
+            make_table(&place, &table, false)?;
+            let host = HostAddresses::watch(place.clone(), table.clone())
+                .system(|| "watch the addresses of this host")?;
+            let network = addresses::uplink(block);
+            let uplink = Uplink::start(&shared.spawner, keeper, &place, &changes, network)?;
+            let passing = Passing::Program(uplink, host);
+            Ok(Started { place, table, block, mtu: uplink::MTU, passing })
+        })
+    }
+}
+
+/// A block of addresses that the host does not use, and the host's routes.
+fn free_block() -> Result<(Ipv4Addr, Vec<Route>)> {
+    let routes = route::routes(&Place::Here).system(|| "read the host's routes")?;
+    let block = addresses::choose(&routes, is_ours).ok_or_else(|| {
+        Error::system(
+            "find private addresses for containers",
+            "the host has routes into all blocks that are tried",
+        )
+        .remedy("remove routes into 10.213.64.0/18, or run without a network")
+    })?;
+    Ok((block, routes))
+}
+
+fn make_table(place: &Place, table: &str, alone: bool) -> Result<()> {
+    table::make(place, table, alone).map_err(|error| {
+        Error::system("make the packet filter of the containers", error)
+            .remedy("use a kernel with nftables (CONFIG_NF_TABLES with inet, nat, fib and reject)")
+    })
 }
 
 /// Whether a link with this number is the host's end of a container's.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Network, NetworkUse, connection::Connection, namespace::Namespace};
+use super::{Network, NetworkUse, connection::Connection, namespace::Namespace, networks::Number};
 use crate::{
     error::{Error, Result},
-    ids::HeldIds,
     spawner::Namespaces,
 };
 
@@ -27,7 +26,7 @@ struct Inner {
     connection: Option<Connection>,
     namespace: Namespace,
     #[expect(dead_code, reason = "given back when dropped")]
-    number: Option<HeldIds>,
+    number: Option<Number>,
 }
 
 /// Where a container's programs find each other and the world.
@@ -73,7 +72,7 @@ impl SharedNetwork {
         names: Vec<String>,
         connection: Option<Connection>,
         namespace: Namespace,
-        number: Option<HeldIds>,
+        number: Option<Number>,
     ) -> Self {
         Self(Arc::new(Inner { network, names, connection, namespace, number }))
     }

@@ -9,7 +9,7 @@
 //! The table is not tied to a socket (`NFT_TABLE_F_OWNER`): the kernel would remove such a table
 //! at the death of the process, a moment before its containers end.
 
-use std::{io, net::Ipv4Addr};
+use std::{collections::BTreeSet, io, net::Ipv4Addr};
 
 use super::{
     Destination, LINK_PREFIX, Network, Rule,
@@ -48,11 +48,15 @@ const RECORDED: u32 = 1024;
 const ENDPOINTS: u32 = 4096;
 /// Rules with address blocks that one container may have.
 pub(super) const BLOCKS: usize = 256;
+/// As many of them as fit into one message of a user whose sockets the kernel keeps small.
+const BLOCKS_AT_ONCE: usize = 64;
 
 const LINKS: &str = "links";
 const SOURCES: &str = "sources";
 const JOBS: &str = "jobs";
 const PRIVATE_SET: &str = "private";
+/// The addresses of the host, where it is not the one that these packets pass through.
+const HOST_SET: &str = "host";
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -91,6 +95,7 @@ pub(super) fn make(place: &Place, table: &str, alone: bool) -> io::Result<()> {
     batch.make_set(JOBS, map);
     let intervals = SetKind { flags: INTERVAL, types: &[IPV4_ADDRESS], key: 4, size: 0 };
     batch.make_set(PRIVATE_SET, intervals);
+    batch.make_set(HOST_SET, SetKind { types: &[IPV4_ADDRESS], key: 4, ..SetKind::default() });
     for (network, bits) in PRIVATE {
         let length = 1u32.checked_shl(32 - u32::from(bits)).unwrap_or(0);
         // The last interval ends with the address space, and so has no end of its own.
@@ -118,6 +123,16 @@ pub(super) fn make(place: &Place, table: &str, alone: bool) -> io::Result<()> {
     }
     batch.make_chain("masquerade", Some(Hook { kind: "nat", number: 4, priority: 100 }));
     batch.rule("masquerade", &[Part::FromLinkIn(LINKS), Part::Masquerade]);
+    batch.commit(place)
+}
+
+/// Says which addresses are the host's own, in place of those that were said before.
+pub(super) fn set_host(place: &Place, table: &str, addresses: &[Ipv4Addr]) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    batch.clear(HOST_SET);
+    for address in addresses.iter().collect::<BTreeSet<_>>() {
+        batch.insert(HOST_SET, &address.octets(), None);
+    }
     batch.commit(place)
 }
 
@@ -163,8 +178,20 @@ impl Filter {
         batch.insert(LINKS, &filter.link_key(), None);
         batch.insert(SOURCES, &filter.source_key(), None);
         filter.make_denial(&mut batch);
-        filter.make_decision(&mut batch, network);
         let chain = filter.chain();
+        batch.make_chain(&chain, None);
+        batch.rule(&chain, &[Part::MoreConnectionsThan(CONNECTIONS), drop_it()]);
+        let rules = match network {
+            Network::Allow { rules, .. } => rules.as_slice(),
+            Network::None | Network::Full | Network::Learn => &[],
+        };
+        let blocks: Vec<_> = blocks(rules).collect();
+        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+            filter.allow_blocks(&mut batch, some);
+            // Nothing leads to the chain before it is whole.
+            std::mem::replace(&mut batch, Batch::new(table)).commit(place)?;
+        }
+        filter.make_decision(&mut batch, network);
         batch.insert(JOBS, &filter.link_key(), Some(Verdict::Jump(&chain)));
         batch.commit(place)?;
         Ok(filter)
@@ -185,24 +212,24 @@ impl Filter {
         batch.rule(&chain, &[Part::Prohibited]);
     }
 
-    /// The chain that decides about a new connection.
+    /// The first part of [`Self::make_decision`].
+    fn allow_blocks(&self, batch: &mut Batch, blocks: &[([u8; 4], u8, u16)]) {
+        for (block, bits, port) in blocks {
+            for protocol in [TCP, UDP] {
+                let to = [Part::ToNetwork(*block, *bits), Part::Protocol(protocol)];
+                let accept = Part::Verdict(Verdict::Accept);
+                batch.rule(&self.chain(), &[to[0], to[1], Part::ToPort(*port), accept]);
+            }
+        }
+    }
+
+    /// The rest of the chain that decides about a new connection.
     fn make_decision(&self, batch: &mut Batch, network: &Network) {
         let (chain, denial) = (self.chain(), self.denial());
         let deny = Part::Verdict(Verdict::Goto(&denial));
         let accept = Part::Verdict(Verdict::Accept);
-        batch.make_chain(&chain, None);
-        batch.rule(&chain, &[Part::MoreConnectionsThan(CONNECTIONS), drop_it()]);
-        let rules = match network {
-            Network::Allow { rules, .. } => rules.as_slice(),
-            Network::None | Network::Full | Network::Learn => &[],
-        };
-        for (block, bits, port) in blocks(rules) {
-            for protocol in [TCP, UDP] {
-                let to = [Part::ToNetwork(block, bits), Part::Protocol(protocol)];
-                batch.rule(&chain, &[to[0], to[1], Part::ToPort(port), accept]);
-            }
-        }
         batch.rule(&chain, &[Part::NotUnicast, deny]);
+        batch.rule(&chain, &[Part::ToAddressIn(HOST_SET), deny]);
         batch.rule(&chain, &[Part::ToAddressIn(PRIVATE_SET), deny]);
         match network {
             Network::Allow { .. } => {

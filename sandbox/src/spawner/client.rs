@@ -116,6 +116,18 @@ impl Spawner {
         }
     }
 
+    /// Runs a program of the host until it is killed, or the spawner ends. It has no environment,
+    /// and what it says goes to `output`.
+    pub(crate) fn run(
+        &self,
+        program: &Path,
+        arguments: Vec<String>,
+        output: BorrowedFd<'_>,
+    ) -> Result<Spawned> {
+        let request = Request::Run { program: program.to_owned(), arguments };
+        self.spawned(self.call(&request, &[output])?)
+    }
+
     fn call(
         &self,
         request: &Request,

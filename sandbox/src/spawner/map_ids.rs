@@ -1,8 +1,8 @@
 //! Writes the id maps of a fresh init, which waits for its first message meanwhile.
 //!
 //! Root writes any map. Everyone else may map the own id alone; for more, the set-user-id programs
-//! `newuidmap` and `newgidmap` look up what was delegated. They are the only programs of the host
-//! that Cofferdam runs, and whatever they say, the map is read back.
+//! `newuidmap` and `newgidmap` look up what was delegated. Whatever they say, the map
+//! is read back.
 
 use std::{
     fs,
@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 
 use crate::{
     error::{Doing as _, Error, Result},
-    ids::{IdMap, Line, subordinate},
+    host_program,
+    ids::{IdMap, Line},
 };
 
 /// Bytes of a program's message that are passed on.
@@ -73,7 +74,7 @@ fn write(pid: Pid, name: &str, text: &str) -> Result<()> {
 )]
 fn delegate(name: &str, pid: Pid, lines: &[Line]) -> Result<()> {
     let doing = || format!("map the container's ids with `{name}`");
-    let Some(path) = subordinate::program(name) else {
+    let Some(path) = host_program::find(name) else {
         return Err(Error::system(doing(), io::Error::from_raw_os_error(libc::ENOENT)));
     };
     let mut command = Command::new(path);

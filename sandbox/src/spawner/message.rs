@@ -30,6 +30,13 @@ pub(super) enum Request {
         /// How ids of the containers map to ids of the host.
         map: IdMap,
     },
+    /// Run a program of the host, which ends with the spawner. Descriptor: its output.
+    Run {
+        /// Its path.
+        program: PathBuf,
+        /// Its arguments, the name it goes by first.
+        arguments: Vec<String>,
+    },
 }
 
 /// A network namespace that comes along.
@@ -44,7 +51,7 @@ pub(super) struct Joined {
 pub(super) enum Reply {
     /// It watches.
     Watching,
-    /// The process exists and its ids are mapped. Descriptor: its pidfd.
+    /// The process exists, and its ids are mapped where it has its own. Descriptor: its pidfd.
     Spawned {
         /// Its process id on the host.
         pid: i32,

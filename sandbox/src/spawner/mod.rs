@@ -9,6 +9,7 @@ mod client;
 mod join;
 mod map_ids;
 mod message;
+mod run;
 mod serve;
 
 use std::os::fd::OwnedFd;

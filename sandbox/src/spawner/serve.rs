@@ -15,6 +15,7 @@ use super::{
     join,
     map_ids::map_ids,
     message::{Joined, Reply, Request},
+    run,
 };
 use crate::{
     channel::Channel,
@@ -62,6 +63,12 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
             }
             Request::KeepNetworks { map } => {
                 let spawned = keep_networks(map, descriptors);
+                if tell(&channel, spawned, &mut inits).is_err() {
+                    break;
+                }
+            }
+            Request::Run { program, arguments } => {
+                let spawned = run::run(&program, &arguments, descriptors.into_iter().next());
                 if tell(&channel, spawned, &mut inits).is_err() {
                     break;
                 }

@@ -5,4 +5,4 @@ pub(crate) mod nftables;
 pub(crate) mod route;
 mod socket;
 
-pub(crate) use socket::{LinkChanges, Place, open_here};
+pub(crate) use socket::{Changes, Place, open_here};

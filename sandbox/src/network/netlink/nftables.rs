@@ -276,6 +276,13 @@ impl Batch {
         self.element(14, 0, set, key, |_| {})
     }
 
+    /// Removes all keys of a set.
+    pub(crate) fn clear(&mut self, set: &str) -> &mut Self {
+        self.add(14, 0, |message, table| {
+            message.string(1, table).string(2, set);
+        })
+    }
+
     fn element(
         &mut self,
         kind: u16,

@@ -129,6 +129,13 @@ pub(crate) fn without_ipv6_addresses(place: &Place, index: u32) -> io::Result<()
     }
 }
 
+/// Sets the size of a link's largest packet.
+pub(crate) fn set_mtu(place: &Place, index: u32, mtu: u32) -> io::Result<()> {
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &interface(index, 0));
+    message.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
+    place.route()?.request(message)
+}
+
 /// Brings a link up.
 pub(crate) fn bring_up(place: &Place, index: u32) -> io::Result<()> {
     let up = libc::IFF_UP.cast_unsigned();
@@ -208,6 +215,20 @@ pub(crate) fn routes(place: &Place) -> io::Result<Vec<Route>> {
         routes.push(Route { network, prefix, link: link.unwrap_or(0) });
     })?;
     Ok(routes)
+}
+
+/// The IPv4 addresses of all links.
+pub(crate) fn addresses(place: &Place) -> io::Result<Vec<Ipv4Addr>> {
+    let mut fixed = vec![family(libc::AF_INET)];
+    fixed.resize(8, 0);
+    let mut addresses = Vec::new();
+    place.route()?.dump(Message::new(libc::RTM_GETADDR, 0, &fixed), |body| {
+        let attributes = body.get(8..).unwrap_or_default();
+        let octets = attribute(attributes, libc::IFA_LOCAL)
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        addresses.extend(octets.map(Ipv4Addr::from));
+    })?;
+    Ok(addresses)
 }
 
 /// Limits what leaves through a link to `rate` bytes per second (a token bucket, `tc-tbf(8)`).

@@ -7,7 +7,7 @@
 use std::{
     io,
     ops::{Deref, DerefMut},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -92,16 +92,15 @@ fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket that is told of every change of a link in this thread's namespace.
+/// A socket that is told of every change of a kind in the namespace that it was opened in.
 #[derive(Debug)]
-pub(crate) struct LinkChanges(OwnedFd);
+pub(crate) struct Changes(OwnedFd);
 
-impl LinkChanges {
-    /// Listens from now on.
-    pub(crate) fn listen() -> io::Result<Self> {
+impl Changes {
+    /// Listens to these groups (`RTMGRP_*`) of this thread's namespace from now on.
+    pub(crate) fn listen(groups: libc::c_int) -> io::Result<Self> {
         let socket = open(SockProtocol::NetlinkRoute)?;
-        let group = NetlinkAddr::new(0, libc::RTMGRP_LINK.cast_unsigned());
-        bind(socket.as_raw_fd(), &group)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups.cast_unsigned()))?;
         Ok(Self(socket))
     }
 
@@ -111,15 +110,44 @@ impl LinkChanges {
         if !readiness::wait(&self.0, until)? {
             return Ok(false);
         }
+        self.clear().map(|()| true)
+    }
+
+    /// Takes the changes that there are off the socket.
+    pub(crate) fn clear(&self) -> io::Result<()> {
         let mut buffer = vec![0; DATAGRAM];
         loop {
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 // More came than it holds: something has changed all the same.
                 Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
-                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EAGAIN) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Changes {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl From<OwnedFd> for Changes {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
+impl From<Changes> for OwnedFd {
+    fn from(changes: Changes) -> Self {
+        changes.0
     }
 }
 
@@ -226,8 +254,11 @@ impl Socket {
         }
         let last = self.last;
         bytes.extend(end.finish(self.number(), 0));
-        if bytes.len() > DATAGRAM {
-            setsockopt(&self.descriptor, sockopt::SndBufForce, &BATCH)?;
+        if bytes.len() > DATAGRAM
+            && let Err(error) = setsockopt(&self.descriptor, sockopt::SndBufForce, &BATCH)
+        {
+            // Only root of the host may: others keep their batches small.
+            tracing::debug!(%error, "a large batch of changes of a packet filter");
         }
         self.send(&bytes)?;
         // Refusals come in the order of the messages, so what is refused is known by the time
