@@ -6,8 +6,9 @@
 use std::fs;
 
 use crate::{
-    binary::{Cofferdam, file},
+    binary::{Cofferdam, file, program},
     host::{Need, needs},
+    images::busybox,
 };
 
 /// A link among artifacts that climbs out by way of another link is not taken, and so a later
@@ -145,5 +146,47 @@ fn unwritable_output_is_no_panic() {
         let mut command = cofferdam.command(arguments);
         let status = command.stdout(full()).stderr(full()).status().expect("start cofferdam");
         assert!(matches!(status.code(), Some(0 | 66 | 70)), "{arguments:?}: {status:?}");
+    }
+}
+
+/// A1.3, A1.4: an image in which the places of the container's own mounts are links, to a directory of
+/// the host's or round about, changes nothing outside, and gets its mounts or is refused.
+#[test]
+fn images_whose_places_are_links() {
+    needs!(Need::Containers, Need::Busybox, Need::Program("tar"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
+    let archive = directory.path().join("image.tar");
+    let cofferdam = Cofferdam::new();
+    for place in ["dev", "proc", "sys", "etc", "etc/hosts", "dev/null", "workspace", "proc/self"] {
+        for leads_to in [outside.to_str().expect("a path"), "../../../.."] {
+            let busybox = busybox().expect("a busybox image");
+            let made = [&root, &outside].map(fs::create_dir).into_iter().collect::<Result<(), _>>();
+            made.expect("directories");
+            let tar = |flags: &[&str], archive: &std::path::Path| {
+                let mut command = program("tar");
+                command.arg("-C").arg(&root).arg("-f").arg(archive).args(flags);
+                assert!(command.status().expect("run tar").success());
+            };
+            tar(&["-x"], &busybox.rootfs);
+            let link = root.join(place);
+            fs::remove_dir_all(&link).or_else(|_| fs::remove_file(&link)).ok();
+            fs::create_dir_all(link.parent().expect("a parent")).expect("a directory");
+            std::os::unix::fs::symlink(leads_to, &link).expect("a link");
+            tar(&["-c", "."], &archive);
+            cofferdam
+                .run(["image", "import", archive.to_str().expect("a path"), "links"])
+                .expect(0);
+            // As it should be, whatever was in the way.
+            let probe = "test -c /dev/null && test -d /proc/1 && ls -l /proc/self/exe > /dev/null \
+                         && echo stands";
+            let ended = cofferdam.script_in("links", &["--workspace", "."], probe);
+            assert_eq!(ended.stdout, "stands\n", "`{place}` to `{leads_to}`: {}", ended.text());
+            let written = fs::read_dir(&outside).expect("list").count();
+            assert_eq!(written, 0, "`{place}` to `{leads_to}` wrote outside");
+            cofferdam.run(["image", "rm", "links"]).expect(0);
+            fs::remove_dir_all(&root).expect("remove");
+            fs::remove_dir(&outside).expect("remove");
+        }
     }
 }

@@ -53,6 +53,8 @@ mod run;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod system_calls;
+#[cfg(test)]
 mod teardown;
 #[cfg(test)]
 mod world;
