@@ -67,6 +67,10 @@ fn shared_memory() {
         0,
         &["No space left", "67108864\n"],
     );
+    let ended = Cofferdam::common()
+        .script(&["--memory", "512MiB", "--shm", "8MiB"], "head -c 9m /dev/zero > /dev/shm/big");
+    assert_ne!(ended.status, 0);
+    ended.says(&["used up its `/dev/shm` of 8 MiB"]);
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn inodes() {
     let ended = Cofferdam::common()
         .script(&["--inodes", "200"], "for each in $(seq 1000); do : > /tmp/$each || exit 1; done");
     assert_ne!(ended.status, 0, "{}", ended.text());
-    ended.says(&["No space left"]);
+    ended.says(&["No space left", "used up its quota of 200 files and directories"]);
 }
 
 #[test]
@@ -144,6 +148,15 @@ fn processor() {
         })
         .sum();
     assert!(seconds < 1.2, "{seconds} s of processor time in 2 s at a quarter\n{}", ended.text());
+}
+
+/// A command that ran out of time hears that it waited for its limit of processors.
+#[test]
+fn time_that_was_spent_waiting_for_processors_is_told() {
+    needs!(Need::Containers);
+    let flags = ["--cpus", "0.1", "--timeout", "2s"];
+    let ended = Cofferdam::common().script(&flags, "while :; do :; done").expect(124);
+    ended.says(&["timed out after", "for its limit of 0.1 processors"]);
 }
 
 /// A fork bomb is contained and taken away.

@@ -318,7 +318,9 @@ fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
     match (verdict, ended) {
         (None, _) => StepOutcome::Exit(0),
         (Some(Verdict::Memory { .. }), _) => StepOutcome::Limit(Limit::Memory),
-        (Some(Verdict::Disk { .. } | Verdict::Inodes { .. }), _) => StepOutcome::Limit(Limit::Disk),
+        (Some(Verdict::Disk { .. } | Verdict::Inodes { .. } | Verdict::SharedMemory { .. }), _) => {
+            StepOutcome::Limit(Limit::Disk)
+        }
         (Some(Verdict::Pids { .. }), _) => StepOutcome::Limit(Limit::Pids),
         // Whole containers are killed by the kernel, for memory, and by the run, which knows why.
         (Some(_), Ended::Killed) => StepOutcome::System,

@@ -19,7 +19,7 @@ pub(crate) struct Process {
 }
 
 /// What ended a step or a job, or kept it from starting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// The command ended with a status other than 0.
     ExitCode(i32),
@@ -43,6 +43,11 @@ pub(crate) enum Verdict {
         /// The directories with most in them, and their bytes; the largest first.
         largest: Vec<(String, u64)>,
     },
+    /// `/dev/shm` was full.
+    SharedMemory {
+        /// Its size in bytes.
+        limit: u64,
+    },
     /// The quota of files was used up.
     Inodes {
         /// How many files and directories may exist.
@@ -61,6 +66,9 @@ pub(crate) enum Verdict {
         after: Duration,
         /// What was running: a command line or a phase. Empty where that is not known.
         running: String,
+        /// The limit of processors, and how long it held back processes that could have run,
+        /// summed over processors; where that was much of the time.
+        held_back: Option<(f64, Duration)>,
     },
     /// It was ended on request.
     Cancelled {
@@ -110,6 +118,9 @@ impl Verdict {
                 };
                 format!("{subject} used up its disk quota of {}{most}", Bytes(*limit))
             }
+            Self::SharedMemory { limit } => {
+                format!("{subject} used up its `/dev/shm` of {}", Bytes(*limit))
+            }
             Self::Inodes { limit } => {
                 format!("{subject} used up its quota of {limit} files and directories")
             }
@@ -120,13 +131,19 @@ impl Verdict {
                      refused another {times}"
                 )
             }
-            Self::Timeout { after, running } => {
+            Self::Timeout { after, running, held_back } => {
                 let during = if running.is_empty() {
                     String::new()
                 } else {
                     format!(" while running `{running}`")
                 };
-                format!("{subject} timed out after {}{during}", Elapsed(*after))
+                let held_back = held_back.map_or_else(String::new, |(cpus, time)| {
+                    format!(
+                        ", and its processes waited {} in all for its limit of {cpus} processors",
+                        Elapsed(time)
+                    )
+                });
+                format!("{subject} timed out after {}{during}{held_back}", Elapsed(*after))
             }
             Self::Cancelled { by } => format!("{subject} was cancelled {by}"),
         }
@@ -200,14 +217,28 @@ mod tests {
             "used up its disk quota of 2 GiB, most of it in `/workspace/target` with 1.5 GiB and \
              `/tmp` with 1 MiB",
         );
+        check(&Verdict::SharedMemory { limit: 64 << 20 }, "used up its `/dev/shm` of 64 MiB");
         check(&Verdict::Inodes { limit: 1000 }, "used up its quota of 1000 files and directories");
         check(
             &Verdict::Pids { limit: 512, refused: 1 },
             "reached its limit of 512 processes and threads and was refused another once",
         );
         check(
-            &Verdict::Timeout { after: Duration::from_secs(90), running: "make test".into() },
+            &Verdict::Timeout {
+                after: Duration::from_secs(90),
+                running: "make test".into(),
+                held_back: None,
+            },
             "timed out after 1 m 30 s while running `make test`",
+        );
+        check(
+            &Verdict::Timeout {
+                after: Duration::from_secs(90),
+                running: String::new(),
+                held_back: Some((0.5, Duration::from_secs(40))),
+            },
+            "timed out after 1 m 30 s, and its processes waited 40.0 s in all for its limit of 0.5 \
+             processors",
         );
     }
 

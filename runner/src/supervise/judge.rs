@@ -21,6 +21,9 @@ pub(crate) enum Ended {
     Killed,
 }
 
+/// Waiting for the limit of processors is worth a word from one in so many parts of the time on.
+const HELD_BACK_PART: u32 = 10;
+
 /// The verdict; `None` where the program passed.
 pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> Option<Verdict> {
     match ended {
@@ -28,7 +31,12 @@ pub(crate) fn judge(ended: Ended, end: &End, limits: &Limits, command: &str) -> 
         // done what it should, whatever it says.
         Ended::Exited(exit) if exit.code() == Some(0) && end.usage.oom_kills == 0 => None,
         Ended::Unread => None,
-        Ended::TimedOut(after) => Some(Verdict::Timeout { after, running: command.to_owned() }),
+        Ended::TimedOut(after) => {
+            let held_back = end.usage.throttled_us.map(Duration::from_micros);
+            let held_back = held_back.filter(|held_back| *held_back * HELD_BACK_PART >= after);
+            let held_back = held_back.map(|held_back| (limits.cpus, held_back));
+            Some(Verdict::Timeout { after, running: command.to_owned(), held_back })
+        }
         Ended::Cancelled => Some(Verdict::Cancelled { by: "by ^C".to_owned() }),
         Ended::Exited(exit) => Some(limit_hit(end, limits).unwrap_or_else(|| plain(exit))),
         Ended::Killed => Some(limit_hit(end, limits).unwrap_or(Verdict::Lost)),
@@ -60,6 +68,9 @@ fn limit_hit(end: &End, limits: &Limits) -> Option<Verdict> {
     if end.disk_full {
         let largest = end.largest_directories.clone();
         return Some(Verdict::Disk { limit: limits.disk, largest });
+    }
+    if end.shm_full {
+        return Some(Verdict::SharedMemory { limit: limits.shm });
     }
     if end.inodes_full {
         return Some(Verdict::Inodes { limit: limits.inodes });

@@ -65,6 +65,8 @@ pub struct End {
     pub disk_inodes: u64,
     /// Whether the limit `disk` is used up: the next write is refused.
     pub disk_full: bool,
+    /// Whether the limit `shm` is used up: the next write to `/dev/shm` is refused.
+    pub shm_full: bool,
     /// Whether the limit `inodes` is used up: the next file is refused.
     pub inodes_full: bool,
     /// Where the disk is full, the directories with most in them and their bytes, largest first.

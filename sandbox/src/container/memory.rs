@@ -1,8 +1,15 @@
 //! A container's memory: what is done when it runs short, and which process had most of it.
 
 use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::{stat::Mode, statvfs::fstatvfs},
 };
 
 use crate::{
@@ -46,6 +53,23 @@ impl Largest {
             .filter(|seen| seen.outer_pid == victim.outer_pid && seen.name == victim.name)
             .and_then(|seen| seen.pid);
         Some(Resident { pid: same, ..victim }.located())
+    }
+}
+
+/// A container's `/dev/shm`, which is a file system of its own.
+#[derive(Debug)]
+pub(super) struct SharedMemory(OwnedFd);
+
+impl SharedMemory {
+    /// That of the container whose root directory is `root`, in which nothing has run yet.
+    pub(super) fn of(root: impl AsFd) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(root.as_fd(), "dev/shm", flags, Mode::empty()).map(Self)?)
+    }
+
+    /// Whether a page more would be refused.
+    pub(super) fn is_full(&self) -> io::Result<bool> {
+        Ok(fstatvfs(&self.0)?.blocks_available() == 0)
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     ContainerSpec, Program, State, Streams,
     exit::{End, Exit},
-    memory::{self, Largest},
+    memory::{self, Largest, SharedMemory},
     prepare::Prepared,
     takedown::LetGo,
 };
@@ -53,6 +53,7 @@ pub struct Container {
     pump: JoinHandle<()>,
     memory_guard: JoinHandle<()>,
     largest: Largest,
+    shared_memory: SharedMemory,
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
     /// What it had used when it ended.
@@ -117,6 +118,8 @@ impl Container {
             .system(|| "watch the container's init")?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let pump = tokio::spawn(receive_replies(receiving, Arc::clone(&waiting)));
+        let shared_memory =
+            SharedMemory::of(&prepared.root).system(|| "open the container's `/dev/shm`")?;
         let largest = Largest::default();
         let watch = memory::watch(prepared.group.group.clone(), largest.clone());
         let memory_guard = tokio::spawn(watch);
@@ -127,6 +130,7 @@ impl Container {
             pump,
             memory_guard,
             largest,
+            shared_memory,
             waiting,
             next: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -263,6 +267,7 @@ impl Container {
             disk_bytes: used.bytes,
             disk_inodes: used.inodes,
             disk_full: used.is_full,
+            shm_full: self.shared_memory.is_full().system(|| "read the use of `/dev/shm`")?,
             inodes_full: used.is_out_of_inodes,
             largest_directories: largest,
             network: None,
