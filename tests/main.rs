@@ -13,6 +13,8 @@ mod bandwidth;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod configuration;

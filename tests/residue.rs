@@ -30,6 +30,21 @@ impl Snapshot {
         Self(found)
     }
 
+    /// As [`Self::take`], in a [`Place`] where everything that is there is the test's own: all mounts,
+    /// links, packet filters, loop devices, ranges of ids and notes count.
+    pub(crate) fn of_place(state: &Path, _: &Place) -> Self {
+        let Self(mut found) = Self::take(state);
+        found.extend(lines("mount", "/proc/thread-self/mountinfo"));
+        let links = lines("link", "/proc/thread-self/net/dev").into_iter();
+        found.extend(links.filter_map(|line| Some(line.split_once(':')?.0.to_owned())));
+        found.extend(packet_filters());
+        found.extend(lines("ip_forward", "/proc/sys/net/ipv4/ip_forward"));
+        found.extend(id_ranges());
+        let notes = fs::read_dir(SHARED).into_iter().flatten().filter_map(Result::ok);
+        found.extend(notes.map(|note| format!("file {}", note.path().display())));
+        Self(found)
+    }
+
     /// Whether anything of a kind ("process", "mount", …) is there.
     pub(crate) fn names(&self, kind: &str) -> bool {
         self.0.iter().any(|line| line.starts_with(kind))
@@ -38,9 +53,20 @@ impl Snapshot {
     /// Asserts that the host comes back to this state within the grace.
     #[track_caller]
     pub(crate) fn expect_again(&self, state: &Path) {
+        self.expect_again_of(|| Self::take(state));
+    }
+
+    /// As [`Self::expect_again`], for a [`Self::of_place`].
+    #[track_caller]
+    pub(crate) fn expect_again_in(&self, state: &Path, place: &Place) {
+        self.expect_again_of(|| Self::of_place(state, place));
+    }
+
+    #[track_caller]
+    fn expect_again_of(&self, take: impl Fn() -> Self) {
         let deadline = Instant::now() + GRACE;
         loop {
-            let now = Self::take(state);
+            let now = take();
             let left: Vec<_> = now.0.difference(&self.0).collect();
             if left.is_empty() {
                 return;
@@ -49,6 +75,55 @@ impl Snapshot {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Where root's runs keep what all of the machine share.
+const SHARED: &str = "/run/cofferdam";
+
+/// A network and a mount namespace of this thread's own, with a [`SHARED`] of its own: whatever is in
+/// them was made by the test or by what it has started.
+#[derive(Debug)]
+pub(crate) struct Place(());
+
+impl Place {
+    /// Moves this thread, and those that it starts from now on, into a new one; needs root.
+    pub(crate) fn enter() -> Self {
+        use nix::{
+            mount::{MsFlags, mount},
+            sched::{CloneFlags, unshare},
+        };
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("new namespaces");
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+            .expect("private mounts");
+        fs::create_dir_all(SHARED).expect("the shared directory");
+        mount(Some("tmpfs"), SHARED, Some("tmpfs"), MsFlags::empty(), none).expect("mount a tmpfs");
+        crate::world::ip(&["link set lo up"]);
+        Self(())
+    }
+}
+
+fn lines(kind: &str, path: &str) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("a list of the kernel's");
+    text.lines().map(|line| format!("{kind} {}", line.trim())).collect()
+}
+
+fn packet_filters() -> Vec<String> {
+    let output = crate::binary::program("nft").args(["list", "tables"]).output().expect("run nft");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tables = String::from_utf8_lossy(&output.stdout).into_owned();
+    tables.lines().map(|line| format!("packet filter {line}")).collect()
+}
+
+/// Ranges of ids that somebody has locked (proc_locks(5)).
+fn id_ranges() -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(file) = fs::metadata(Path::new(SHARED).join("ids.lock")) else { return Vec::new() };
+    let (major, minor) = (nix::libc::major(file.dev()), nix::libc::minor(file.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+    let of_ranges = locks.lines().filter(|line| line.split_whitespace().any(|it| it == file));
+    of_ranges.map(|line| format!("id range {line}")).collect()
 }
 
 fn processes(state: &Path) -> Vec<String> {
@@ -74,6 +149,18 @@ fn processes(state: &Path) -> Vec<String> {
 pub(crate) fn children(of: u32) -> Vec<u32> {
     let all = process_table();
     all.iter().filter(|(_, process)| process.parent == of).map(|(pid, _)| *pid).collect()
+}
+
+/// Waits until these processes, which are not the test's own to wait for, have ended.
+#[track_caller]
+pub(crate) fn await_end(processes: &[u32]) {
+    let deadline = Instant::now() + GRACE;
+    for pid in processes {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            assert!(Instant::now() < deadline, "process {pid} does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 struct Process {

@@ -15,6 +15,7 @@ mod host_program;
 pub mod host_report;
 mod ids;
 pub mod image;
+mod in_use;
 mod init;
 mod journal;
 mod kernel_file;

@@ -252,17 +252,43 @@ mod tests {
         });
     }
 
-    /// Longer than any path may be, and many times deeper than the walk holds open.
+    /// Longer than any path may be, and many times deeper than the walk holds open; some levels are
+    /// closed to their owner.
     #[test]
     fn a_deep_tree_goes() {
         check(|tree| {
             fs::create_dir(tree).unwrap();
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
             let mut fd = open(tree, flags, Mode::empty()).unwrap();
-            for _ in 0..700 {
+            for level in 0..10_000 {
                 mkdirat(&fd, "deeper", Mode::S_IRWXU).unwrap();
                 mkdirat(&fd, "beside", Mode::S_IRWXU).unwrap();
-                fd = openat(&fd, "deeper", flags, Mode::empty()).unwrap();
+                let next = openat(&fd, "deeper", flags, Mode::empty()).unwrap();
+                if level % 50 == 0 {
+                    fchmod(&fd, Mode::empty()).unwrap();
+                }
+                fd = next;
+            }
+        });
+    }
+
+    /// `COFFERDAM_HOSTILE_FILES` says how many (20 000 unless told otherwise; the full proof is a
+    /// million).
+    #[test]
+    fn many_files_go() {
+        let files = std::env::var("COFFERDAM_HOSTILE_FILES")
+            .map_or(20_000, |text| text.parse().expect("COFFERDAM_HOSTILE_FILES: a number"));
+        check(|tree| {
+            fs::create_dir_all(tree.join("below")).unwrap();
+            let first = tree.join("first");
+            fs::write(&first, "").unwrap();
+            // Names cost less than inodes; a file system may allow few names for each, though.
+            for index in 0..files {
+                let name =
+                    tree.join(if index % 2 == 0 { "below" } else { "" }).join(index.to_string());
+                if index % 100 == 0 || fs::hard_link(&first, &name).is_err() {
+                    fs::write(&name, "").unwrap();
+                }
             }
         });
     }

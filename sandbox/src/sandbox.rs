@@ -28,13 +28,17 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
+
+use tokio::sync::Mutex;
 
 use crate::{
     cgroup::{self, Hierarchy, Limit},
     container::{Container, ContainerSpec, Pool, Takedowns},
     error::{Doing as _, Error, Result, with_causes},
     ids::{self, Ids},
+    in_use::{InUse, Unused},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
     mount_table::Places,
@@ -44,11 +48,15 @@ use crate::{
     supervisor,
 };
 
+/// How long containers that are still in use are waited for at the end: longer than an init may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Makes containers; one per process is enough.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: InUse<Shared>,
     pool: Arc<Pool>,
+    unused: Arc<Mutex<Unused>>,
 }
 
 /// What all containers of a sandbox share.
@@ -119,7 +127,8 @@ impl Sandbox {
             takedowns: Takedowns::default(),
             trail: Trail::default(),
         };
-        Ok(Self { shared: Arc::new(shared), pool: Arc::default() })
+        let (shared, unused) = InUse::new(shared);
+        Ok(Self { shared, pool: Arc::default(), unused: Arc::new(Mutex::new(unused)) })
     }
 
     /// Puts a container up: when this returns, it stands and was verified.
@@ -128,13 +137,13 @@ impl Sandbox {
     /// With [`crate::Fault::Pipeline`] when the image or the mounts are to blame, with
     /// [`crate::Fault::System`] otherwise. Nothing is left behind then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
-        let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
-        let prepared =
-            tokio::task::spawn_blocking(move || crate::container::prepare(&shared, &pool, spec))
-                .await
-                .system(|| "prepare a container")??;
+        let (shared, pool) = (self.shared.clone(), Arc::clone(&self.pool));
+        // Should nobody wait for it any more, what was made goes before the share in the sandbox.
+        let make = move || (crate::container::prepare(&shared, &pool, spec), shared);
+        let (prepared, shared) =
+            tokio::task::spawn_blocking(make).await.system(|| "prepare a container")?;
         self.warm_up();
-        Container::new(Arc::clone(&self.shared), prepared)
+        Container::new(shared, prepared?)
     }
 
     /// Says that so many more containers will be asked for. Some are begun ahead of need, so that
@@ -146,7 +155,7 @@ impl Sandbox {
 
     fn warm_up(&self) {
         while self.pool.wants_more() {
-            let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
+            let (shared, pool) = (self.shared.clone(), Arc::clone(&self.pool));
             tokio::task::spawn_blocking(move || pool.fill(shared));
         }
     }
@@ -162,7 +171,7 @@ impl Sandbox {
         network: Network,
         names: Vec<String>,
     ) -> Result<SharedNetwork> {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || shared.networks.open(&shared, &network, names))
             .await
             .system(|| "make a network")?
@@ -170,10 +179,16 @@ impl Sandbox {
 
     /// Ends the spawner, and with it what still runs, removes all that this sandbox made, and looks
     /// whether anything of it is still there; returns what is. `cofferdam gc` tries again.
+    ///
+    /// It waits for containers that are still being put up or taken down elsewhere.
     pub async fn close(self) -> Vec<Residue> {
-        let Self { shared, pool } = self;
+        let Self { shared, pool, unused } = self;
         // A container that cannot be ended is left to the spawner's end.
         tokio::task::spawn_blocking(move || pool.close()).await.ok();
+        let shared = shared.into_inner();
+        let unused = async { unused.lock().await.wait().await };
+        // If it is in vain, the look below says so.
+        tokio::time::timeout(PATIENCE, unused).await.ok();
         shared.takedowns.finish().await;
         let Some(shared) = Arc::into_inner(shared) else {
             let residue = Residue::new(Kind::Process, "containers");

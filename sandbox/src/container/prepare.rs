@@ -25,6 +25,7 @@ use crate::{
     channel::Channel,
     error::{Doing as _, Error, Fault, Result},
     ids::HeldIds,
+    in_use::InUse,
     init::message::{Reply, Setup},
     network::{ContainerNetwork, RESOLVER, SharedNetwork},
     sandbox::Shared,
@@ -98,7 +99,11 @@ impl Drop for Group {
 }
 
 /// Makes a container, blocking; returns once its init has reported that it stands.
-pub(crate) fn prepare(shared: &Shared, pool: &Pool, spec: ContainerSpec) -> Result<Prepared> {
+pub(crate) fn prepare(
+    shared: &InUse<Shared>,
+    pool: &Pool,
+    spec: ContainerSpec,
+) -> Result<Prepared> {
     spec.limits.check()?;
     let files = shared.journal.directory();
     let making = Making::start(spec.scratch, &spec.limits, &shared.state, files)?;
@@ -193,7 +198,7 @@ fn group_options(shared: &Shared, spec: &ContainerSpec) -> Result<GroupOptions> 
 }
 
 /// The network namespace that the container shall be in; `None` for one of its own.
-fn network(shared: &Shared, spec: &ContainerSpec) -> Result<Option<SharedNetwork>> {
+fn network(shared: &InUse<Shared>, spec: &ContainerSpec) -> Result<Option<SharedNetwork>> {
     match &spec.network {
         ContainerNetwork::Shared(network) => Ok(Some(network.clone())),
         ContainerNetwork::Own(network) if network.is_connected() => {

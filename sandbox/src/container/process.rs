@@ -34,6 +34,7 @@ use crate::{
     channel::{self, Channel},
     error::{Doing as _, Error, Result},
     ids::HeldIds,
+    in_use::InUse,
     init::message::{Failure, Reply, Request},
     network::SharedNetwork,
     sandbox::Shared,
@@ -46,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A container that stands. Dropping it kills what runs in it, and waits for nothing.
 #[derive(Debug)]
 pub struct Container {
-    shared: Arc<Shared>,
+    shared: InUse<Shared>,
     prepared: Arc<Prepared>,
     /// Dropped after `prepared`, which says that it is.
     let_go: LetGo,
@@ -104,7 +105,7 @@ impl Process {
 }
 
 impl Container {
-    pub(crate) fn new(shared: Arc<Shared>, prepared: Prepared) -> Result<Self> {
+    pub(crate) fn new(shared: InUse<Shared>, prepared: Prepared) -> Result<Self> {
         for place in [&prepared.root, &prepared.workspace] {
             let found = fstat(place).system(|| "look at the container's root directory")?;
             shared.trail.has_overlay(found.st_dev);

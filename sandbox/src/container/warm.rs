@@ -16,6 +16,7 @@ use crate::{
     devices,
     error::{Doing as _, Result},
     ids::HeldIds,
+    in_use::InUse,
     init::message::{Begin, NetworkNamespace},
     network::SharedNetwork,
     sandbox::Shared,
@@ -135,7 +136,7 @@ impl Pool {
 
     /// Begins the container that [`Self::wants_more`] asked for. One that cannot be begun is no
     /// loss: whoever needs it tries again, and reports why.
-    pub(crate) fn fill(&self, shared: Arc<Shared>) {
+    pub(crate) fn fill(&self, shared: InUse<Shared>) {
         let made = Warm::begin(&shared, None, None);
         // The sandbox can be closed only when nobody holds this any more.
         drop(shared);

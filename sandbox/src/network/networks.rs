@@ -25,6 +25,7 @@ use super::{
 use crate::{
     error::{Doing as _, Error, Result},
     ids::{HeldIds, IdMap},
+    in_use::InUse,
     journal::{Entry, Journal},
     sandbox::Shared,
 };
@@ -88,7 +89,7 @@ impl Networks {
     /// runtime.
     pub(crate) fn open(
         &self,
-        shared: &Shared,
+        shared: &InUse<Shared>,
         network: &Network,
         names: Vec<String>,
     ) -> Result<SharedNetwork> {
@@ -103,7 +104,8 @@ impl Networks {
             Some(keeper) => keeper.make(connected)?,
         };
         if !connected {
-            return Ok(SharedNetwork::new(network.clone(), names, None, namespace, None));
+            let in_use = shared.clone();
+            return Ok(SharedNetwork::new(network.clone(), names, None, namespace, None, in_use));
         }
         let (started, index, number) = match (ids.number(), &keeper) {
             (Some(index), _) => (self.on_host(&shared.journal)?, index, Number::Range(ids)),
@@ -117,8 +119,9 @@ impl Networks {
         };
         let instance = shared.journal.id();
         let connection = Connection::make(&started, index, instance, &mut namespace, network)?;
+        let in_use = shared.clone();
         let (connection, number) = (Some(connection), Some(number));
-        Ok(SharedNetwork::new(network.clone(), names, connection, namespace, number))
+        Ok(SharedNetwork::new(network.clone(), names, connection, namespace, number, in_use))
     }
 
     fn keeper(&self, shared: &Shared, map: IdMap) -> Result<Arc<Keeper>> {

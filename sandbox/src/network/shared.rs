@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::{Network, NetworkUse, connection::Connection, namespace::Namespace, networks::Number};
 use crate::{
     error::{Error, Result},
+    in_use::InUse,
+    sandbox::Shared,
     spawner::Namespaces,
 };
 
@@ -27,6 +29,8 @@ struct Inner {
     namespace: Namespace,
     #[expect(dead_code, reason = "given back when dropped")]
     number: Option<Number>,
+    #[expect(dead_code, reason = "the sandbox's end waits for the network's")]
+    in_use: InUse<Shared>,
 }
 
 /// Where a container's programs find each other and the world.
@@ -73,8 +77,9 @@ impl SharedNetwork {
         connection: Option<Connection>,
         namespace: Namespace,
         number: Option<Number>,
+        in_use: InUse<Shared>,
     ) -> Self {
-        Self(Arc::new(Inner { network, names, connection, namespace, number }))
+        Self(Arc::new(Inner { network, names, connection, namespace, number, in_use }))
     }
 
     /// Names that mean its own loopback, in each of its containers.
