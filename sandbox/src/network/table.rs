@@ -16,9 +16,10 @@ use super::{
     netlink::{
         Place,
         nftables::{
-            Batch, EVALUATED, Hook, INTERVAL, IPV4_ADDRESS, LINK_NAME, MAP, PORT, PROTOCOL, Part,
-            SetKind, TIMEOUT, Verdict, counted,
+            Batch, EVALUATED, Hook, INTERVAL, IPV4_ADDRESS, LINK_NAME, MAP, PORT, PROTOCOL,
+            SetKind, TIMEOUT, counted,
         },
+        rule::{Part, Verdict},
     },
 };
 use crate::journal;

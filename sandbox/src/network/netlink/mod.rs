@@ -3,6 +3,7 @@
 pub(crate) mod message;
 pub(crate) mod nftables;
 pub(crate) mod route;
+pub(crate) mod rule;
 mod socket;
 
 pub(crate) use socket::{Changes, Place, open_here};
