@@ -47,6 +47,8 @@ mod limits;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod network_attacks;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod residue;

@@ -162,8 +162,11 @@ fn serve_names(asked: Asked) {
                 name.push('.');
                 place = end;
             }
+            let mut names = asked.0.lock().unwrap_or_else(PoisonError::into_inner);
             let address: [u8; 4] = match name.as_str() {
                 "private.example." => [10, 99, 0, 1],
+                // Once a public host, from then on a private one.
+                "rebind.example." if names.contains(&name) => [10, 99, 0, 1],
                 "other.example." => [192, 0, 2, 10],
                 _ => [198, 51, 100, 5],
             };
@@ -175,7 +178,8 @@ fn serve_names(asked: Asked) {
                 answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
                 answer.extend(address);
             }
-            asked.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+            names.push(name);
+            drop(names);
             socket.send_to(&answer, client).expect("answer");
         }
     });
