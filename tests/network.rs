@@ -214,6 +214,20 @@ fn ipv6_is_off() {
     });
 }
 
+/// A name that has an address of each family is reached by the one that there is a way to.
+#[test]
+fn names_with_both_families() {
+    needs_world!();
+    with_world(|world| {
+        let script =
+            "probe both.example 443; getent ahosts both.example | cut -d' ' -f 1 | sort -u";
+        for network in ["full", "both.example:443"] {
+            let ended = world.script(network, script).expect(0);
+            assert_eq!(ended.stdout, "world\n198.51.100.5\n", "{network}");
+        }
+    });
+}
+
 /// A started container that has printed its first line, its address.
 fn standing(world: &World, network: &str, script: &str) -> (std::process::Child, String) {
     let script = format!("ip -4 -o addr show dev eth0 | sed 's/.*inet //;s,/.*,,'; {script}");

@@ -172,11 +172,16 @@ fn serve_names(asked: Asked) {
             };
             let kind = question[place + 2];
             let mut answer = buffer[..12 + place + 5].to_vec();
-            answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(kind == 1)]);
+            let both = name == "both.example." && kind == 28;
+            answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(kind == 1 || both)]);
             answer[8..12].fill(0);
             if kind == 1 {
                 answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
                 answer.extend(address);
+            }
+            if both {
+                answer.extend([0xc0, 0x0c, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
+                answer.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
             }
             names.push(name);
             drop(names);
