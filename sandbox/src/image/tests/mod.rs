@@ -4,5 +4,6 @@ mod documents;
 mod fixture;
 mod formats;
 mod hostile;
+mod merged;
 mod store;
 mod tools;

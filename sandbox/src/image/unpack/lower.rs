@@ -126,7 +126,7 @@ fn copy_up(
     }
 }
 
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     for name in attribute_names(from)? {
         if is_allowed_attribute(&name) {
             let name = CString::new(name)?;
@@ -217,7 +217,7 @@ fn look(root: BorrowedFd<'_>, path: &EntryPath, is_top: bool) -> Result<Lookup, 
     Ok(Lookup::Found(directory, stat))
 }
 
-fn is_opaque(directory: &OwnedFd) -> Result<bool, Errno> {
+pub(crate) fn is_opaque(directory: &OwnedFd) -> Result<bool, Errno> {
     match attribute(directory.as_fd(), OPAQUE) {
         Ok(value) => Ok(value.as_deref() == Some(b"y")),
         Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),

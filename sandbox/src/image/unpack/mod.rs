@@ -9,5 +9,5 @@ mod lower;
 mod tree;
 
 pub(crate) use apply::{Extracted, extract};
-pub(crate) use lower::settle;
-pub(crate) use tree::Tree;
+pub(crate) use lower::{copy_attributes, is_opaque, settle};
+pub(crate) use tree::{Tree, is_whiteout, kind};

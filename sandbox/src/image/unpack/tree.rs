@@ -397,10 +397,10 @@ pub(super) fn is_directory(stat: &FileStat) -> bool {
 }
 
 /// Whether this is a character device 0:0, overlayfs's mark for "deleted here".
-pub(super) fn is_whiteout(stat: &FileStat) -> bool {
+pub(crate) fn is_whiteout(stat: &FileStat) -> bool {
     kind(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 
-pub(super) fn kind(stat: &FileStat) -> SFlag {
+pub(crate) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
