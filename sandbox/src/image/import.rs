@@ -91,7 +91,8 @@ impl Store {
         let scratch = Scratch::new(self)?;
         let limits = &options.limits;
         let source = path.display().to_string();
-        let import = Import { store: self, scratch: &scratch, limits, progress, source };
+        let import =
+            Import { store: self, scratch: &scratch, limits, progress, source, replaceable: false };
         match Source::open(path, scratch.path(), &options.limits)? {
             Source::Rootfs(file) => {
                 if name.digest().is_some() || options.select.is_some() {
@@ -141,7 +142,8 @@ impl Store {
         let PullOptions { platform, limits } = options;
         let package = resolve(origin, root, platform, limits, &doing)?;
         let scratch = Scratch::new(self)?;
-        let import = Import { store: self, scratch: &scratch, limits, progress, source };
+        let import =
+            Import { store: self, scratch: &scratch, limits, progress, source, replaceable: true };
         import.package(package, name, &|blob| match &blob.digest {
             Some(digest) => origin.layer(digest, blob.size),
             None => Err(Error::system(doing.as_str(), "a layer has no digest")),
@@ -168,6 +170,8 @@ struct Import<'a> {
     progress: Receiver<'a>,
     /// Where it comes from, for messages.
     source: String,
+    /// Whether it can be had from there again without anyone's doing.
+    replaceable: bool,
 }
 
 impl<'a> Import<'a> {
@@ -269,7 +273,8 @@ impl<'a> Import<'a> {
             .map(|layer| LayerUse { diff_id: layer.diff_id.to_string(), layer: key(layer) })
             .collect();
         let record = ImageRecord { config, manifest, layers: uses };
-        self.store.publish_image(self.scratch, &id, manifest_digest.as_ref(), &record, name)?;
+        let named = (name, self.replaceable);
+        self.store.publish_image(self.scratch, &id, manifest_digest.as_ref(), &record, named)?;
         open::image(id, Some(name.clone()), &record, layers)
     }
 

@@ -31,4 +31,6 @@ pub use open::{HostMount, Image};
 pub use platform::Platform;
 pub use reference::{InvalidReference, Reference};
 pub use source::{Origin, Root};
-pub use store::{ImageSummary, LayerDir, Removed, Store};
+pub use store::{
+    Collected, ImageDetails, ImageSummary, Keep, LayerDetails, LayerDir, Made, Store, Swept,
+};

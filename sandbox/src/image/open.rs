@@ -62,6 +62,14 @@ impl Store {
         if name == HOST {
             return host::open(self).map(Some);
         }
+        match self.identify(name)? {
+            Some((id, reference)) => self.take(&id, reference),
+            None => Ok(None),
+        }
+    }
+
+    /// The id that `name` stands for, and the name itself unless it is a digest.
+    pub(super) fn identify(&self, name: &str) -> Result<Option<(Digest, Option<Reference>)>> {
         let doing = || format!("find the image `{}`", super::problem::shown(name.as_bytes()));
         if let Ok(digest) = name.parse::<Digest>() {
             let known = |summary: &ImageSummary| summary.manifest.as_ref() == Some(&digest);
@@ -69,11 +77,12 @@ impl Store {
                 Some(_) => None,
                 None => self.list()?.into_iter().find(known),
             };
-            return self.take(&named.map_or(digest, |summary| summary.id), None);
+            return Ok(Some((named.map_or(digest, |summary| summary.id), None)));
         }
         let reference = name.parse::<Reference>().pipeline(doing)?;
         if let Some(summary) = self.resolve(&reference)? {
-            return self.take(&summary.id, Some(reference));
+            self.note_use(&reference);
+            return Ok(Some((summary.id, Some(reference))));
         }
         let Some(digest) = reference.digest() else { return Ok(None) };
         // A pinned name means that content, under whatever tag it came.
@@ -83,10 +92,9 @@ impl Store {
                 && found.repository() == reference.repository()
                 && (summary.manifest.as_ref() == Some(digest) || summary.id == *digest)
         };
-        match self.list()?.into_iter().find(pinned) {
-            Some(summary) => self.take(&summary.id, Some(reference)),
-            None => Ok(None),
-        }
+        let Some(found) = self.list()?.into_iter().find(pinned) else { return Ok(None) };
+        self.note_use(&found.reference);
+        Ok(Some((found.id, Some(reference))))
     }
 
     /// Finds an image that must be there and run on this host; the error says what is there instead.

@@ -16,11 +16,14 @@
 //! on disk: it is made below `tmp`, synced, and renamed. Who uses a layer holds a shared lock on
 //! it, and removal takes only what it can lock exclusively.
 
+mod collect;
+mod details;
 mod layer;
 mod open;
 mod record;
 mod remove;
 mod scratch;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -28,9 +31,11 @@ pub(crate) use layer::LayerKey;
 pub(crate) use record::{ImageRecord, LayerRecord, LayerUse};
 pub(crate) use scratch::Scratch;
 
+pub use collect::{Collected, Keep};
+pub use details::{ImageDetails, LayerDetails, Made};
 pub use layer::LayerDir;
 pub use record::ImageSummary;
-pub use remove::Removed;
+pub use sweep::Swept;
 
 /// An open store. Cheap to open, and any number of processes may have it open.
 #[derive(Debug)]

@@ -3,11 +3,16 @@
 //! These are the store's own types, apart from what the crate hands out, so that either can
 //! change without the other.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs::{self, File, FileTimes},
+    io,
+    path::PathBuf,
+    time::SystemTime,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Scratch, Store};
+use super::{LayerKey, Scratch, Store};
 use crate::{
     Error, Result,
     error::Doing as _,
@@ -50,6 +55,9 @@ struct NameRecord {
     reference: String,
     image: String,
     manifest: Option<String>,
+    /// Whether the image can be had again without anyone's doing.
+    #[serde(default)]
+    replaceable: bool,
 }
 
 /// A name in the store and what it stands for.
@@ -61,6 +69,8 @@ pub struct ImageSummary {
     pub id: Digest,
     /// The digest of its manifest, where the source had one.
     pub manifest: Option<Digest>,
+    /// Whether it came from where it can be had again without anyone's doing.
+    pub replaceable: bool,
 }
 
 impl Store {
@@ -86,16 +96,50 @@ impl Store {
         id: &Digest,
         manifest: Option<&Digest>,
         record: &ImageRecord,
-        reference: &Reference,
+        (reference, replaceable): (&Reference, bool),
     ) -> Result<()> {
         let _lock = self.lock_shared()?;
-        let name = NameRecord {
-            reference: reference.to_string(),
-            image: id.to_string(),
-            manifest: manifest.map(Digest::to_string),
-        };
         write(scratch, self.image_path(id), record)?;
-        write(scratch, self.name_path(reference), &name)
+        let reference = reference.clone();
+        let (id, manifest) = (id.clone(), manifest.cloned());
+        self.publish_name(scratch, &ImageSummary { reference, id, manifest, replaceable })
+    }
+
+    /// Writes a name for an image that is there, while the store's lock is held.
+    pub(super) fn publish_name(&self, scratch: &Scratch, summary: &ImageSummary) -> Result<()> {
+        let name = NameRecord {
+            reference: summary.reference.to_string(),
+            image: summary.id.to_string(),
+            manifest: summary.manifest.as_ref().map(Digest::to_string),
+            replaceable: summary.replaceable,
+        };
+        write(scratch, self.name_path(&summary.reference), &name)
+    }
+
+    /// Remembers that an image was asked for by a name. A store that cannot be written any more
+    /// can still be used, so that is no error.
+    pub(crate) fn note_use(&self, reference: &Reference) {
+        let now = FileTimes::new().set_modified(SystemTime::now());
+        let path = self.name_path(reference);
+        let noted = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
+        if let Err(error) = noted {
+            tracing::debug!(%error, path = %path.display(), "the use of an image is not noted");
+        }
+    }
+
+    /// When an image was last asked for by a name; `None` where that is gone.
+    pub(super) fn last_use(&self, reference: &Reference) -> Result<Option<SystemTime>> {
+        let path = self.name_path(reference);
+        match fs::metadata(&path).and_then(|found| found.modified()) {
+            Ok(time) => Ok(Some(time)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).system(|| format!("look at `{}`", path.display())),
+        }
+    }
+
+    /// What is known of a layer in the store.
+    pub(super) fn layer_record(&self, key: &LayerKey) -> Result<Option<LayerRecord>> {
+        read(self.layer_path(key).join("layer.json"))
     }
 
     /// What `reference` stands for, exactly as it is written.
@@ -150,6 +194,7 @@ fn summary(record: NameRecord) -> Result<ImageSummary> {
             Some(digest) => Some(digest.parse::<Digest>().system(doing)?),
             None => None,
         },
+        replaceable: record.replaceable,
     })
 }
 

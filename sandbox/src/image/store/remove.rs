@@ -1,53 +1,26 @@
 //! Removing names, and the images and layers that no name leads to any more.
 
-use std::collections::HashSet;
-
-use super::{LayerKey, Scratch, Store};
+use super::{LayerKey, Scratch, Store, sweep::Swept};
 use crate::{Result, image::reference::Reference};
 
-/// What a removal took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Whether the name was there.
-    pub name: bool,
-    /// Images that had no other name.
-    pub images: usize,
-    /// Layers that no other image has.
-    pub layers: usize,
-    /// Layers that are still in use by something that runs; the next removal takes them.
-    pub layers_in_use: usize,
-}
-
 impl Store {
-    /// Removes a name, and whatever only that name led to. What a run uses stays until it ends.
-    pub fn remove(&self, reference: &Reference) -> Result<Removed> {
+    /// Removes a name, and whatever only that name led to; `None` if there is no such name. What a
+    /// run uses stays until it ends.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn remove(&self, reference: &Reference) -> Result<Option<Swept>> {
         let scratch = Scratch::new(self)?;
         let lock = self.lock_exclusively()?;
-        let mut removed = Removed { name: self.remove_name(reference)?, ..Removed::default() };
-        let named: HashSet<_> = self.list()?.into_iter().map(|name| name.id).collect();
-        let mut used = HashSet::new();
-        for id in self.image_ids()? {
-            if !named.contains(&id) {
-                removed.images += usize::from(self.remove_image(&id)?);
-            } else if let Some(record) = self.image_record(&id)? {
-                used.extend(record.layers.iter().filter_map(|layer| LayerKey::parse(&layer.layer)));
-            }
+        if !self.remove_name(reference)? {
+            return Ok(None);
         }
-        for key in self.layer_keys()? {
-            // The host image's layer has no name; it goes when the host changes.
-            if used.contains(&key) || matches!(key, LayerKey::Host(_)) {
-                continue;
-            }
-            if self.retire_layer(&key, &scratch)? {
-                removed.layers += 1;
-            } else {
-                removed.layers_in_use += 1;
-            }
-        }
+        let holdings = self.holdings(&self.list()?)?;
+        let swept = self.sweep(Some(&scratch), &holdings)?;
         // The files themselves go without holding anyone up.
         drop(lock);
         drop(scratch);
-        Ok(removed)
+        Ok(Some(swept))
     }
 
     /// Moves the host layers other than `current` out of the way; what is in use stays.

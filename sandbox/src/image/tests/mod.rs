@@ -1,5 +1,6 @@
 //! Images end to end: made here, imported, and looked at in the store.
 
+mod collect;
 mod documents;
 mod fixture;
 mod formats;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::fixture::{
-    Archive, Bench, Stored, index, layout, listing, manifest, message, name, owned, pack,
+    Archive, Bench, Stored, at_most, index, layout, listing, manifest, message, name, owned, pack,
 };
 use crate::{
     Fault,
@@ -85,12 +85,12 @@ fn removal_spares_what_is_shared_or_in_use() {
     let image = import("other:v1", &layers[1..]);
     let kept = bench.store.path().join("layers/sha256");
 
-    let removed = bench.store.remove(&name("both:v1")).unwrap();
-    assert_eq!((removed.name, removed.images, removed.layers), (true, 1, 1));
+    let removed = bench.store.remove(&name("both:v1")).unwrap().unwrap();
+    assert_eq!((removed.images, removed.layers), (1, 1));
     assert_eq!(count(&kept), 2);
 
     // The name goes, what is in use stays whole.
-    let removed = bench.store.remove(&name("other:v1")).unwrap();
+    let removed = bench.store.remove(&name("other:v1")).unwrap().unwrap();
     assert_eq!((removed.images, removed.layers, removed.layers_in_use), (1, 0, 2));
     assert!(bench.store.find("other:v1").unwrap().is_none());
     assert_eq!(count(&image.layers[0].path.join("d")), 20);
@@ -98,10 +98,12 @@ fn removal_spares_what_is_shared_or_in_use() {
     // A duplicated descriptor, as a container's init holds one, keeps its layer too.
     let duplicate = image.layers[1].as_fd().try_clone_to_owned().unwrap();
     drop(image);
-    let removed = bench.store.remove(&name("nothing:there")).unwrap();
-    assert_eq!((removed.name, removed.layers, removed.layers_in_use), (false, 1, 1));
+    assert_eq!(bench.store.remove(&name("nothing:there")).unwrap(), None);
+    let swept = bench.store.collect(at_most(u64::MAX), false).unwrap().swept;
+    assert_eq!((swept.layers, swept.layers_in_use), (1, 1));
     drop(duplicate);
-    assert_eq!(bench.store.remove(&name("nothing:there")).unwrap().layers, 1);
+    assert_eq!(bench.store.collect(at_most(u64::MAX), true).unwrap().swept.layers, 1);
+    assert_eq!(bench.store.collect(at_most(u64::MAX), false).unwrap().swept.layers, 1);
     assert_eq!(count(&kept), 0);
     bench.assert_whole();
 }
