@@ -37,6 +37,8 @@ mod hostile;
 #[cfg(test)]
 mod image;
 #[cfg(test)]
+mod image_store;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod interrupt;

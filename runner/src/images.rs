@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use cofferdam_jobs::model::PullPolicy;
+use cofferdam_jobs::{Configuration, model::PullPolicy};
 use cofferdam_sandbox::{
     Fault,
     image::{Digest, Image, ImportLimits, Platform, PullOptions, Reference, Store},
@@ -22,6 +22,7 @@ use cofferdam_sandbox::{
 
 use crate::{
     exit::Exit,
+    image_bounds,
     problem::Problem,
     registry::{self, Client, Environment, Settings},
     report::layers::Pulls,
@@ -61,7 +62,7 @@ impl Wanted {
 /// Takes all images that are wanted, and pulls those that have to be. An interrupt ends that.
 pub(crate) async fn take(
     state: &Path,
-    settings: Settings,
+    configuration: &Configuration,
     wanted: Wanted,
     interrupts: &mut Interrupts,
 ) -> Result<Images, Problem> {
@@ -80,6 +81,7 @@ pub(crate) async fn take(
         return Ok(images);
     }
     let stopped = Arc::new(AtomicBool::new(false));
+    let settings = Settings::from(&configuration.registries);
     let pulling = {
         let (state, stopped) = (state.to_owned(), Arc::clone(&stopped));
         tokio::task::spawn_blocking(move || pull(&state, settings, &missing, &stopped))
@@ -97,6 +99,8 @@ pub(crate) async fn take(
     let pulled = pulled
         .map_err(|error| Problem::new(Exit::System, "failed to pull images").because(error))?;
     images.extend(pulled?);
+    // What was just taken is in use, so it stays.
+    image_bounds::tidy(&store, configuration);
     Ok(images)
 }
 

@@ -7,6 +7,7 @@ mod delegation;
 mod exec;
 mod execute;
 mod exit;
+mod image_bounds;
 mod images;
 mod limits;
 mod log;

@@ -27,6 +27,8 @@ pub struct Configuration {
     pub downgrades: Vec<Spanned<Downgrade>>,
     /// How images are fetched.
     pub registries: Registries,
+    /// How many bytes of images are kept, beside those that cannot be fetched again.
+    pub keep_images: Option<Spanned<u64>>,
 }
 
 /// Where a job keeps what it writes.

@@ -19,7 +19,9 @@ const CONFIGURATION: &[&str] = &[
     "registry",
     "registries",
     "downloads",
+    "images",
 ];
+const IMAGES: &[&str] = &["keep"];
 const ALLOWANCE: &[&str] = &["limits", "timeout"];
 const CAPACITY: &[&str] = &["jobs", "cpus", "memory", "disk"];
 const SCRATCH: &[(&str, Scratch)] =
@@ -44,6 +46,7 @@ impl<'t> Decoder<'t> {
             defaults: allowance(self, "defaults"),
             ceilings: allowance(self, "ceilings"),
             registries: self.registries(&fields),
+            keep_images: fields.get("images").and_then(|node| self.images(node)),
             capacity: fields.get("capacity").map(|node| self.capacity(node)).unwrap_or_default(),
             downgrades: fields
                 .get("downgrades")
@@ -61,6 +64,11 @@ impl<'t> Decoder<'t> {
             limits: fields.get("limits").map(|node| self.limits(node)).unwrap_or_default(),
             timeout: fields.get("timeout").and_then(|node| self.duration(node)),
         }
+    }
+
+    fn images(&mut self, node: &'t Node<'t>) -> Option<Spanned<u64>> {
+        let fields = self.fields(node, "`images`", IMAGES)?;
+        fields.get("keep").and_then(|node| self.quantity(node, quantity::size))
     }
 
     fn capacity(&mut self, node: &'t Node<'t>) -> Capacity {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use cofferdam_jobs::model::quantity;
 use cofferdam_sandbox::image::Platform;
 
 /// Arguments of `image`.
@@ -34,6 +35,65 @@ pub(crate) enum ImageCommand {
     #[command(after_help = LS_EXAMPLES)]
     Ls {
         /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an image is: how it starts its processes, its layers
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect {
+        /// The image's name, id or manifest digest
+        name: String,
+        /// Print it as JSON, with the whole configuration
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how an image was made, the last step first
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History {
+        /// The image's name, id or manifest digest
+        name: String,
+        /// Print the steps as JSON, the first one first
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the files in which two images differ; ends with 1 when there are any
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff {
+        /// The first image
+        before: String,
+        /// The second image
+        after: String,
+        /// Print each difference as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an image one more name
+    #[command(after_help = TAG_EXAMPLES)]
+    Tag {
+        /// The image
+        name: String,
+        /// The other name; what it stood for before is let go
+        new: String,
+    },
+    /// Write an image's files to a directory
+    #[command(after_help = UNPACK_EXAMPLES)]
+    Unpack {
+        /// The image
+        name: String,
+        /// An empty or new directory
+        directory: PathBuf,
+    },
+    /// Remove what no name leads to, and images that were not used for long
+    #[command(after_help = GC_EXAMPLES)]
+    Gc {
+        /// Bytes that may stay [default: of the configuration, or 50GiB with a tenth of the disk
+        /// free]
+        #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+        keep: Option<u64>,
+        /// Only show what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what went as JSON
         #[arg(long)]
         json: bool,
     },
@@ -85,6 +145,42 @@ const LS_EXAMPLES: &str = "\
 Examples:
   cofferdam image ls
   cofferdam image ls --json";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  cofferdam image inspect debian:12
+  cofferdam image inspect debian:12 --json | jq .configuration.config.Env";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  cofferdam image history debian:12";
+
+const DIFF_EXAMPLES: &str = "\
+A: added, C: changed (type, content, permissions or owner), D: deleted.
+
+Examples:
+  cofferdam image diff app:v1 app:v2
+  cofferdam image diff app:v1 app:v2 --json | jq -r 'select(.after > 1000000).path'";
+
+const TAG_EXAMPLES: &str = "\
+Examples:
+  cofferdam image tag debian:12 registry.example:5000/team/base:12
+  cofferdam image tag app@sha256:… app:good";
+
+const UNPACK_EXAMPLES: &str = "\
+Owners are kept for root, and are the caller otherwise.
+
+Examples:
+  cofferdam image unpack debian:12 ./rootfs";
+
+const GC_EXAMPLES: &str = "\
+Images that came from a registry go when they were not used for longest; those that came from a
+file go only by `cofferdam image rm`. What runs keeps its layers. The same happens by itself
+whenever something is pulled or imported.
+
+Examples:
+  cofferdam image gc
+  cofferdam image gc --keep 10GiB --dry-run";
 
 const RM_EXAMPLES: &str = "\
 Examples:

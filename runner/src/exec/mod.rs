@@ -23,7 +23,6 @@ use crate::{
     images::{self, Wanted},
     limits, network, print,
     problem::Problem,
-    registry,
     supervise::{Ended, GRACE, Interrupts, LAST_WORDS, OutputPipes, judge},
 };
 use description::Description;
@@ -79,8 +78,7 @@ async fn image(
 ) -> Result<Arc<Image>, Problem> {
     let mut wanted = Wanted::default();
     wanted.add(&arguments.image, arguments.pull.into());
-    let settings = registry::Settings::from(&configuration.registries);
-    let taken = images::take(state, settings, wanted, interrupts).await;
+    let taken = images::take(state, configuration, wanted, interrupts).await;
     let taken = taken.map(|mut images| images.remove(&arguments.image));
     let not_started = |problem: Problem| match problem.exit() {
         Exit::Cancelled => problem,

@@ -47,7 +47,6 @@ use crate::{
     log::needles::Needles,
     network, print,
     problem::Problem,
-    registry,
     report::{
         display::{ControlEchoOff, Display},
         junit,
@@ -173,8 +172,7 @@ async fn images(
             wanted.add(name, arguments.pull.map_or(job.pull, Into::into));
         }
     }
-    let settings = registry::Settings::from(&configuration.registries);
-    images::take(state, settings, wanted, interrupts).await
+    images::take(state, configuration, wanted, interrupts).await
 }
 
 /// What the end of a run needs to know of its beginning.

@@ -60,7 +60,7 @@ impl Paint {
 }
 
 /// A text of others, such as a name, as one line that is safe to show.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut clean = String::new();
     let mut append = |line: &str| {
         if !clean.is_empty() && !line.is_empty() {

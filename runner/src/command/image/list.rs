@@ -3,6 +3,7 @@
 use cofferdam_sandbox::image::Store;
 use serde_json::json;
 
+use super::table;
 use crate::{print, problem::Problem};
 
 pub(super) fn run(store: &Store, json: bool) -> Result<(), Problem> {
@@ -14,8 +15,7 @@ pub(super) fn run(store: &Store, json: bool) -> Result<(), Problem> {
             .collect();
         return print::standard_output(serde_json::Value::from(entries));
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
+    let mut table = table();
     table.set_header(["NAME", "ID"]);
     table.add_row(["host", "(this host's /usr, read-only)"]);
     for image in &images {

@@ -1,9 +1,13 @@
 //! `cofferdam image`.
 
+mod collect;
+mod diff;
 mod import;
+mod inspect;
 mod list;
 mod pull;
 mod remove;
+mod unpack;
 
 use std::path::Path;
 
@@ -11,7 +15,9 @@ use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{Image, Reference, Store};
 use serde_json::{Value, json};
 
-use crate::{cli::ImageCommand, exit::Exit, print, problem::Problem, report::quantity::count};
+use crate::{
+    cli::ImageCommand, exit::Exit, image_bounds, print, problem::Problem, report::quantity::count,
+};
 
 /// Runs one of the image commands.
 pub(super) fn run(
@@ -21,9 +27,25 @@ pub(super) fn run(
 ) -> Result<u8, Problem> {
     let store = Store::open(state)?;
     match command {
-        ImageCommand::Pull(arguments) => pull::run(&store, configuration, arguments)?,
-        ImageCommand::Import { path, name, json } => import::run(&store, &path, &name, json)?,
+        ImageCommand::Pull(arguments) => {
+            pull::run(&store, configuration, arguments)?;
+            image_bounds::tidy(&store, configuration);
+        }
+        ImageCommand::Import { path, name, json } => {
+            import::run(&store, &path, &name, json)?;
+            image_bounds::tidy(&store, configuration);
+        }
         ImageCommand::Ls { json } => list::run(&store, json)?,
+        ImageCommand::Inspect { name, json } => inspect::inspect(&store, &name, json)?,
+        ImageCommand::History { name, json } => inspect::history(&store, &name, json)?,
+        ImageCommand::Diff { before, after, json } => {
+            return diff::run(&store, &before, &after, json);
+        }
+        ImageCommand::Tag { name, new } => unpack::tag(&store, &name, &new)?,
+        ImageCommand::Unpack { name, directory } => unpack::unpack(&store, &name, &directory)?,
+        ImageCommand::Gc { keep, dry_run, json } => {
+            collect::run(&store, configuration, keep, dry_run, json)?;
+        }
         ImageCommand::Rm { name } => remove::run(&store, &name)?,
     }
     Ok(Exit::Passed.code())
@@ -48,6 +70,23 @@ fn reference(name: &str) -> Result<Reference, Problem> {
         )
         .remedy("image names look like `debian:12` or `registry.example:5000/team/app@sha256:…`")
     })
+}
+
+/// What the store found, or that it has no such image.
+fn found<T>(found: Option<T>, name: &str) -> Result<T, Problem> {
+    found.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Problem {
+    Problem::new(Exit::NoInput, format!("there is no image `{}`", name.escape_debug()))
+        .remedy("`cofferdam image ls` lists them")
+}
+
+/// A table without lines.
+fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table
 }
 
 /// An image that was taken in, as `--json` prints it.
