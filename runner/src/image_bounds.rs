@@ -1,6 +1,8 @@
 //! How much the image store may hold, and that it does not grow past it: the disk never fills, and
 //! nobody has to remember to clear it.
 
+use std::time::Duration;
+
 use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{Keep, Store};
 
@@ -13,6 +15,8 @@ use crate::{
 const KEEP: u64 = 50 << 30;
 /// So much of the disk stays free, in percent.
 const FREE: u8 = 10;
+/// What was used so recently is about to be used again, however full the disk is.
+const RECENTLY: Duration = Duration::from_hours(1);
 
 /// After something was taken in: keeps the store within its bounds.
 pub(crate) fn tidy(store: &Store, configuration: &Configuration) {
@@ -31,5 +35,5 @@ pub(crate) fn tidy(store: &Store, configuration: &Configuration) {
 /// What may stay.
 pub(crate) fn of(configuration: &Configuration) -> Keep {
     let keep = configuration.keep_images.as_ref();
-    Keep { bytes: keep.map_or(KEEP, |keep| keep.value), free: FREE }
+    Keep { bytes: keep.map_or(KEEP, |keep| keep.value), free: FREE, used_within: RECENTLY }
 }

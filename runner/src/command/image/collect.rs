@@ -1,5 +1,7 @@
 //! `cofferdam image gc`.
 
+use std::time::Duration;
+
 use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{Collected, Keep, Store};
 use serde_json::json;
@@ -18,7 +20,7 @@ pub(super) fn run(
     json: bool,
 ) -> Result<(), Problem> {
     let keep = match asked {
-        Some(bytes) => Keep { bytes, free: 0 },
+        Some(bytes) => Keep { bytes, free: 0, used_within: Duration::ZERO },
         None => image_bounds::of(configuration),
     };
     let collected = store.collect(keep, dry_run)?;

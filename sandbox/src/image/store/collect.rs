@@ -3,7 +3,7 @@
 //! Nothing goes that could not be had again by itself: images from a registry are, images from a
 //! file are only taken when they are named ([`Store::remove`]).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 
@@ -17,6 +17,8 @@ pub struct Keep {
     pub bytes: u64,
     /// So much of the store's file system stays free, in percent of its size.
     pub free: u8,
+    /// What was used in this time stays all the same.
+    pub used_within: Duration,
 }
 
 /// What a collection took, or would take.
@@ -43,7 +45,10 @@ impl Store {
         let bound = keep.bytes.min(self.room(holdings.all(), keep.free)?);
         let mut replaceable: Vec<(SystemTime, _)> = Vec::new();
         for name in &names {
-            if let Some(used) = self.last_use(&name.reference)?.filter(|_| name.replaceable) {
+            let long_unused =
+                |used: &SystemTime| used.elapsed().is_ok_and(|unused| unused >= keep.used_within);
+            let used = self.last_use(&name.reference)?.filter(long_unused);
+            if let Some(used) = used.filter(|_| name.replaceable) {
                 replaceable.push((used, name));
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::fixture::{Archive, Bench, Stored, at_most, layout, name, pack};
-use crate::image::{Image, ImportOptions, Reference};
+use crate::image::{Image, ImportOptions, Keep, Reference};
 
 fn layer(content: u8) -> Vec<u8> {
     Archive::new().file("file", &[content; 100_000]).end()
@@ -60,6 +60,8 @@ fn what_was_not_used_for_longest_goes_first() {
     assert_eq!(collected.names, ["old:v1", "new:v1"].map(|it| it.parse::<Reference>().unwrap()));
     assert_eq!((collected.swept.images, collected.swept.layers), (2, 2));
     assert_eq!(names(&bench), ["mine:v1", "older:v1"]);
+    let recently = Keep { used_within: Duration::from_hours(2), ..at_most(0) };
+    assert_eq!(bench.store.collect(recently, false).unwrap().names, []);
     // What came from a file never goes by itself.
     let collected = bench.store.collect(at_most(0), false).unwrap();
     assert_eq!(collected.names, ["older:v1".parse::<Reference>().unwrap()]);

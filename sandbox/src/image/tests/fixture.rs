@@ -7,6 +7,7 @@ use std::{
     ops::ControlFlow,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tar::{EntryType, Header};
@@ -303,7 +304,7 @@ impl Bench {
 
 /// The host's disk, however full, does not matter.
 pub(super) fn at_most(bytes: u64) -> Keep {
-    Keep { bytes, free: 0 }
+    Keep { bytes, free: 0, used_within: Duration::ZERO }
 }
 
 pub(super) fn name(text: &str) -> Reference {
