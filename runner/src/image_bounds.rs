@@ -16,7 +16,7 @@ const KEEP: u64 = 50 << 30;
 /// So much of the disk stays free, in percent.
 const FREE: u8 = 10;
 /// What was used so recently is about to be used again, however full the disk is.
-const RECENTLY: Duration = Duration::from_hours(1);
+const RECENTLY: Duration = Duration::from_secs(60 * 60);
 
 /// After something was taken in: keeps the store within its bounds.
 pub(crate) fn tidy(store: &Store, configuration: &Configuration) {
