@@ -210,7 +210,10 @@ mod tests {
     /// Builds a tree with `make` in a fresh directory and checks that removal leaves only the
     /// bystander that was there before.
     fn check(make: impl FnOnce(&Path)) {
-        let directory = tempfile::tempdir().unwrap();
+        check_in(&tempfile::tempdir().unwrap(), make);
+    }
+
+    fn check_in(directory: &tempfile::TempDir, make: impl FnOnce(&Path)) {
         let bystander = directory.path().join("bystander");
         fs::create_dir(&bystander).unwrap();
         fs::write(bystander.join("file"), "kept").unwrap();
@@ -252,22 +255,35 @@ mod tests {
         });
     }
 
-    /// Longer than any path may be, and many times deeper than the walk holds open; some levels are
-    /// closed to their owner.
+    /// 10 000 levels: longer than any path may be, and many times deeper than the walk holds open; some
+    /// are closed to their owner.
     #[test]
     fn a_deep_tree_goes() {
-        check(|tree| {
-            fs::create_dir(tree).unwrap();
+        // In memory where there is such a place: a disk takes a millisecond for each directory.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        check_in(&directory, |tree| {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-            let mut fd = open(tree, flags, Mode::empty()).unwrap();
-            for level in 0..10_000 {
-                mkdirat(&fd, "deeper", Mode::S_IRWXU).unwrap();
-                mkdirat(&fd, "beside", Mode::S_IRWXU).unwrap();
-                let next = openat(&fd, "deeper", flags, Mode::empty()).unwrap();
-                if level % 50 == 0 {
-                    fchmod(&fd, Mode::empty()).unwrap();
+            let beside = open(tree.parent().unwrap(), flags, Mode::empty()).unwrap();
+            // Pieces, each hung below the lowest level of the next: it is made without going deep,
+            // where each step costs more on some hosts.
+            let mut above: Option<CString> = None;
+            for piece in 0..100 {
+                let name = if piece == 99 { "tree".to_owned() } else { format!("piece-{piece}") };
+                let name = CString::new(name).unwrap();
+                mkdirat(&beside, name.as_c_str(), Mode::S_IRWXU).unwrap();
+                let mut fd = openat(&beside, name.as_c_str(), flags, Mode::empty()).unwrap();
+                for level in 0..100 {
+                    mkdirat(&fd, "deeper", Mode::S_IRWXU).unwrap();
+                    mkdirat(&fd, "beside", Mode::S_IRWXU).unwrap();
+                    let next = openat(&fd, "deeper", flags, Mode::empty()).unwrap();
+                    if level == 50 {
+                        fchmod(&fd, Mode::empty()).unwrap();
+                    }
+                    fd = next;
                 }
-                fd = next;
+                if let Some(above) = above.replace(name) {
+                    renameat(&beside, above.as_c_str(), &fd, "deeper").unwrap();
+                }
             }
         });
     }
