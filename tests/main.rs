@@ -11,6 +11,8 @@ mod bad_input;
 #[cfg(test)]
 mod bandwidth;
 #[cfg(test)]
+mod between_runs;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod chaos;

@@ -102,7 +102,7 @@ fn project() -> tempfile::TempDir {
     std::fs::create_dir(directory.path().join("fixtures")).expect("a directory");
     let copied = program("cp")
         .arg("-r")
-        .args([fixture("pipelines"), fixture("projects")])
+        .args([fixture("pipelines"), fixture("projects"), fixture("included")])
         .arg(directory.path().join("fixtures"))
         .status();
     assert!(copied.expect("cp").success());

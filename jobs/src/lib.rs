@@ -17,6 +17,7 @@ mod decode;
 pub mod diagnostic;
 pub mod expr;
 mod graph;
+mod include;
 pub mod model;
 mod parse;
 pub mod plan;
@@ -27,7 +28,8 @@ mod yaml;
 
 pub use configuration::Configuration;
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use include::{Find, Included, NotIncluded};
 pub use model::Pipeline;
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_with};
 pub use plan::{Inputs, Plan, plan};
 pub use source::{FileId, Sources, Span, Spanned};

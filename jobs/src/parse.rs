@@ -3,7 +3,8 @@
 use crate::{
     check::check,
     decode::Decoder,
-    diagnostic::{Diagnostic, Report, Severity},
+    diagnostic::{Code, Diagnostic, Report, Severity},
+    include::{Find, Reader},
     model::Pipeline,
     source::{FileId, Sources},
     yaml,
@@ -25,7 +26,25 @@ impl Parsed {
     }
 }
 
-/// Reads and checks a file.
+/// Reads and checks a file, with all files that it includes, which are added to `sources`.
+///
+/// Bounded in time and memory whatever the bytes are.
+pub fn parse_with(sources: &mut Sources, id: FileId, find: Find<'_>) -> Parsed {
+    let mut report = Report::new();
+    let pipeline = Reader::new(find).read(sources, id, &mut report).inspect(|pipeline| {
+        if pipeline.jobs.is_empty() && report.errors() == 0 {
+            report.push(
+                Diagnostic::error(Code::MissingKey, "there are no jobs in any of the files")
+                    .help("add `jobs: { NAME: { steps: […] } }`"),
+            );
+        }
+        check(pipeline, &mut report);
+    });
+    let pipeline = pipeline.filter(|_| report.errors() == 0);
+    Parsed { pipeline, diagnostics: report.finish() }
+}
+
+/// Reads and checks a file by itself: what it includes is not looked at.
 ///
 /// Bounded in time and memory whatever the bytes are.
 pub fn parse(sources: &Sources, id: FileId) -> Parsed {

@@ -5,6 +5,7 @@
 //! is trusted.
 
 mod block_device;
+pub mod cache;
 pub mod cgroup;
 mod channel;
 mod container;

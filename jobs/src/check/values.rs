@@ -150,6 +150,9 @@ impl Checker<'_> {
 
     fn workdir(&mut self, workdir: Option<&Template>) {
         if let Some((text, span)) = literal(workdir) {
+            if text.is_empty() {
+                self.bad_value(span, "the working directory is empty", "write `.` or leave it out");
+            }
             self.no_way_up(Some(text), span);
         }
     }

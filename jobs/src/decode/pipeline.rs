@@ -21,6 +21,15 @@ pub(super) const WORKSPACES: &[(&str, Workspace)] =
 impl<'t> Decoder<'t> {
     /// The whole document.
     pub(crate) fn pipeline(&mut self, root: &'t Node<'t>) -> Pipeline {
+        self.document(root, true)
+    }
+
+    /// The document of a file that another includes: it may have no jobs.
+    pub(crate) fn included(&mut self, root: &'t Node<'t>) -> Pipeline {
+        self.document(root, false)
+    }
+
+    fn document(&mut self, root: &'t Node<'t>, needs_jobs: bool) -> Pipeline {
         let Some(fields) = self.fields(root, "a pipeline", PIPELINE) else {
             return Pipeline::default();
         };
@@ -52,7 +61,7 @@ impl<'t> Decoder<'t> {
                     self.bad_value(node.span, "there are no jobs", None);
                 }
             }
-            None if pipeline.include.is_empty() && !fields.has("jobs") => {
+            None if needs_jobs && pipeline.include.is_empty() && !fields.has("jobs") => {
                 self.missing(
                     fields.span,
                     "a pipeline",

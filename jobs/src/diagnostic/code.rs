@@ -57,6 +57,7 @@ codes! {
     DuplicateName = "E0305", "A name is used twice.";
     UnknownSecret = "E0306", "A secret is used that the pipeline does not declare.";
     BadPath = "E0307", "A path leaves the place it must stay in.";
+    BadInclude = "E0308", "A file cannot be included.";
     ExpressionSyntax = "E0401", "An expression cannot be read.";
     ExpressionTooLarge = "E0402", "An expression is too long or too deep.";
     UnknownContext = "E0403", "A context does not exist, or not in this place.";

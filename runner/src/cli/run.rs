@@ -52,6 +52,15 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) scratch: Option<Scratch>,
 
+    /// Bytes that all caches may take, such as 20GiB; what was not used for longest goes first
+    /// [default: 10GiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub(crate) cache_size: Option<u64>,
+
+    /// Share caches with all runs that name the same scope [default: those of the same file]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cache_scope: Option<String>,
+
     /// Where the results go [default: a directory of the run's own in the state directory]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -15,7 +15,7 @@ use crate::{
 
 /// Checks `path`; faults end with [`Exit::Data`].
 pub(super) fn run(path: &Path, json: bool) -> Result<u8, Problem> {
-    let file = pipeline::read(path)?;
+    let file = pipeline::read(path, &pipeline::project(path, None))?;
     if json {
         let faults: Vec<Value> =
             file.diagnostics.iter().map(|diagnostic| to_json(diagnostic, &file)).collect();

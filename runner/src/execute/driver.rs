@@ -19,11 +19,12 @@ use cofferdam_jobs::{
         StepRecord, StepRef, Stop, WaitingFor,
     },
 };
-use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
+use cofferdam_sandbox::{Layer, Mount, Sandbox, ScratchKind, State, image::Image};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     brought::Brings,
+    caches::CacheStore,
     job::{self, Collected},
     ledger::Ledger,
     live::Live,
@@ -56,10 +57,13 @@ pub(super) struct Surroundings {
     pub(super) images: HashMap<String, Arc<Image>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
+    /// What is committed of it, where jobs see that.
+    pub(super) committed: Option<Arc<State>>,
     /// What the operator shows in every job.
     pub(super) mounts: Vec<Mount>,
     /// Where jobs keep what they write.
     pub(super) scratch: ScratchKind,
+    pub(super) caches: CacheStore,
     /// Where the results go.
     pub(super) directory: PathBuf,
     pub(super) needles: Arc<Needles>,
@@ -311,6 +315,7 @@ impl Driver {
             network: network::of_job(&planned.network),
             services,
             brings: self.brings(&start.artifacts_of),
+            caches: (self.surroundings.caches.clone(), start.caches),
             directory: self.surroundings.directory.clone(),
             context,
         };
@@ -332,7 +337,11 @@ impl Driver {
     /// What the first container of a try is made from.
     fn base(&self, start: &StartJob, planned: &PlannedJob) -> Result<Base, Problem> {
         let Some(from) = start.from else {
-            return Ok(Base::new(planned, self.image(job::image_name(planned))?, Vec::new()));
+            let committed = self.surroundings.committed.as_ref();
+            let committed = committed.filter(|_| planned.workspace == Workspace::Git);
+            let layers = committed.map(|state| Layer::State(Arc::clone(state)));
+            let image = self.image(job::image_name(planned))?;
+            return Ok(Base::new(planned, image, layers.into_iter().collect()));
         };
         let states = self.states.get(&from.job);
         let state = states.and_then(|states| match from.step {
@@ -490,7 +499,9 @@ impl Driver {
             return;
         };
         let name = self.names.get(&job).cloned().unwrap_or_default();
-        let finish = live.finish(collect, self.surroundings.directory.clone(), name);
+        let (store, directory) =
+            (self.surroundings.caches.clone(), self.surroundings.directory.clone());
+        let finish = live.finish(collect, store, (directory, name));
         let finished = tokio::spawn(finish.run());
         tokio::spawn(async move {
             let collected = finished.await.unwrap_or_else(|error| {

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
 use super::{
+    caches::{CacheReport, CacheStore, Restored},
     globs::globs,
     message::{ClosedLog, CollectedFile, JobUse},
     output::Output,
@@ -82,6 +83,8 @@ pub(super) struct Collected {
     pub(super) used: JobUse,
     /// What there is to tell of its services.
     pub(super) services: Vec<ServiceReport>,
+    /// What became of its caches.
+    pub(super) caches: Vec<CacheReport>,
     /// What it has written, where others may start from that, and what keeping it takes.
     pub(super) state: Option<(Arc<State>, Kept)>,
     /// What went wrong on the way.
@@ -117,6 +120,10 @@ pub(super) struct Finish {
     pub(super) keep: bool,
     /// The artifacts that were brought, which the container shows.
     pub(super) brought: Option<TempDir>,
+    /// The caches that the container shows, and where others are kept.
+    pub(super) caches: (CacheStore, Vec<Restored>),
+    /// Who its processes are.
+    pub(super) user: Option<String>,
     pub(super) outputs: Vec<(StepRef, Output)>,
     pub(super) collect: Collect,
     /// The run's directory.
@@ -154,6 +161,8 @@ impl Finish {
                 }
             }
         }
+        let (store, restored) = self.caches;
+        collected.caches = restored.iter().map(|cache| cache.report.clone()).collect();
         let Some(container) = self.container else { return collected };
         let files = Files {
             collect: self.collect,
@@ -167,6 +176,11 @@ impl Finish {
             // What may still run could change them while they are read.
             if stopped.is_ok() {
                 files.take(&taken_from, &mut collected);
+                if collected.fault.is_none() {
+                    let user = self.user.as_deref().unwrap_or(&taken_from.spec().image.config.user);
+                    let caches = &files.collect.caches;
+                    store.save(caches, &taken_from, user, &mut collected.caches);
+                }
                 if keep {
                     collected.keep(&taken_from);
                 }
@@ -181,7 +195,7 @@ impl Finish {
             },
         };
         let ended = container.end().await;
-        drop(self.brought);
+        drop((self.brought, restored));
         match ended {
             Ok(end) => collected.used = JobUse { end: Some(together(self.segments, end)) },
             Err(error) => collected.fail_by(&error),

@@ -10,6 +10,7 @@ use cofferdam_jobs::state::{StepRecord, StepRef};
 use cofferdam_sandbox::{End, image::Image};
 
 use super::{
+    caches::CacheReport,
     job::Collected,
     message::{ClosedLog, CollectedFile, StepId, StepReport},
     service::ServiceReport,
@@ -36,6 +37,7 @@ pub(super) struct AttemptEntry {
     pub(super) end: Option<End>,
     pub(super) records: Vec<(StepRef, StepRecord)>,
     pub(super) services: Vec<ServiceReport>,
+    pub(super) caches: Vec<CacheReport>,
 }
 
 impl AttemptEntry {
@@ -51,6 +53,7 @@ impl AttemptEntry {
             end: None,
             records: Vec::new(),
             services: Vec::new(),
+            caches: Vec::new(),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Ledger {
         entry.junit = collected.junit;
         entry.end = collected.used.end;
         entry.services = collected.services;
+        entry.caches = collected.caches;
         entry.artifacts = collected.artifacts;
         entry.records = records;
     }

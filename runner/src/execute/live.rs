@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
+    caches::{CacheStore, Restored},
     job::{Finish, enforced},
     message::StepId,
     output::Output,
@@ -36,6 +37,7 @@ pub(super) struct Live {
     base: Option<Base>,
     services: Vec<Service>,
     brought: Option<TempDir>,
+    caches: Vec<Restored>,
     steps: HashMap<StepRef, RunningStep>,
     ended: Vec<(StepRef, Output)>,
     segments: Vec<End>,
@@ -59,6 +61,7 @@ impl Live {
             base: None,
             services: Vec::new(),
             brought: None,
+            caches: Vec::new(),
             steps: HashMap::new(),
             ended: Vec::new(),
             segments: Vec::new(),
@@ -73,6 +76,7 @@ impl Live {
         self.base = Some(up.base);
         self.services = up.services;
         self.brought = up.brought;
+        self.caches = up.caches;
     }
 
     /// Its container and what the next one is made from, to put that up; `network` is the step
@@ -159,7 +163,12 @@ impl Live {
     }
 
     /// Takes it down.
-    pub(super) fn finish(mut self, collect: Collect, directory: PathBuf, name: String) -> Finish {
+    pub(super) fn finish(
+        mut self,
+        collect: Collect,
+        store: CacheStore,
+        (directory, name): (PathBuf, String),
+    ) -> Finish {
         for (step, running) in self.steps.drain() {
             self.ended.extend(running.output.map(|output| (step, output)));
         }
@@ -169,6 +178,8 @@ impl Live {
             services: self.services,
             segments: self.segments,
             brought: self.brought,
+            caches: (store, self.caches),
+            user: self.context.user.clone(),
             outputs: self.ended,
             collect,
             directory,

@@ -1,6 +1,8 @@
 //! `cofferdam run`: a plan is made, its jobs are run, the results are written.
 
 mod brought;
+mod caches;
+mod committed;
 mod digest;
 mod driver;
 mod environment;
@@ -32,11 +34,12 @@ use std::{
 };
 
 use cofferdam_jobs::{
-    Code, Configuration, Diagnostic, Inputs, Plan,
+    Configuration, Inputs, Plan,
+    model::Workspace,
     plan::Feature,
     state::{Capacity, Conclusion, Run, Settings},
 };
-use cofferdam_sandbox::{Sandbox, spawner::Spawner};
+use cofferdam_sandbox::{Sandbox, cache::Caches, image::Store, spawner::Spawner};
 use indicatif::ProgressDrawTarget;
 
 use crate::{
@@ -57,9 +60,13 @@ use crate::{
     scratch,
     supervise::Interrupts,
 };
+use caches::CacheStore;
 use driver::{Driver, Surroundings};
 use pipeline::PipelineFile;
 use record::{Records, timestamp};
+
+/// Bytes that all caches may take where nobody says.
+const CACHE_SIZE: u64 = 10 << 30;
 
 /// Runs a pipeline; returns the status that this process shall end with.
 pub(crate) async fn run(
@@ -70,19 +77,13 @@ pub(crate) async fn run(
 ) -> Result<u8, Problem> {
     let started = SystemTime::now();
     let run_id = run_id(started)?;
-    let file = pipeline::read(&arguments.file)?;
+    let project = pipeline::project(&arguments.file, arguments.workspace.as_deref());
+    let file = pipeline::read(&arguments.file, &project)?;
     file.draw(&file.diagnostics);
     let Some(pipeline) = &file.pipeline else {
         return Err(file.faults(&arguments.file, &file.diagnostics));
     };
-    let workspace = workspace(&arguments)?;
-    if let Some(include) = pipeline.include.first() {
-        let unsupported = Diagnostic::error(Code::Unsupported, "`include` cannot be run yet")
-            .at(include.span, "")
-            .help("put the jobs into this file");
-        file.draw(std::slice::from_ref(&unsupported));
-        return Err(file.faults(&arguments.file, &[unsupported]));
-    }
+    let workspace = workspace(&project)?;
     let inputs = Inputs {
         defaults: limits::defaults(configuration),
         ceilings: configuration.ceilings.clone(),
@@ -101,6 +102,8 @@ pub(crate) async fn run(
         Feature::Background,
         Feature::SecretFiles,
         Feature::From,
+        Feature::Cache,
+        Feature::WorkspaceGit,
         Feature::Services,
         Feature::NetworkServices,
         Feature::NeedsArtifacts,
@@ -133,13 +136,35 @@ pub(crate) async fn run(
     sandbox.expect(networks.filter(|network| !network.is_connected()).count());
     let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
+    let scratch = scratch::kind(arguments.scratch, configuration);
+    let committed = if plan.jobs.iter().any(|job| job.workspace == Workspace::Git) {
+        let image = Store::open(state)?.get(job::DEFAULT_IMAGE)?;
+        match committed::export(&sandbox, Arc::new(image), &workspace, scratch).await {
+            Ok(state) => Some(state),
+            Err(problem) => {
+                // What is left of a run that did not begin, the next start finds.
+                drop(sandbox.close().await);
+                return Err(problem);
+            }
+        }
+    } else {
+        None
+    };
+    let scope = match &arguments.cache_scope {
+        Some(scope) => scope.clone(),
+        None => fs::canonicalize(&arguments.file).unwrap_or_default().display().to_string(),
+    };
+    let most = arguments.cache_size.unwrap_or(CACHE_SIZE);
+    let caches = CacheStore { caches: Caches::open(state, most)?, scope };
     let surroundings = Surroundings {
+        caches,
         run: run_id.clone(),
         sandbox,
         images,
         workspace,
         mounts: arguments.mount.iter().cloned().map(Into::into).collect(),
-        scratch: scratch::kind(arguments.scratch, configuration),
+        committed,
+        scratch,
         directory: directory.clone(),
         needles: Arc::new(needles),
     };
@@ -300,20 +325,10 @@ fn display(json: bool) -> Display {
     }
 }
 
-/// The project: what was said; or the current directory, when the pipeline lies in or below it;
-/// or the directory of the pipeline.
-fn workspace(arguments: &cli::Run) -> Result<PathBuf, Problem> {
-    let said = arguments.workspace.clone().unwrap_or_else(|| {
-        let current = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
-        match fs::canonicalize(&arguments.file) {
-            Ok(file) if !file.starts_with(&current) => {
-                file.parent().map_or(current, Path::to_owned)
-            }
-            _ => current,
-        }
-    });
+/// The project, which must be there.
+fn workspace(said: &Path) -> Result<PathBuf, Problem> {
     let problem = || Problem::new(Exit::NoInput, format!("no workspace `{}`", said.display()));
-    let path = fs::canonicalize(&said).map_err(|error| {
+    let path = fs::canonicalize(said).map_err(|error| {
         problem().because(error).remedy("name a directory that exists with `--workspace`")
     })?;
     if path.is_dir() { Ok(path) } else { Err(problem().because("it is not a directory")) }

@@ -22,8 +22,8 @@ use crate::{
             write::JobTests,
         },
         record::{
-            ArtifactRecord, AttemptRecord, Conclusion, ImageRecord, JobRecord, LimitsRecord,
-            LogRecord, NetworkRecord, ServiceRecord, StepRecord, UsageRecord,
+            ArtifactRecord, AttemptRecord, CacheRecord, Conclusion, ImageRecord, JobRecord,
+            LimitsRecord, LogRecord, NetworkRecord, ServiceRecord, StepRecord, UsageRecord,
         },
     },
 };
@@ -135,6 +135,16 @@ impl Records<'_> {
                 .records
                 .iter()
                 .map(|(reference, step)| self.step(*reference, step, entry))
+                .collect(),
+            caches: entry
+                .caches
+                .iter()
+                .map(|cache| CacheRecord {
+                    key: self.mask(&cache.key),
+                    restored: cache.restored.as_ref().map(|key| self.mask(key)),
+                    saved: cache.saved,
+                    why: cache.why.as_ref().map(|why| self.mask(why)),
+                })
                 .collect(),
             services: entry.services.iter().map(|service| self.service(service, wall)).collect(),
         }

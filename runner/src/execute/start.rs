@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use cofferdam_jobs::{
     plan::PlannedJob,
-    state::{Fault, ResolvedService},
+    state::{Fault, ResolvedCache, ResolvedService},
 };
 use cofferdam_sandbox::{
     Container, ContainerSpec, Layer, Limits, Mount, Sandbox, ScratchKind,
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     brought::{self, Brings},
+    caches::{CacheStore, Restored},
     job::{fault_of, hostname},
     message::Message,
     service::{Service, ServiceStart},
@@ -86,6 +87,7 @@ pub(super) struct Start {
     /// Each with its image, its limits and where its log goes.
     pub(super) services: Vec<(ResolvedService, Arc<Image>, Limits, PathBuf)>,
     pub(super) brings: Vec<Brings>,
+    pub(super) caches: (CacheStore, Vec<ResolvedCache>),
     /// The run's directory.
     pub(super) directory: PathBuf,
     pub(super) context: Arc<JobContext>,
@@ -99,6 +101,8 @@ pub(super) struct Up {
     pub(super) services: Vec<Service>,
     /// The artifacts that were brought; they are a layer as long as this lives.
     pub(super) brought: Option<TempDir>,
+    /// The caches that are layers, likewise.
+    pub(super) caches: Vec<Restored>,
 }
 
 type Failed = (Fault, String);
@@ -120,8 +124,8 @@ impl Start {
             () = aborted => Err((Fault::Pipeline, "it was given up".to_owned())),
         };
         match up {
-            Ok((container, brought)) => {
-                let up = Up { container, base: self.base, services, brought };
+            Ok((container, brought, caches)) => {
+                let up = Up { container, base: self.base, services, brought, caches };
                 Message::Started { job, up: Box::new(up) }
             }
             Err((fault, message)) => {
@@ -138,8 +142,9 @@ impl Start {
         &mut self,
         services: &mut Vec<Service>,
         messages: mpsc::Sender<Message>,
-    ) -> Result<(Container, Option<TempDir>), Failed> {
+    ) -> Result<(Container, Option<TempDir>, Vec<Restored>), Failed> {
         let failed = |error: &cofferdam_sandbox::Error| (fault_of(error), with_causes(error));
+        let caches = self.restore().await?;
         let brought = self.bring().await?;
         let mut ready = Vec::new();
         self.base.network = self.network.clone().into();
@@ -170,7 +175,18 @@ impl Start {
             let gone = |_| (Fault::System, "the task of a service has ended".to_owned());
             up.await.map_err(gone)??;
         }
-        Ok((container, brought))
+        Ok((container, brought, caches))
+    }
+
+    async fn restore(&mut self) -> Result<Vec<Restored>, Failed> {
+        if self.caches.1.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (store, caches) = (self.caches.0.clone(), std::mem::take(&mut self.caches.1));
+        let restored = tokio::task::spawn_blocking(move || store.restore(&caches)).await;
+        let (layers, restored) = restored.map_err(|error| (Fault::System, error.to_string()))?;
+        self.base.layers.extend(layers);
+        Ok(restored)
     }
 
     async fn bring(&mut self) -> Result<Option<TempDir>, Failed> {

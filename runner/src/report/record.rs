@@ -184,6 +184,25 @@ pub(crate) struct AttemptRecord {
     /// The containers beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) services: Vec<ServiceRecord>,
+    /// Its caches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) caches: Vec<CacheRecord>,
+}
+
+/// A cache of a try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CacheRecord {
+    /// Its key.
+    pub(crate) key: String,
+    /// The key of what was restored; absent if there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restored: Option<String>,
+    /// Bytes that were kept for later runs; absent if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) saved: Option<u64>,
+    /// Why nothing was restored or kept that should have been: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
 }
 
 /// A service of a try.

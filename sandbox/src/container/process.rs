@@ -33,7 +33,7 @@ use crate::{
     cgroup,
     channel::{self, Channel},
     error::{Doing as _, Error, Result},
-    ids::HeldIds,
+    ids::{HeldIds, IdMap},
     in_use::InUse,
     init::message::{Failure, Reply, Request},
     network::SharedNetwork,
@@ -348,6 +348,14 @@ impl Container {
             end.network = network.used()?;
         }
         Ok(self.ended.get_or_init(|| end).clone())
+    }
+
+    /// The host's id that is root inside, where it has a range of ids of its own.
+    pub(crate) fn first_id(&self) -> Option<u32> {
+        match self.prepared.ids.map() {
+            IdMap::Range { first } => Some(first),
+            _ => None,
+        }
     }
 
     /// The ids of its processes.

@@ -44,6 +44,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
     } else {
         vec![AttemptRecord {
             services: Vec::new(),
+            caches: Vec::new(),
             conclusion,
             why: why.map(str::to_owned),
             started: at(0),

@@ -1,0 +1,87 @@
+//! `workspace: git`: the project as it is committed, as a layer for jobs.
+//!
+//! Git obeys the configuration of the repository that it works on, which may name programs to run.
+//! So it runs in a container like a job, with nothing but the repository in sight, and what it has
+//! written there is the layer: nothing is copied.
+
+use std::{path::Path, sync::Arc};
+
+use cofferdam_sandbox::{
+    ContainerSpec, Exit as ProgramExit, Limits, Mount, Program, Sandbox, ScratchKind, State,
+    Streams, image::Image, with_causes,
+};
+
+use crate::{
+    exit::Exit,
+    problem::Problem,
+    supervise::{Chunk, OutputPipes, PATH},
+};
+
+/// Bytes of what git says that are kept.
+const KEPT: usize = 4096;
+
+const SCRIPT: &str = "\
+set -e
+git -c safe.directory='*' --git-dir=/project/.git archive --format=tar -o /tmp/tree.tar HEAD
+tar -xf /tmp/tree.tar -C /workspace
+rm /tmp/tree.tar";
+
+/// Exports what is committed at `HEAD` of `project`.
+pub(super) async fn export(
+    sandbox: &Sandbox,
+    image: Arc<Image>,
+    project: &Path,
+    scratch: ScratchKind,
+) -> Result<Arc<State>, Problem> {
+    let problem = || {
+        let project = project.display();
+        let what = format!("failed to export what is committed in `{project}`");
+        Problem::new(Exit::NoInput, what)
+    };
+    let repository = project.join(".git");
+    if !repository.is_dir() {
+        let remedy = "run it in the top directory of a git repository, or use `workspace: cow`";
+        let why = "it has no directory `.git` of its own";
+        return Err(problem().because(why).remedy(remedy));
+    }
+    let spec = ContainerSpec {
+        mounts: vec![Mount {
+            source: repository,
+            target: "/project/.git".to_owned(),
+            read_only: true,
+        }],
+        limits: Limits::default(),
+        scratch,
+        keep: true,
+        ..ContainerSpec::new(image)
+    };
+    let sandbox_problem = |error| Problem::sandbox(Exit::System, error);
+    let container = sandbox.create(spec).await.map_err(sandbox_problem)?;
+    let (mut pipes, stdout, stderr) =
+        OutputPipes::new().map_err(|error| problem().because(error))?;
+    let mut program = Program::new(["/bin/sh", "-c", SCRIPT]);
+    program.env = vec![("PATH".to_owned(), PATH.to_owned())];
+    let started = container.start(program, Streams::output(stdout, stderr), None).await;
+    let mut process = started.map_err(sandbox_problem)?;
+    let mut said = Vec::new();
+    // It is over when nothing can write any more.
+    while let Ok(Some(chunk)) = pipes.next().await {
+        if let Chunk::Bytes(_, bytes) = chunk {
+            said.extend_from_slice(bytes);
+            said.truncate(KEPT);
+        }
+    }
+    let exit = process.wait().await;
+    container.stop().await.map_err(sandbox_problem)?;
+    let state = match exit.as_ref().map(|exit: &ProgramExit| exit.code()) {
+        Ok(Some(0)) => container.state().map_err(sandbox_problem),
+        Ok(_) => {
+            let text = String::from_utf8_lossy(&said);
+            let line = text.lines().next().unwrap_or("git ended without a word").to_owned();
+            Err(problem().because(line).remedy("commit something first; git must be installed"))
+        }
+        Err(error) => Err(problem().because(with_causes(error))),
+    };
+    container.end().await.map_err(sandbox_problem)?;
+    state
+}
