@@ -65,6 +65,11 @@ fn caches() {
     );
     let (ended, _) = run(&cofferdam, project.path(), &[], 0);
     ended.says(&["1234 755 1000000", "/etc/passwd", "kept"]);
+    file(
+        project.path(),
+        "cofferdam.yml",
+        "jobs: { build: { cache: [{ key: large, paths: [made] }], steps: [{ run: mkdir -p made; echo content > made/file }] } }\n",
+    );
     // Room for nothing: what is there goes, and is not missed.
     let (_, record) = run(&cofferdam, project.path(), &["--cache-size", "1"], 0);
     assert!(
@@ -74,8 +79,11 @@ fn caches() {
     fs::create_dir(project.path().join("other")).expect("a directory");
     let other = project.path().join("other");
     fs::copy(project.path().join("cofferdam.yml"), other.join("cofferdam.yml")).expect("copy");
-    let (_, record) = run(&cofferdam, &other, &[], 1);
+    run(&cofferdam, project.path(), &[], 0);
+    let (_, record) = run(&cofferdam, &other, &[], 0);
     assert!(cache(&record)["restored"].is_null());
+    let (_, record) = run(&cofferdam, &other, &[], 0);
+    assert_eq!(cache(&record)["restored"], "large");
 }
 
 /// Many jobs at once keep the same cache: one of them does, whole.

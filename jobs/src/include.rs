@@ -198,6 +198,7 @@ fn override_with(base: &mut Pipeline, upper: Pipeline) {
     let lower = std::mem::take(&mut base.defaults);
     base.defaults = Defaults {
         image: defaults.image.or(lower.image),
+        pull: defaults.pull.or(lower.pull),
         limits: defaults.limits.or(&lower.limits),
         timeout: defaults.timeout.or(lower.timeout),
         network: defaults.network.or(lower.network),

@@ -6,9 +6,9 @@ use crate::{
     yaml::Node,
 };
 
-const CACHE: &[&str] = &["key", "restore", "paths"];
-const ARTIFACTS: &[&str] = &["paths", "when", "optional"];
-const RESULTS: &[&str] = &["junit"];
+pub(super) const CACHE: &[&str] = &["key", "restore", "paths"];
+pub(super) const ARTIFACTS: &[&str] = &["paths", "when", "optional"];
+pub(super) const RESULTS: &[&str] = &["junit"];
 
 const WHENS: &[(&str, When)] =
     &[("success", When::Success), ("failure", When::Failure), ("always", When::Always)];

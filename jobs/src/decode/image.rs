@@ -7,9 +7,9 @@ use crate::{
     yaml::Node,
 };
 
-const IMAGE: &[&str] = &["from", "build", "limits", "network", "steps", "config"];
-const BUILD: &[&str] = &["context", "dockerfile", "target", "args"];
-const CONFIG: &[&str] = &["env", "workdir", "user", "entrypoint", "cmd"];
+pub(super) const IMAGE: &[&str] = &["from", "build", "limits", "network", "steps", "config"];
+pub(super) const BUILD: &[&str] = &["context", "dockerfile", "target", "args"];
+pub(super) const CONFIG: &[&str] = &["env", "workdir", "user", "entrypoint", "cmd"];
 
 impl<'t> Decoder<'t> {
     pub(super) fn image(

@@ -13,7 +13,7 @@ use crate::{
     yaml::{Kind, Node, Scalar, resolve},
 };
 
-const JOB: &[&str] = &[
+pub(super) const JOB: &[&str] = &[
     "name",
     "image",
     "pull",
@@ -43,8 +43,8 @@ const JOB: &[&str] = &[
     "retry",
     "allow-failure",
 ];
-const NEED: &[&str] = &["job", "artifacts"];
-const RETRY: &[&str] = &["max", "on", "backoff"];
+pub(super) const NEED: &[&str] = &["job", "artifacts"];
+pub(super) const RETRY: &[&str] = &["max", "on", "backoff"];
 const CAUSES: &[&str] = &["system", "timeout", "memory", "failure", "exit:N"];
 
 /// How long is waited before a second try where the pipeline does not say.

@@ -7,9 +7,9 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-const LIMITS: &[&str] =
+pub(super) const LIMITS: &[&str] =
     &["cpus", "memory", "pids", "disk", "inodes", "shm", "io", "nofile", "logs"];
-const IO: &[&str] = &["read", "write"];
+pub(super) const IO: &[&str] = &["read", "write"];
 
 impl<'t> Decoder<'t> {
     pub(super) fn limits(&mut self, node: &'t Node<'t>) -> Limits {

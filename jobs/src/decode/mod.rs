@@ -19,3 +19,27 @@ mod service;
 mod step;
 
 pub(crate) use decoder::Decoder;
+
+/// The keys of each object of the language, by its name in the schema.
+#[cfg(test)]
+pub(crate) const KEYS: &[(&str, &[&str])] = &[
+    ("", pipeline::PIPELINE),
+    ("param", pipeline::PARAM),
+    ("defaults", pipeline::DEFAULTS),
+    ("secret-form", pipeline::SECRET),
+    ("image", image::IMAGE),
+    ("dockerfile", image::BUILD),
+    ("config", image::CONFIG),
+    ("limits", limits::LIMITS),
+    ("io", limits::IO),
+    ("allowed", network::NETWORK),
+    ("need-form", job::NEED),
+    ("retry", job::RETRY),
+    ("job", job::JOB),
+    ("step", step::STEP),
+    ("service", service::SERVICE),
+    ("ready", service::READY),
+    ("cache", files::CACHE),
+    ("artifacts", files::ARTIFACTS),
+    ("results", files::RESULTS),
+];

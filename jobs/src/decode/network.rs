@@ -7,7 +7,7 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-const NETWORK: &[&str] = &["allow", "bandwidth"];
+pub(super) const NETWORK: &[&str] = &["allow", "bandwidth"];
 const WORDS: &[&str] = &["none", "services", "full"];
 
 impl<'t> Decoder<'t> {

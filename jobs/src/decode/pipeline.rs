@@ -8,12 +8,12 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-const PIPELINE: &[&str] =
+pub(super) const PIPELINE: &[&str] =
     &["name", "env", "secrets", "params", "defaults", "images", "include", "jobs"];
-const PARAM: &[&str] = &["default", "options", "description"];
-const DEFAULTS: &[&str] =
+pub(super) const PARAM: &[&str] = &["default", "options", "description"];
+pub(super) const DEFAULTS: &[&str] =
     &["image", "pull", "limits", "timeout", "network", "workspace", "user", "workdir", "shell"];
-const SECRET: &[&str] = &["name", "as"];
+pub(super) const SECRET: &[&str] = &["name", "as"];
 
 pub(super) const WORKSPACES: &[(&str, Workspace)] =
     &[("cow", Workspace::Cow), ("none", Workspace::None), ("git", Workspace::Git)];

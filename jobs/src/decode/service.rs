@@ -7,8 +7,8 @@ use crate::{
     yaml::Node,
 };
 
-const SERVICE: &[&str] = &["image", "run", "exec", "env", "limits", "user", "ready"];
-const READY: &[&str] = &["run", "exec", "timeout", "interval"];
+pub(super) const SERVICE: &[&str] = &["image", "run", "exec", "env", "limits", "user", "ready"];
+pub(super) const READY: &[&str] = &["run", "exec", "timeout", "interval"];
 
 impl<'t> Decoder<'t> {
     pub(super) fn services(&mut self, node: &'t Node<'t>) -> Vec<Service> {

@@ -6,7 +6,7 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-const STEP: &[&str] = &[
+pub(super) const STEP: &[&str] = &[
     "id",
     "name",
     "run",
