@@ -19,6 +19,8 @@ mod chaos;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod configuration;
 #[cfg(test)]
 mod crash;

@@ -24,8 +24,8 @@ pub struct Template {
 pub enum Part {
     /// Text as it stands.
     Text(String),
-    /// An expression to be replaced by its value.
-    Expr(Expr),
+    /// An expression to be replaced by its value, and how it is written.
+    Expr(Expr, Box<str>),
 }
 
 impl Template {
@@ -48,7 +48,9 @@ impl Template {
             let origin = locate(raw, &mut raw_at, found, span);
             match parse(found, true, origin) {
                 Ok((expr, end)) => {
-                    parts.push(Part::Expr(expr));
+                    let written = found.get(..end).unwrap_or_default();
+                    let written = written.trim_end_matches('}').trim();
+                    parts.push(Part::Expr(expr, written.into()));
                     rest = found.get(end..).unwrap_or_default();
                 }
                 Err(fault) => {
@@ -71,7 +73,7 @@ impl Template {
     /// The expressions in order.
     pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Expr(expr) => Some(expr),
+            Part::Expr(expr, _) => Some(expr),
             Part::Text(_) => None,
         })
     }
@@ -95,7 +97,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(piece) => text.push_str(piece),
-                Part::Expr(expr) => {
+                Part::Expr(expr, _) => {
                     let value = evaluate(expr, scope)?;
                     secret |= value.holds_secret();
                     text.push_str(&value.to_text().ok_or_else(|| {

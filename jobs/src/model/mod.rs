@@ -25,6 +25,7 @@ pub use network::{AllowRule, Destination, Network};
 pub use pipeline::{Defaults, Param, Pipeline, SecretForm, SecretUse};
 pub use registries::{Registries, Registry};
 pub use service::{Ready, Service};
+pub(crate) use step::first_line;
 pub use step::{Command, Step};
 
 use crate::{expr::Template, source::Spanned};

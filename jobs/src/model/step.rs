@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Env, Limits, Network, Ready, SecretUse};
 use crate::{
-    expr::{Condition, Template},
+    expr::{Condition, Part, Template},
     source::{Span, Spanned},
 };
 
@@ -45,6 +45,43 @@ pub struct Step {
     pub continue_on_error: Option<Spanned<bool>>,
     /// Where it is written.
     pub span: Span,
+}
+
+impl Step {
+    /// What people call it before it runs: its name, its id, or how its script begins; `index` is
+    /// its place in its list.
+    pub fn label(&self, index: usize) -> String {
+        if let Some(name) = &self.name {
+            return written(name);
+        }
+        if let Some(id) = &self.id {
+            return id.value.clone();
+        }
+        let template = match &self.command {
+            Command::Run(script) => Some(script),
+            Command::Exec(words) => words.first(),
+        };
+        first_line(&template.map(written).unwrap_or_default(), index)
+    }
+}
+
+/// A template as it is written.
+fn written(template: &Template) -> String {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Expr(_, text) => format!("${{{{ {text} }}}}"),
+    };
+    template.parts().iter().map(part).collect()
+}
+
+/// How a script begins, for a step that has no name.
+pub(crate) fn first_line(text: &str, index: usize) -> String {
+    const MAX: usize = 60;
+    match text.trim().lines().next().filter(|line| !line.is_empty()) {
+        Some(line) if line.chars().count() <= MAX => line.to_owned(),
+        Some(line) => line.chars().take(MAX).chain(['…']).collect(),
+        None => format!("step {}", index + 1),
+    }
 }
 
 /// What a step does.

@@ -70,7 +70,7 @@ impl StepRecord {
     fn new(step: &Step, index: usize) -> Self {
         Self {
             id: step.id.as_ref().map(|id| id.value.clone()),
-            name: super::resolve::label(step, index),
+            name: step.label(index),
             started: false,
             outcome: None,
             conclusion: None,

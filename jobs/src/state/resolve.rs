@@ -9,8 +9,8 @@ use super::{
     scope::{RunScope, set},
 };
 use crate::{
-    expr::{EvaluationError, Part, Scope, Status, Template, Value},
-    model::{Cache, Command, Ready, SecretForm, SecretUse, Service, Step, When},
+    expr::{EvaluationError, Scope, Status, Template, Value},
+    model::{Cache, Command, Ready, SecretForm, SecretUse, Service, When, first_line},
 };
 
 /// A secret shorter than this is no sign of itself within another text.
@@ -31,34 +31,6 @@ pub(super) struct Unresolved {
 impl From<EvaluationError> for Unresolved {
     fn from(error: EvaluationError) -> Self {
         Self { cause: Cause::Expression, message: error.to_string() }
-    }
-}
-
-/// What people call a step that has no name: its id, or how its script begins.
-pub(super) fn label(step: &Step, index: usize) -> String {
-    const MAX: usize = 60;
-    if let Some(name) = step.name.as_ref().and_then(Template::as_literal) {
-        return name.to_owned();
-    }
-    if let Some(id) = &step.id {
-        return id.value.clone();
-    }
-    let template = match &step.command {
-        Command::Run(script) => Some(script),
-        Command::Exec(words) => words.first(),
-    };
-    let text: String = template
-        .into_iter()
-        .flat_map(Template::parts)
-        .map(|part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Expr(_) => "…",
-        })
-        .collect();
-    match text.trim().lines().next().filter(|line| !line.is_empty()) {
-        Some(line) if line.chars().count() <= MAX => line.to_owned(),
-        Some(line) => line.chars().take(MAX).chain(['…']).collect(),
-        None => format!("step {}", index + 1),
     }
 }
 
@@ -160,7 +132,13 @@ impl Run {
         };
         let name = match step.name.as_ref() {
             Some(name) => name.render(&scope)?.to_string(),
-            None => label(step, at.index),
+            None => match (&step.id, &command) {
+                (Some(id), _) => id.value.clone(),
+                (None, ResolvedCommand::Script { text, .. }) => first_line(text, at.index),
+                (None, ResolvedCommand::Exec(words)) => {
+                    first_line(words.first().map_or("", String::as_str), at.index)
+                }
+            },
         };
         Ok(ResolvedStep {
             id: step.id.as_ref().map(|id| id.value.clone()),

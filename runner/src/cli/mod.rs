@@ -4,6 +4,7 @@ mod exec;
 mod image;
 mod logs;
 mod mount;
+mod plan;
 mod pull;
 mod run;
 
@@ -17,6 +18,7 @@ pub(crate) use exec::{Exec, LimitArguments};
 pub(crate) use image::{Image, ImageCommand, PullImage};
 pub(crate) use logs::Logs;
 pub(crate) use mount::MountArgument;
+pub(crate) use plan::{Chosen, Explain, Plan};
 pub(crate) use pull::Pull;
 pub(crate) use run::Run;
 
@@ -70,6 +72,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   cofferdam check                            check ./cofferdam.yml
   cofferdam check ci.yml --json              the faults, for an editor or a bot
+  cofferdam check - < ci.yml                 a pipeline that is no file
 
 Exit status: 0 well-formed, 65 faults, 66 there is no such file.";
 
@@ -106,13 +109,23 @@ pub(crate) enum Command {
     /// Find the faults of a pipeline without running anything
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// The pipeline
+        /// The pipeline; `-` is standard input
         #[arg(default_value = DEFAULT_FILE)]
         file: PathBuf,
         /// Print the faults as JSON
         #[arg(long)]
         json: bool,
+        /// Print the faults as SARIF, for code scanning
+        #[arg(long, conflicts_with = "json")]
+        sarif: bool,
     },
+    /// Print what would run, in order
+    Plan(Plan),
+    /// Say why jobs and steps run or not, before a run or after it
+    Explain(Explain),
+    /// Print the JSON Schema of pipelines
+    #[command(after_help = plan::SCHEMA_EXAMPLES)]
+    Schema,
     /// Print what the steps of a run wrote
     Logs(Logs),
     /// Look after images

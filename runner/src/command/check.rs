@@ -5,6 +5,7 @@ use std::path::Path;
 use cofferdam_jobs::{Diagnostic, Severity, diagnostic::Label};
 use serde_json::{Value, json};
 
+use super::sarif;
 use crate::{
     execute::pipeline::{self, PipelineFile},
     exit::Exit,
@@ -14,12 +15,15 @@ use crate::{
 };
 
 /// Checks `path`; faults end with [`Exit::Data`].
-pub(super) fn run(path: &Path, json: bool) -> Result<u8, Problem> {
+pub(super) fn run(path: &Path, json: bool, sarif: bool) -> Result<u8, Problem> {
     let file = pipeline::read(path, &pipeline::project(path, None))?;
-    if json {
-        let faults: Vec<Value> =
-            file.diagnostics.iter().map(|diagnostic| to_json(diagnostic, &file)).collect();
-        print::standard_output(Value::from(faults))?;
+    if json || sarif {
+        let faults = || file.diagnostics.iter().map(|diagnostic| to_json(diagnostic, &file));
+        let text = match sarif {
+            true => sarif::log(&file.diagnostics, &file.sources),
+            false => Value::from(faults().collect::<Vec<_>>()),
+        };
+        print::standard_output(text)?;
         return Ok(if file.pipeline.is_some() { Exit::Passed } else { Exit::Data }.code());
     }
     file.draw(&file.diagnostics);

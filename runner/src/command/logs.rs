@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Logs, state: &Path) -> Result<u8, Problem> {
 }
 
 /// The directory of a run; ids sort by time, so the last is the newest.
-fn find(said: Option<&Path>, state: &Path) -> Result<PathBuf, Problem> {
+pub(super) fn find(said: Option<&Path>, state: &Path) -> Result<PathBuf, Problem> {
     let runs = state.join("runs");
     match said {
         Some(said) if said.is_dir() => Ok(said.to_owned()),

@@ -2,9 +2,12 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod gc;
 mod image;
 mod logs;
+mod plan;
+mod sarif;
 
 use std::io;
 
@@ -16,6 +19,7 @@ use crate::{
     cli::{Cli, Command},
     configuration, exec, execute,
     exit::Exit,
+    print,
     problem::Problem,
     state,
 };
@@ -24,7 +28,9 @@ use crate::{
 pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
     // Neither of them does anything that an operator has a say in.
     let configuration = match &cli.command {
-        Command::Check { .. } | Command::Completions { .. } => Configuration::default(),
+        Command::Check { .. } | Command::Completions { .. } | Command::Schema => {
+            Configuration::default()
+        }
         _ => configuration::load(cli.config.as_deref(), cli.command.misconfigured())?,
     };
     let state = || state::directory(cli.state.clone(), &configuration);
@@ -37,7 +43,14 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
             let state = state()?;
             block_on(execute::run(*arguments, &configuration, &state, spawner))
         }
-        (Command::Check { file, json }, _) => check::run(&file, json),
+        (Command::Check { file, json, sarif }, _) => check::run(&file, json, sarif),
+        (Command::Plan(arguments), _) => plan::run(&arguments, &configuration),
+        (Command::Explain(arguments), _) => explain::run(&arguments, &configuration, &state),
+        (Command::Schema, _) => {
+            let schema = serde_json::to_string_pretty(&cofferdam_jobs::schema());
+            print::standard_output(schema.unwrap_or_default())?;
+            Ok(Exit::Passed.code())
+        }
         (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),
         (Command::Image(image), _) => image::run(image.command, &configuration, &state()?),
         (Command::Gc { dry_run, json }, _) => gc::run(&state()?, dry_run, json),

@@ -10,9 +10,14 @@ use super::{digest, globs::globs};
 use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem, variables};
 
 /// Reads `--param`, `--job` and the project.
-pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Result<Inputs, Problem> {
+pub(crate) fn inputs(
+    chosen: &[String],
+    jobs: &[String],
+    run: &str,
+    workspace: &Path,
+) -> Result<Inputs, Problem> {
     let mut params = BTreeMap::new();
-    for param in &arguments.param {
+    for param in chosen {
         let (name, value) = param.split_once('=').ok_or_else(|| {
             Problem::new(Exit::Usage, format!("`--param {param}` is not NAME=VALUE"))
         })?;
@@ -20,7 +25,7 @@ pub(super) fn inputs(arguments: &cli::Run, run: &str, workspace: &Path) -> Resul
     }
     Ok(Inputs {
         params,
-        jobs: arguments.job.clone(),
+        jobs: jobs.to_vec(),
         run: BTreeMap::from([("id".to_owned(), run.to_owned())]),
         git: git(workspace),
         ..Inputs::default()

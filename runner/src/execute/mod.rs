@@ -7,7 +7,7 @@ mod digest;
 mod driver;
 mod environment;
 pub(crate) mod globs;
-mod inputs;
+pub(crate) mod inputs;
 mod job;
 mod ledger;
 mod live;
@@ -87,7 +87,7 @@ pub(crate) async fn run(
     let inputs = Inputs {
         defaults: limits::defaults(configuration),
         ceilings: configuration.ceilings.clone(),
-        ..inputs::inputs(&arguments, &run_id, &workspace)?
+        ..inputs::inputs(&arguments.param, &arguments.job, &run_id, &workspace)?
     };
     let secrets = inputs::secrets(&arguments, pipeline)?;
     let refuse = |diagnostics: Vec<_>| {

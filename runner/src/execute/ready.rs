@@ -31,6 +31,8 @@ pub(super) struct Probe {
 enum Try {
     Passed,
     Failed(String),
+    /// It was still under way when the time was up.
+    Cut,
 }
 
 impl Probe {
@@ -41,11 +43,13 @@ impl Probe {
         group: &Group,
     ) -> Result<(), String> {
         let deadline = Instant::now() + self.timeout;
-        let mut last = String::new();
+        let mut last = "did not end".to_owned();
         while Instant::now() < deadline {
             match self.once(container, group, deadline).await {
                 Ok(Try::Passed) => return Ok(()),
                 Ok(Try::Failed(why)) => last = why,
+                // What one before it said tells more.
+                Ok(Try::Cut) => {}
                 Err(why) => return Err(format!("`ready` could not be run: {why}")),
             }
             sleep(self.interval.min(deadline.saturating_duration_since(Instant::now()))).await;
@@ -85,7 +89,7 @@ impl Probe {
         let Ok(exit) = exit else {
             // It may have ended just now.
             container.signal(&process, Signal::SIGKILL).ok();
-            return Ok(Try::Failed("did not end".to_owned()));
+            return Ok(Try::Cut);
         };
         let exit = exit.map_err(|error| with_causes(&error))?;
         // What was written just before the end is there to be read.

@@ -4,8 +4,10 @@
 //! they cannot tell different stories.
 
 pub(crate) mod display;
+pub(crate) mod explain;
 pub(crate) mod junit;
 pub(crate) mod layers;
+pub(crate) mod plan;
 pub(crate) mod quantity;
 pub(crate) mod record;
 pub(crate) mod style;

@@ -1,0 +1,169 @@
+//! `plan`, `explain`, `schema` and the forms of `check`.
+
+use std::{fs, process::Stdio};
+
+use serde_json::Value;
+
+use crate::{
+    binary::{Cofferdam, file, fixture, program, repository, wait},
+    host::{Need, needs},
+};
+
+const PIPELINE: &str = "\
+params: { n: { options: [1, 2], default: 1 } }
+jobs:
+  build: { steps: [{ run: echo built }] }
+  test: { from: build, if: \"params.n == '1'\", matrix: { m: [1, 2] }, steps: [{ run: \"test ${{ matrix.m }} = 1\" }] }
+";
+
+fn project() -> tempfile::TempDir {
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "cofferdam.yml", PIPELINE);
+    project
+}
+
+#[test]
+fn plans() {
+    let project = project();
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let run = |arguments: &[&str], status: i32| {
+        cofferdam.run([&["plan"], arguments].concat()).expect(status)
+    };
+    run(&[], 0).says(&["test (1)", "the end of build", "3 jobs"]);
+    run(&["--tree"], 0).says(&["build\n└─ test ×2, from its file system"]);
+    run(&["--dot"], 0).says(&["digraph", "\"build\" -> \"test\""]);
+    run(&["--mermaid"], 0).says(&["flowchart LR", "j0 ==> j1"]);
+    let json: Value = serde_json::from_str(&run(&["--json"], 0).stdout).expect("JSON");
+    assert_eq!(json["jobs"][1]["from"]["job"], "build");
+    run(&["--job", "build"], 0).says(&["1 job"]);
+    // What the caller got wrong is not a fault of the file.
+    run(&["--job", "tset"], 2).says(&["the pipeline has no job `tset`", "did you mean `test`?"]);
+    run(&["--param", "n=3"], 2).says(&["is not an option"]);
+    run(&["--param", "m=3"], 2).says(&["no parameter `m`"]);
+    run(&["nowhere.yml"], 66);
+}
+
+#[test]
+fn a_pipeline_from_standard_input() {
+    for (text, status, says) in [
+        (PIPELINE, 0, "well-formed: 2 jobs"),
+        ("jobs: { a: { stps: [] } }", 65, "standard input:1:14"),
+    ] {
+        let cofferdam = Cofferdam::new();
+        let mut command = cofferdam.command(["check", "-"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("start cofferdam");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut stdin, text.as_bytes()).expect("write");
+        drop(stdin);
+        wait(child).expect(status).says(&[says]);
+    }
+}
+
+#[test]
+fn faults_as_sarif() {
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "a b.yml", "jobs:\n  a: { needs: b, steps: [{ run: x }] }\n");
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let ended = cofferdam.run(["check", "--sarif", "a b.yml"]).expect(65);
+    let log: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!((&log["version"], &result["ruleId"]), (&"2.1.0".into(), &"E0302".into()));
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "a%20b.yml");
+    assert_eq!(
+        (&place["region"]["startLine"], &place["region"]["startColumn"]),
+        (&2.into(), &15.into())
+    );
+    let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().expect("rules");
+    assert!(rules.iter().any(|rule| rule["id"] == "E0302"));
+    let ended = cofferdam.run(["check", "--sarif", "--json", "a b.yml"]);
+    assert_eq!(ended.status, 2);
+}
+
+#[test]
+fn explanations() {
+    needs!(Need::Containers);
+    let project = project();
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let before = cofferdam.run(["explain", "test (2)"]).expect(0);
+    before.says(&[
+        "when its `if` holds: `params.n == '1'`",
+        "starts from the end of build (its `from`)",
+    ]);
+    assert!(!before.stdout.contains("job build"), "{}", before.stdout);
+    cofferdam.run(["explain", "tset"]).expect(2).says(&["there is no job `tset`"]);
+    cofferdam.run(["run", "--out", "results"]).expect(1);
+    let after = cofferdam.run(["explain", "--run", "results"]).expect(0);
+    after.says(&[
+        "job build passed",
+        "job test (2) failed: step `test 2 = 1`: it exited with code 1",
+    ]);
+    cofferdam.run(["run", "--out", "results", "--param", "n=2"]).expect(0);
+    let after = cofferdam.run(["explain", "test", "--run", "results"]).expect(0);
+    after.says(&["job test (1) skipped: its `if` does not hold"]);
+    cofferdam.run(["explain", "--run", "nowhere"]).expect(66);
+}
+
+#[test]
+fn the_schema_is_the_one_that_is_committed() {
+    let printed = Cofferdam::new().run(["schema"]).expect(0).stdout;
+    let path = repository().join("docs/cofferdam.schema.json");
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        fs::write(&path, &printed).expect("write the schema");
+    }
+    let committed = fs::read_to_string(&path).expect("read the schema");
+    assert!(printed == committed, "run `cofferdam schema > docs/cofferdam.schema.json`");
+}
+
+/// What of a wrong pipeline an editor can tell: unknown keys and missing ones.
+const SHAPE: [&str; 2] = ["error[E0201]", "error[E0203]"];
+
+const VALIDATE: &str = "\
+import json, sys, yaml, jsonschema
+validator = jsonschema.Draft202012Validator(json.load(open(sys.argv[1])))
+jsonschema.Draft202012Validator.check_schema(validator.schema)
+for path in sys.argv[2:]:
+    errors = list(validator.iter_errors(yaml.safe_load(open(path))))
+    print('refused' if errors else 'accepted', path, errors[:1] and errors[0].message)
+";
+
+#[test]
+fn editors_can_use_the_schema() {
+    needs!(Need::Program("python3"));
+    let has = program("python3").args(["-c", "import yaml, jsonschema"]).output().expect("python3");
+    if !has.status.success() {
+        eprintln!("NOT RUN on this host: commands::editors_can_use_the_schema: no jsonschema");
+        return;
+    }
+    let yaml = |directory: &str| {
+        let list = fs::read_dir(fixture(directory)).expect("list fixtures");
+        let paths = list.map(|entry| entry.expect("an entry").path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
+            .filter(|path| path.file_name().is_some_and(|name| name != "outcomes.yml"))
+    };
+    let schema = repository().join("docs/cofferdam.schema.json");
+    let validate = |paths: Vec<std::path::PathBuf>| {
+        let output = program("python3")
+            .args(["-c", VALIDATE])
+            .arg(&schema)
+            .args(paths)
+            .output()
+            .expect("python3");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let right = validate(yaml("pipelines").collect());
+    let refused: Vec<&str> = right.lines().filter(|line| line.starts_with("refused")).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let wrong = yaml("invalid").filter(|path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let message = fs::read_to_string(fixture(&format!("invalid/messages/{name}.snap")));
+        SHAPE.iter().any(|code| message.as_ref().is_ok_and(|message| message.contains(code)))
+    });
+    let wrong: Vec<_> = wrong.collect();
+    assert!(wrong.len() > 10, "only {} wrong shapes", wrong.len());
+    let wrong = validate(wrong);
+    let accepted: Vec<&str> = wrong.lines().filter(|line| line.starts_with("accepted")).collect();
+    assert!(!wrong.is_empty() && accepted.is_empty(), "{accepted:#?}");
+}
