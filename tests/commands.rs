@@ -86,7 +86,7 @@ fn explanations() {
     let project = project();
     let cofferdam = Cofferdam::new().in_directory(project.path());
     let before = cofferdam.run(["explain", "test (2)"]).expect(0);
-    before.says(&[
+    let before = before.says(&[
         "when its `if` holds: `params.n == '1'`",
         "starts from the end of build (its `from`)",
     ]);

@@ -67,10 +67,33 @@ impl Problem {
     pub(crate) fn print(&self) {
         let label = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
         let (red, blue) = (label(AnsiColor::Red), label(AnsiColor::Cyan));
-        print::standard_error(format_args!("{red}error{red:#}: {self}"));
+        print::standard_error(format_args!("{red}error{red:#}: {}", visible(&self.to_string())));
         if let Some(remedy) = &self.remedy {
-            print::standard_error(format_args!("{blue}help{blue:#}: {remedy}"));
+            print::standard_error(format_args!("{blue}help{blue:#}: {}", visible(remedy)));
         }
+    }
+}
+
+/// Names of files are chosen by jobs and images: what a terminal would obey is shown instead.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_a_problem() {
+        assert_eq!(visible("a\u{1b}[2Jb\u{9b}c\r\nd"), "a\\u{1b}[2Jb\\u{9b}c\\r\nd");
     }
 }
 

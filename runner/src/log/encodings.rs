@@ -15,6 +15,10 @@ const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 const BASE64_WRAPS: [usize; 2] = [64, 76];
 const HEX_WRAP: usize = 60;
 
+/// The longest value of which the characters at the edges of its base64 are hidden as well: they
+/// hold at most 4 bits each, which of a longer value are nothing.
+const EDGES_MAX: usize = 256;
+
 /// All forms of `value` and of each of its lines, without duplicates and none under
 /// [`SECRET_MIN`] bytes.
 pub(super) fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
@@ -39,6 +43,9 @@ fn forms_of(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
                 for wrap in BASE64_WRAPS {
                     forms.extend(wrapped(&encoded, wrap));
                 }
+            }
+            if value.len() <= EDGES_MAX && encoded.len() >= SECRET_MIN {
+                forms.extend(base64_edges(value, alignment, alphabet, &encoded));
             }
             forms.insert(encoded);
         }
@@ -85,6 +92,30 @@ fn base64_core(value: &[u8], alignment: usize, alphabet: &[u8; 64]) -> Vec<u8> {
             alphabet.get(usize::from(index)).copied().unwrap_or_default()
         })
         .collect()
+}
+
+/// The core with the character before it or after it, which holds bits of the value and of a
+/// neighbour: one form for each thing that the neighbour can be. Found as well as the core, they
+/// hide these bits too.
+fn base64_edges(value: &[u8], alignment: usize, alphabet: &[u8; 64], core: &[u8]) -> Vec<Vec<u8>> {
+    let (first, last) = (value.first().copied(), value.last().copied());
+    let character = |index: u8| alphabet.get(usize::from(index & 63)).copied().unwrap_or_default();
+    let mut edges = Vec::new();
+    // How many bits of the character are the value's, at its beginning and at its end.
+    let (before, after) = ((6 - alignment * 8 % 6) % 6, (alignment + value.len()) * 8 % 6);
+    if let Some(first) = first.filter(|_| before > 0) {
+        for neighbour in 0..1_u8 << (6 - before) {
+            let index = (neighbour << before) | (first >> (8 - before));
+            edges.push([&[character(index)], core].concat());
+        }
+    }
+    if let Some(last) = last.filter(|_| after > 0) {
+        for neighbour in 0..1_u8 << (6 - after) {
+            let index = (last << (6 - after)) | neighbour;
+            edges.push([core, &[character(index)]].concat());
+        }
+    }
+    edges
 }
 
 fn hex(value: &[u8], upper: bool) -> Vec<u8> {
@@ -238,6 +269,46 @@ mod tests {
         // printf 'pass?>word' | base64, after 0, 1 and 2 bytes of something else.
         check("pass?>word", &["cGFzcz8+d29yZ", "Bhc3M/Pndvcm", "wYXNzPz53b3Jk"]);
         check("pass?>word", &["cGFzcz8-d29yZ", "Bhc3M_Pndvcm"]);
+    }
+
+    /// Every character of a base64 text that any bit of the value decides is in some form.
+    #[test]
+    fn base64_is_hidden_to_its_edges() {
+        for value in [&b"pass?>word"[..], b"0123456", b"abcd", b"\xff\x00\xfe\x01\xfd", &[7; 256]] {
+            let forms = forms(value);
+            for (before, after) in
+                [("", ""), ("x", "y"), ("xy", ""), ("", "yz"), ("x", "yz"), ("xy", "y")]
+            {
+                let text = [before.as_bytes(), value, after.as_bytes()].concat();
+                for alphabet in [BASE64, BASE64_URL] {
+                    // What stands before the first whole group does not matter to the encoding.
+                    let encoded = base64_padded(&text, alphabet);
+                    let mut hidden = vec![false; encoded.len()];
+                    for form in &forms {
+                        for at in memchr::memmem::find_iter(&encoded, form) {
+                            hidden[at..at + form.len()].fill(true);
+                        }
+                    }
+                    let first = before.len() * 8 / 6;
+                    let last = ((before.len() + value.len()) * 8 - 1) / 6;
+                    let shown: Vec<usize> = (first..=last).filter(|at| !hidden[*at]).collect();
+                    assert!(
+                        shown.is_empty(),
+                        "{value:?} between {before:?} and {after:?}: {shown:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// All characters of a base64 text, zero bits at the end where they are missing.
+    fn base64_padded(text: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
+        let groups = text.len().div_ceil(3);
+        let mut padded = text.to_vec();
+        padded.resize(groups * 3, 0);
+        let mut encoded = base64_core(&padded, 0, alphabet);
+        encoded.truncate((text.len() * 8).div_ceil(6));
+        encoded
     }
 
     #[test]

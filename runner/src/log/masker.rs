@@ -195,7 +195,7 @@ mod tests {
         check(
             &["coczub\nmbno\n   AO PU X   S IWHVTJ  V x"],
             &["%20%20%20AO%20PU%20X%20%20%20S%20IWHVTJ%20%20V%20xjb2N6dWIKbWJubwogICBBTyBQVSBYICA"],
-            "***IK***wogICBBTyBQVSBYICA",
+            "***K***ogICBBTyBQVSBYICA",
         );
     }
 

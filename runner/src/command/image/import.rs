@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cofferdam_sandbox::Fault;
 use cofferdam_sandbox::image::{ImportOptions, Store};
 
 use super::{document, reference, tell};
@@ -21,7 +22,11 @@ pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<
         store.import(path, &name, &ImportOptions::default(), &|event| layers.tell(event));
     drop(layers);
     pulls.finish();
-    let image = imported?;
+    let image = imported.map_err(|error| match error.fault() {
+        // What was named is no image, or one that cannot be used.
+        Fault::Pipeline => Problem::sandbox(Exit::Data, error),
+        Fault::System => Problem::sandbox(Exit::System, error),
+    })?;
     if json {
         print::standard_output(document(&name, &image))
     } else {
