@@ -67,4 +67,6 @@ mod system_calls;
 #[cfg(test)]
 mod teardown;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod world;

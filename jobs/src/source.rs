@@ -175,6 +175,11 @@ impl Sources {
         self.files.get(id.0 as usize)
     }
 
+    /// The names of all files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(SourceFile::name)
+    }
+
     /// The text of a place.
     pub fn text(&self, span: Span) -> &str {
         self.file(span.file)

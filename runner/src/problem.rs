@@ -87,16 +87,6 @@ fn visible(text: &str) -> String {
     shown
 }
 
-#[cfg(test)]
-mod tests {
-    use super::visible;
-
-    #[test]
-    fn a_terminal_obeys_nothing_of_a_problem() {
-        assert_eq!(visible("a\u{1b}[2Jb\u{9b}c\r\nd"), "a\\u{1b}[2Jb\\u{9b}c\\r\nd");
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -130,5 +120,15 @@ impl From<cofferdam_sandbox::Error> for Problem {
             Fault::System => Exit::System,
         };
         Self::sandbox(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_a_problem() {
+        assert_eq!(visible("a\u{1b}[2Jb\u{9b}c\r\nd"), "a\\u{1b}[2Jb\\u{9b}c\\r\nd");
     }
 }

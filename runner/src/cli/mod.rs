@@ -171,7 +171,11 @@ impl Command {
 
     /// Whether containers are started, so that the spawner is needed.
     pub(crate) fn starts_containers(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Exec(_) | Self::Doctor { .. })
+        match self {
+            // Each of its runs is a process of its own.
+            Self::Run(run) => !run.watch,
+            other => matches!(other, Self::Exec(_) | Self::Doctor { .. }),
+        }
     }
 }
 

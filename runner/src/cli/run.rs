@@ -74,6 +74,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SRC:DST[:ro]")]
     pub(crate) mount: Vec<MountArgument>,
 
+    /// Run again what a change in the project affects, until ^C
+    #[arg(long)]
+    pub(crate) watch: bool,
+
     /// Print the record of the run as JSON at the end
     #[arg(long)]
     pub(crate) json: bool,

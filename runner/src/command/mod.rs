@@ -8,6 +8,7 @@ mod image;
 mod logs;
 mod plan;
 mod sarif;
+mod watch;
 
 use std::io;
 
@@ -38,6 +39,9 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
         (Command::Exec(arguments), Some(spawner)) => {
             let state = state()?;
             block_on(exec::run(*arguments, &configuration, &state, spawner))
+        }
+        (Command::Run(arguments), _) if arguments.watch => {
+            block_on(watch::run(&arguments, &configuration))
         }
         (Command::Run(arguments), Some(spawner)) => {
             let state = state()?;
