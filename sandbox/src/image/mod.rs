@@ -12,6 +12,7 @@ mod import;
 mod limits;
 mod merged;
 mod open;
+mod pack;
 mod platform;
 mod problem;
 mod reference;

@@ -9,7 +9,11 @@ use super::{
     pax::{self, Extensions},
     sparse,
 };
-use crate::image::{limits::ImportLimits, problem::Problem};
+use crate::image::{
+    limits::ImportLimits,
+    pack::{RECIPE, Recorder},
+    problem::Problem,
+};
 
 const BLOCK: u64 = 512;
 
@@ -33,6 +37,8 @@ pub(crate) struct Archive<'a, R> {
     data: u64,
     padding: u64,
     ended: bool,
+    /// Takes down all that is not a file's data, where the archive shall be made again.
+    recorder: Option<Recorder>,
 }
 
 /// What one entry says; nothing of it has been acted upon.
@@ -80,17 +86,54 @@ struct Pending {
 
 impl<'a, R: Skip> Archive<'a, R> {
     pub(crate) fn new(input: R, limits: &'a ImportLimits) -> Self {
-        Self { input, limits, at: 0, data: 0, padding: 0, ended: false }
+        Self { input, limits, at: 0, data: 0, padding: 0, ended: false, recorder: None }
+    }
+
+    /// Takes down what is read from here on.
+    pub(crate) fn record(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// How many files the recipe has so far.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorder.as_ref().map_or(0, Recorder::files)
+    }
+
+    /// Takes down that the data just read stands in the file `path`.
+    pub(crate) fn kept(&mut self, path: &EntryPath, pieces: &[(u64, u64)]) -> Result<(), Problem> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.file(path, pieces).map_err(not_recorded),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads what follows the archive, and ends the recipe; the input, all of it read.
+    pub(crate) fn finish(mut self) -> Result<R, Problem> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = self.input.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            self.took(buffer.get(..read).unwrap_or_default())?;
+        }
+        if let Some(recorder) = self.recorder {
+            recorder.finish().map_err(not_recorded)?;
+        }
+        Ok(self.input)
+    }
+
+    fn took(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.bytes(bytes).map_err(not_recorded),
+            None => Ok(()),
+        }
     }
 
     /// Bytes consumed so far. After [`Self::next`], where the entry's data begins.
     pub(crate) fn position(&self) -> u64 {
         self.at
-    }
-
-    /// The input, after the end of the archive or before.
-    pub(crate) fn into_inner(self) -> R {
-        self.input
     }
 
     /// The next entry, whether or not the data of the one before was read.
@@ -308,6 +351,7 @@ impl<'a, R: Skip> Archive<'a, R> {
                 || {
                     let mut block = [0; 512];
                     self.read_exact(&mut block).map_err(Problem::from)?;
+                    self.took(&block)?;
                     Ok(block)
                 },
                 |why| Problem::Damaged { at, why: why.to_owned() },
@@ -339,6 +383,7 @@ impl<'a, R: Skip> Archive<'a, R> {
         let mut data = Vec::new();
         (&mut self.input).take(size).read_to_end(&mut data)?;
         self.at += data.len() as u64;
+        self.took(&data)?;
         if data.len() as u64 != size {
             return Err(self.damaged("it ends in a header"));
         }
@@ -367,6 +412,7 @@ impl<'a, R: Skip> Archive<'a, R> {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.took(block.get(..count).unwrap_or_default())?;
         Ok(Some(block))
     }
 
@@ -374,7 +420,11 @@ impl<'a, R: Skip> Archive<'a, R> {
         if count == 0 {
             return Ok(());
         }
-        self.input.skip(count).map_err(|error| {
+        let skipped = match &mut self.recorder {
+            None => self.input.skip(count),
+            Some(recorder) => copy(&mut self.input, count, recorder)?,
+        };
+        skipped.map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 self.damaged("it ends in the data of an entry")
             } else {
@@ -388,6 +438,31 @@ impl<'a, R: Skip> Archive<'a, R> {
     fn damaged(&self, why: impl Into<String>) -> Problem {
         Problem::Damaged { at: self.at, why: why.into() }
     }
+}
+
+/// Takes down exactly `count` bytes. The outer result is the recipe's, the inner the input's.
+fn copy<R: Read>(
+    input: &mut R,
+    count: u64,
+    recorder: &mut Recorder,
+) -> Result<io::Result<()>, Problem> {
+    let mut buffer = [0; 8192];
+    let mut left = count;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = match input.read(buffer.get_mut(..wanted).unwrap_or_default()) {
+            Ok(0) => return Ok(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        recorder.bytes(buffer.get(..read).unwrap_or_default()).map_err(not_recorded)?;
+        left -= read as u64;
+    }
+    Ok(Ok(()))
+}
+
+fn not_recorded(error: io::Error) -> Problem {
+    Problem::write(RECIPE.as_bytes(), error)
 }
 
 impl Pending {

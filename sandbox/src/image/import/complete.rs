@@ -13,6 +13,7 @@ use crate::{
     image::{
         digest::Digest,
         limits::Budget,
+        pack::{REPLACED, REPLACED_NAMES},
         store::{LayerDir, LayerKey, LayerRecord},
         unpack::settle,
     },
@@ -83,6 +84,13 @@ fn complete(
         false => LayerKey::Chain(chain.clone()),
     };
     settle(&mut layer.tree, below, budget).map_err(|problem| problem.during(doing()))?;
+    let replaced = match layer.tree.replaced() {
+        [] => fs::remove_dir(layer.path.join(REPLACED)),
+        names => postcard::to_allocvec(names)
+            .map_err(std::io::Error::other)
+            .and_then(|names| fs::write(layer.path.join(REPLACED_NAMES), names)),
+    };
+    replaced.system(&doing)?;
     let root = layer.tree.finish().map_err(|problem| problem.during(doing()))?;
     let record = LayerRecord {
         diff_id: layer.diff_id.to_string(),

@@ -20,6 +20,7 @@ use crate::{
         compression::{Compressed, Decompressed},
         digest::{Algorithm, Digest, HashingReader},
         limits::Budget,
+        pack::{REPLACED, Recorder},
         problem::Problem,
         source::Blob,
         unpack::{Extracted, Tree, extract},
@@ -107,7 +108,7 @@ impl<'a> Import<'a> {
         budget: &'b Budget<'b>,
     ) -> Result<Unpacked<'b>, Problem> {
         let path = self.scratch.path().join(format!("layer-{layer}"));
-        let root = create(&path).map_err(|error| Problem::write(b"layer", error))?;
+        let (root, keep) = create(&path).map_err(|error| Problem::write(b"layer", error))?;
         let blob = promised.map(|(blob, _)| blob);
         let blob_algorithm = blob.and_then(|blob| blob.digest.as_ref()).map(Digest::algorithm);
         let hashing = HashingReader::new(source, blob_algorithm.unwrap_or(Algorithm::Sha256));
@@ -123,13 +124,14 @@ impl<'a> Import<'a> {
         }
         let plain = HashingReader::new(Decompressed::new(compressed, budget)?, algorithm);
         let plain = Buffered(BufReader::with_capacity(128 * 1024, plain));
-        let mut archive = Archive::new(plain, budget.limits);
-        let mut tree = Tree::new(root, budget.limits);
+        let recorder = Recorder::create(&path);
+        let recorder = recorder.map_err(|error| Problem::write(b"the recipe", error))?;
+        let mut archive = Archive::new(plain, budget.limits).record(recorder);
+        let mut tree = Tree::new(root, budget.limits).keeping(keep);
         let extracted = extract(&mut archive, &mut tree, budget)?;
 
         // What follows the end of the archive is part of what was promised.
-        let mut plain = archive.into_inner().0;
-        io::copy(&mut plain, &mut io::sink())?;
+        let plain = archive.finish()?.0;
         let (decompressed, diff_id, bytes) = plain.into_inner().finish();
         let (_, digest, size) = decompressed.into_source().finish();
         if let Some((blob, expected)) = promised {
@@ -153,11 +155,15 @@ impl<'a> Import<'a> {
     }
 }
 
-fn create(path: &Path) -> io::Result<OwnedFd> {
-    let diff = path.join("diff");
+/// Makes the directories of a layer's files, and of those that it replaces itself.
+fn create(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+    let make = |name: &str| {
+        let directory = path.join(name);
+        fs::create_dir(&directory)?;
+        Ok::<OwnedFd, io::Error>(File::open(directory)?.into())
+    };
     fs::create_dir(path)?;
-    fs::create_dir(&diff)?;
-    Ok(File::open(diff)?.into())
+    Ok((make("diff")?, make(REPLACED)?))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,5 +1,6 @@
 //! Images end to end: made here, imported, and looked at in the store.
 
+mod archives;
 mod collect;
 mod documents;
 mod fixture;

@@ -46,6 +46,7 @@ pub(crate) fn extract<R: Skip>(
     let mut extracted = Extracted::default();
     let mut buffer = vec![0; 256 * 1024];
     while let Some(entry) = archive.next()? {
+        tree.reached(archive.recorded());
         budget.enter()?;
         extracted.entries += 1;
         apply(archive, &entry, tree, budget, &mut buffer, &mut extracted)?;
@@ -106,8 +107,15 @@ fn apply<R: Skip>(
             let fd = tree.replace(path, parent, name, || openat(parent, name, flags, mode))?;
             let mut file = File::from(fd);
             match &entry.sparse {
-                Some(map) => write_sparse(archive, &mut file, path, map, budget, buffer)?,
-                None => write_plain(archive, &mut file, path, entry.size, buffer)?,
+                Some(map) => {
+                    write_sparse(archive, &mut file, path, map, budget, buffer)?;
+                    archive.kept(path, &map.pieces)?;
+                }
+                None if entry.size == 0 => {}
+                None => {
+                    write_plain(archive, &mut file, path, entry.size, buffer)?;
+                    archive.kept(path, &[(0, entry.size)])?;
+                }
             }
             set_attributes(file.as_fd(), entry, extracted)?;
             tree.set_metadata(file.as_fd(), &metadata).map_err(write)

@@ -19,7 +19,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, openat},
+    fcntl::{AtFlags, OFlag, openat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, futimens, mkdirat, mknodat},
     sys::time::TimeSpec,
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat},
@@ -55,7 +55,13 @@ pub(crate) struct Tree<'a> {
     implied: HashSet<EntryPath>,
     /// Hard links to files that this layer does not hold: they lie in a layer below.
     foreign: Vec<(EntryPath, EntryPath)>,
-    /// Bytes of names in the three collections above.
+    /// What later entries replaced, in that order: its path, and how many files the archive's
+    /// recipe had then. It is kept, because the archive has it.
+    replaced: Vec<(Vec<u8>, u64)>,
+    /// Where it is kept, under its number; where there is none it is removed.
+    keep: Option<OwnedFd>,
+    recorded: u64,
+    /// Bytes of names in the collections above.
     names: usize,
 }
 
@@ -93,8 +99,46 @@ impl<'a> Tree<'a> {
             directories: HashMap::new(),
             implied: HashSet::new(),
             foreign: Vec::new(),
+            replaced: Vec::new(),
+            keep: None,
+            recorded: 0,
             names: 0,
         }
+    }
+
+    /// Keeps what is replaced in the directory `keep`.
+    pub(crate) fn keeping(mut self, keep: OwnedFd) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// Tells how many files the archive's recipe has.
+    pub(super) fn reached(&mut self, recorded: u64) {
+        self.recorded = recorded;
+    }
+
+    /// What was replaced, see [`Self::keeping`].
+    pub(crate) fn replaced(&self) -> &[(Vec<u8>, u64)] {
+        &self.replaced
+    }
+
+    /// Takes what stands at `name` out of the way.
+    fn clear(
+        &mut self,
+        path: &EntryPath,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), Problem> {
+        // A directory that goes may be the one that is cached, or lie above it.
+        self.parent = None;
+        let write = |error: io::Error| Problem::write(path.as_bytes(), error);
+        let Some(keep) = &self.keep else {
+            return removal::remove_tree(parent, OsStr::from_bytes(name)).map_err(write);
+        };
+        let number = self.replaced.len().to_string();
+        renameat(parent, name, keep, number.as_str()).map_err(|error| write(error.into()))?;
+        self.replaced.push((path.as_bytes().to_vec(), self.recorded));
+        self.remember(path.as_bytes().len())
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -237,10 +281,7 @@ impl<'a> Tree<'a> {
     ) -> Result<T, Problem> {
         match create() {
             Err(Errno::EEXIST) => {
-                // The directory removed may be the one that is cached, or lie above it.
-                self.parent = None;
-                removal::remove_tree(parent, OsStr::from_bytes(name))
-                    .map_err(|error| Problem::write(path.as_bytes(), error))?;
+                self.clear(path, parent, name)?;
                 create().map_err(|error| Problem::write(path.as_bytes(), error))
             }
             other => other.map_err(|error| Problem::write(path.as_bytes(), error)),
@@ -259,8 +300,7 @@ impl<'a> Tree<'a> {
             match self.stat(parent.as_fd(), name).map_err(write)? {
                 Some(stat) if is_directory(&stat) => {}
                 Some(stat) => {
-                    self.parent = None;
-                    unlinkat(&*parent, name, UnlinkatFlags::NoRemoveDir).map_err(write)?;
+                    self.clear(path, parent.as_fd(), name)?;
                     mkdirat(&*parent, name, Mode::S_IRWXU).map_err(write)?;
                     if is_whiteout(&stat) {
                         self.set_opaque(parent.as_fd(), name, path)?;

@@ -15,7 +15,10 @@ use std::{
 };
 
 use super::fixture::{Bench, listing, message, owned};
-use crate::{Fault, image::ImportOptions};
+use crate::{
+    Fault,
+    image::{Image, ImportOptions},
+};
 
 enum Expect {
     /// The import fails as the image's fault, and the message holds this.
@@ -72,6 +75,9 @@ fn check(cases: impl Fn(&str) -> Vec<Case>) {
                 if found != owned(expected) {
                     failures.push(format!("{name}: unpacked to\n{found}\nand not to\n{expected}"));
                 }
+                if let Some(why) = differs(&image, &archive) {
+                    failures.push(format!("{name}: {why}"));
+                }
             }
             (Ok(image), Refused(part)) => failures.push(format!(
                 "{name}: not refused for `{part}`, unpacked to\n{}",
@@ -87,6 +93,17 @@ fn check(cases: impl Fn(&str) -> Vec<Case>) {
         bench.assert_whole();
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Whether the archive is not made again, byte for byte, of what was unpacked. Compressed ones are
+/// compared by the layer's own digest alone.
+fn differs(image: &Image, archive: &[u8]) -> Option<String> {
+    let mut again = Vec::new();
+    match image.layers[0].write_archive(&mut again) {
+        Err(error) => Some(format!("not made again: {}", message(&error))),
+        Ok(()) if archive.starts_with(&[0x1f, 0x8b]) || archive.starts_with(&[0x28, 0xb5]) => None,
+        Ok(()) => (again != archive).then(|| "made again as another archive".to_owned()),
+    }
 }
 
 /// All that could change of the victim.
