@@ -6,6 +6,7 @@ mod picture;
 mod policy;
 mod proxy;
 mod pull;
+mod push;
 mod server;
 
 use std::path::Path;

@@ -23,7 +23,7 @@ fn what_is_here_is_not_asked_for() {
     server.push(Picture::of(&["second"]).layout(), "app:1");
     let warm = exec(&[]).expect(0);
     assert_eq!((warm.stdout.as_str(), warm.stderr.as_str()), ("first", ""));
-    exec(&["--pull", "always"]).expect(0).says(&["layer 1/2 is here", "second"]);
+    exec(&["--pull", "always"]).expect(0).says(&["layer 1/2 is there", "second"]);
 
     drop(server);
     exec(&[]).expect(0).says(&["second"]);

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use cofferdam_jobs::model::quantity;
-use cofferdam_sandbox::image::Platform;
+use cofferdam_sandbox::image::{Packing, Platform};
 
 /// Arguments of `image`.
 #[derive(Debug, Args)]
@@ -19,6 +19,8 @@ pub(crate) struct Image {
 pub(crate) enum ImageCommand {
     /// Take an image from a registry
     Pull(PullImage),
+    /// Give an image to a registry
+    Push(PushImage),
     /// Take an image from a file or directory
     #[command(after_help = IMPORT_EXAMPLES)]
     Import {
@@ -31,6 +33,8 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write an image to a file or directory
+    Export(ExportImage),
     /// List the images that are here
     #[command(after_help = LS_EXAMPLES)]
     Ls {
@@ -122,6 +126,88 @@ pub(crate) struct PullImage {
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 }
+
+/// Arguments of `image push`.
+#[derive(Debug, Args)]
+#[command(after_help = PUSH_EXAMPLES)]
+pub(crate) struct PushImage {
+    /// A name from `cofferdam image ls`
+    pub(crate) name: String,
+    /// What it shall be called there, with the registry [default: the same]
+    pub(crate) target: Option<String>,
+    /// How layers are compressed that the registry does not have
+    #[arg(long, value_enum, default_value_t = LayerCompression::Gzip, value_name = "HOW")]
+    pub(crate) compression: LayerCompression,
+    /// Print nothing but the digest of the manifest
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print name and digest as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `image export`.
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub(crate) struct ExportImage {
+    /// A name from `cofferdam image ls`
+    pub(crate) name: String,
+    /// Where to; nothing may be there
+    pub(crate) path: PathBuf,
+    /// In which form [default: oci-archive for a path that ends in .tar, oci otherwise]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) format: Option<ExportFormat>,
+    /// How layers are compressed; those of a docker-archive are not
+    #[arg(long, value_enum, default_value_t = LayerCompression::Gzip, value_name = "HOW")]
+    pub(crate) compression: LayerCompression,
+    /// Print name, path and digest as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A directory with an OCI image layout
+    Oci,
+    /// A tar archive of one
+    OciArchive,
+    /// What `docker save` writes
+    DockerArchive,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayerCompression {
+    /// For every tool
+    Gzip,
+    /// Smaller and faster, for newer tools
+    Zstd,
+    /// Not at all
+    None,
+}
+
+impl From<LayerCompression> for Packing {
+    fn from(compression: LayerCompression) -> Self {
+        match compression {
+            LayerCompression::Gzip => Self::Gzip,
+            LayerCompression::Zstd => Self::Zstd,
+            LayerCompression::None => Self::Plain,
+        }
+    }
+}
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  cofferdam image push registry.example/team/app:1
+  cofferdam image push debian:12 registry.example/mirror/debian:12
+
+Layers that the registry has are not sent. The same image gives the same digest each time.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  cofferdam image export debian:12 debian && skopeo inspect oci:debian
+  cofferdam image export debian:12 debian.tar --format docker-archive && docker load -i debian.tar";
 
 const PULL_EXAMPLES: &str = "\
 Examples:

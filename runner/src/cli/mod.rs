@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::Exit;
 
 pub(crate) use exec::{Exec, LimitArguments};
-pub(crate) use image::{Image, ImageCommand, PullImage};
+pub(crate) use image::{ExportFormat, ExportImage, Image, ImageCommand, PullImage, PushImage};
 pub(crate) use logs::Logs;
 pub(crate) use mount::MountArgument;
 pub(crate) use plan::{Chosen, Explain, Plan};

@@ -73,14 +73,14 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
 }
 
 /// Resolves the registry's own name, and remembers how near it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OwnResolver(Resolver);
 
 /// Resolves names that the registry gave.
 #[derive(Debug)]
 pub(super) struct ForeignResolver(Resolver);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Resolver {
     own: Arc<OnceLock<Reach>>,
     /// Names that the user gave, which may be anywhere.

@@ -60,6 +60,11 @@ impl Client {
         Ok(Repository::new(runtime.clone(), Arc::clone(&self.settings), place, hosts))
     }
 
+    /// Where the image is that `reference` names.
+    pub(super) fn place(&self, reference: &Reference) -> Place {
+        self.settings.place(reference)
+    }
+
     fn host(&self, place: &Place) -> Result<Arc<Host>> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.get(&place.registry) {

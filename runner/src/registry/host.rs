@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -41,15 +42,46 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// A request without a body.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
-    /// Below `/v2/`.
-    pub(super) path: String,
+    pub(super) to: To,
     pub(super) headers: HeaderMap,
+    pub(super) body: Body<'a>,
     pub(super) place: &'a Place,
     pub(super) actions: &'static str,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) enum To {
+    /// Below `/v2/` of the registry.
+    Path(String),
+    /// Where the registry said, see [`Host::location`].
+    Url(Url),
+}
+
+/// What a request brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    Nothing,
+    Text(&'a str),
+    /// This many bytes of a file.
+    File(&'a Path, u64),
+}
+
+/// The least that an upload has to move in a second.
+const UPLOAD: u64 = 32 * 1024;
+
+impl Body<'_> {
+    /// How long it may take to be sent.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Nothing | Self::Text(_) => Duration::ZERO,
+            Self::File(_, size) => Duration::from_secs(size / UPLOAD),
+        }
+    }
 }
 
 /// A failure, and after how many tries.
@@ -89,6 +121,8 @@ pub(super) struct Host {
     own: reqwest::Client,
     /// For whatever it sends us to.
     foreign: reqwest::Client,
+    /// For what is sent to it: the answer comes only after the last byte has gone.
+    upload: reqwest::Client,
     reach: Arc<OnceLock<Reach>>,
     settings: Arc<Settings>,
     environment: Arc<Environment>,
@@ -124,7 +158,6 @@ impl Host {
                 .redirect(Policy::none())
                 .referer(false)
                 .connect_timeout(CONNECT.min(settings.idle))
-                .read_timeout(settings.idle)
                 .pool_idle_timeout(Duration::from_secs(60))
         };
         let proxies = proxies();
@@ -134,8 +167,9 @@ impl Host {
             builder.build().map_err(|error| Error::system(doing(), error))
         };
         Ok(Self {
-            own: build(client().dns_resolver(own))?,
-            foreign: build(client().dns_resolver(foreign))?,
+            upload: build(client().dns_resolver(own.clone()))?,
+            own: build(client().read_timeout(settings.idle).dns_resolver(own))?,
+            foreign: build(client().read_timeout(settings.idle).dns_resolver(foreign))?,
             base,
             reach,
             settings,
@@ -152,10 +186,18 @@ impl Host {
     /// Sends a request until it succeeds, or fails for good. The answer is a success; its body is
     /// still to be read.
     pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Response, Failed> {
+        self.retry(|| self.attempt(ask)).await
+    }
+
+    /// Does something until it succeeds, or fails for good.
+    pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Failed> {
         let mut attempts = retry::Attempts::new(self.settings.attempts);
         loop {
-            let failure = match self.attempt(ask).await {
-                Ok(response) => return Ok(response),
+            let failure = match attempt().await {
+                Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
             let wait = match failure.may_pass() {
@@ -169,28 +211,53 @@ impl Host {
         }
     }
 
+    /// The URL that the answer to an [`Ask`] says to go on with.
+    pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
+        let location = response.headers().get(header::LOCATION);
+        redirect::target(&self.base, self.reach(), response.url(), location)
+    }
+
     /// One try, with its redirects and the proof that is asked for.
-    async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
-        let url = self.base.join(&ask.path);
-        let mut url = url.map_err(|_| Failure::Refused(format!("`{}` is no path", ask.path)))?;
+    pub(super) async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+        let mut url = match &ask.to {
+            To::Url(url) => url.clone(),
+            To::Path(path) => {
+                let url = self.base.join(path);
+                url.map_err(|_| Failure::Refused(format!("`{path}` is no path")))?
+            }
+        };
         let scope = Scope { repository: ask.place.repository.clone(), actions: ask.actions };
         let mut proof = self.proof(&scope).await;
         let mut asked = false;
         let mut redirects = 0;
         loop {
             let own = redirect::same_origin(&url, &self.base);
-            let client = if own { &self.own } else { &self.foreign };
+            let client = match ask.body {
+                Body::File(..) if own => &self.upload,
+                _ if own => &self.own,
+                _ => &self.foreign,
+            };
             let mut request =
                 client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+            request = match ask.body {
+                Body::Nothing => request,
+                Body::Text(text) => request.body(text.to_owned()),
+                Body::File(path, size) => {
+                    let file = tokio::fs::File::open(path).await.map_err(|error| {
+                        Failure::Own(Error::system(format!("open `{}`", path.display()), error))
+                    })?;
+                    request.header(header::CONTENT_LENGTH, size).body(file)
+                }
+            };
             if let Some(proof) = proof.as_ref().filter(|_| own) {
                 request = request.header(header::AUTHORIZATION, proof.header.clone());
             }
-            let response = self.answer(&url, request).await?;
+            let response = self.answer(&url, request, ask.body.patience()).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
             }
-            if status.is_redirection() {
+            if status.is_redirection() && matches!(ask.body, Body::Nothing) {
                 redirects += 1;
                 if redirects > redirect::MOST {
                     let host = redirect::host(&url);
@@ -216,14 +283,15 @@ impl Host {
         }
     }
 
-    /// Waits for the head of an answer.
+    /// Waits for the head of an answer, by `more` longer than a connection may be silent.
     async fn answer(
         &self,
         url: &Url,
         request: reqwest::RequestBuilder,
+        more: Duration,
     ) -> Result<Response, Failure> {
         let host = redirect::host(url);
-        let patience = self.settings.idle;
+        let patience = self.settings.idle + more;
         match tokio::time::timeout(patience + CONNECT.min(patience), request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is_timeout() => Err(Failure::Silent { host, patience }),
@@ -326,7 +394,7 @@ impl Host {
         if let Some(proof) = proof {
             request = request.header(header::AUTHORIZATION, proof.header);
         }
-        let response = self.answer(&url, request).await?;
+        let response = self.answer(&url, request, Duration::ZERO).await?;
         if !response.status().is_success() {
             return Err(self.complaint(&url, response).await);
         }

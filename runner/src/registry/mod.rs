@@ -9,6 +9,7 @@
 //! host                    requests to one registry: proof, redirects, further tries
 //! repository, download    documents and layers of one image, from mirrors or the registry itself
 //! pull                    from there into the store
+//! push, upload            from the store to a registry
 //! ```
 
 mod address;
@@ -19,16 +20,19 @@ mod download;
 mod failure;
 mod host;
 mod pull;
+mod push;
 mod redirect;
 mod repository;
 mod retry;
 mod settings;
 mod tls;
 mod token;
+mod upload;
 
 pub(crate) use client::Client;
 pub(crate) use credentials::Environment;
 pub(crate) use pull::pull;
+pub(crate) use push::push;
 pub(crate) use settings::Settings;
 
 /// A hostile text as part of a message: escaped, and cut after 200 characters.

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     download::Download,
     failure::Failure,
-    host::{Ask, Failed, Host, read},
+    host::{Ask, Body, Failed, Host, To, read},
     settings::{Place, Settings},
 };
 
@@ -74,6 +74,14 @@ impl Repository {
         Ok(root)
     }
 
+    /// The registry itself, without its mirrors: what is pushed goes nowhere else.
+    pub(super) fn own(&self) -> Result<(&Handle, &Host, &Place)> {
+        let own = self.reach.hosts.last();
+        let (host, place) =
+            own.ok_or_else(|| Error::system("reach a registry", "there is none"))?;
+        Ok((&self.runtime, host, place))
+    }
+
     fn piece(&self, kind: &str, digest: &Digest, size: u64) -> Result<Vec<u8>> {
         let version = digest.to_string();
         let document = self.reach.document(kind, &version, size);
@@ -117,8 +125,9 @@ impl Reach {
         for (host, place) in &self.hosts {
             let ask = Ask {
                 method: Method::GET,
-                path: format!("{}/{kind}/{version}", place.repository),
+                to: To::Path(format!("{}/{kind}/{version}", place.repository)),
                 headers: headers.clone(),
+                body: Body::Nothing,
                 place,
                 actions: "pull",
             };

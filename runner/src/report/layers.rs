@@ -30,13 +30,15 @@ enum How {
 #[derive(Debug)]
 pub(crate) struct Layers {
     shown: Shown,
+    /// What a layer is in the end.
+    done: &'static str,
 }
 
 #[derive(Debug)]
 enum Shown {
     Nothing,
     Bars { all: MultiProgress, title: ProgressBar, bars: Mutex<Vec<ProgressBar>> },
-    Lines { what: String, layers: Mutex<Vec<u64>> },
+    Lines { what: String, read: Mutex<Vec<u64>> },
 }
 
 /// Bars that a terminal has room for; further layers are counted in the title.
@@ -57,14 +59,15 @@ impl Pulls {
 
     /// One image more, which is being pulled.
     pub(crate) fn image(&self, name: &str) -> Layers {
-        self.begin(&format!("pulling {name}"))
+        self.begin(&format!("pulling {name}"), "unpacked")
     }
 
-    /// One more thing that is done with layers, such as "importing debian:12".
-    pub(crate) fn begin(&self, what: &str) -> Layers {
+    /// One more thing that is done with layers, such as "importing debian:12"; in the end each is
+    /// `done`, such as "unpacked".
+    pub(crate) fn begin(&self, what: &str, done: &'static str) -> Layers {
         let shown = match &self.how {
             How::Nothing => Shown::Nothing,
-            How::Lines => Shown::Lines { what: what.to_owned(), layers: Mutex::default() },
+            How::Lines => Shown::Lines { what: what.to_owned(), read: Mutex::default() },
             How::Bars(all) => {
                 let title =
                     all.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
@@ -73,7 +76,7 @@ impl Pulls {
                 Shown::Bars { all: all.clone(), title, bars: Mutex::default() }
             }
         };
-        Layers { shown }
+        Layers { shown, done }
     }
 
     /// Takes the bars away.
@@ -86,14 +89,103 @@ impl Pulls {
 }
 
 impl Layers {
-    /// Takes one event, from any thread.
+    /// Takes one event of an import or pull, from any thread.
     pub(crate) fn tell(&self, event: Progress) -> ControlFlow<()> {
-        match &self.shown {
-            Shown::Nothing => {}
-            Shown::Bars { all, title, bars } => draw(all, title, &mut lock(bars), event),
-            Shown::Lines { what, layers } => line(what, &mut lock(layers), event),
+        match event {
+            Progress::Layers { count } => self.count(count),
+            Progress::Present { layer } => self.present(layer),
+            Progress::Read { layer, bytes, total } => self.add(layer, bytes, total),
+            Progress::Unpacked { layer } => self.done(layer),
         }
         ControlFlow::Continue(())
+    }
+
+    /// There are so many layers.
+    pub(crate) fn count(&self, layers: usize) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bars { all, title, bars } => {
+                let mut bars = lock(bars);
+                let width = layers.to_string().len();
+                for number in 1..=layers.min(BARS) {
+                    // Below the title, and above those of the next image.
+                    let above = bars.last().unwrap_or(title);
+                    let bar = ProgressBar::new(0).with_style(style("  {prefix} {msg}"));
+                    let bar = all.insert_after(above, bar);
+                    bar.set_prefix(format!("{number:>width$}/{layers}"));
+                    bar.set_message("waiting");
+                    bars.push(bar);
+                }
+                if layers > BARS {
+                    title.set_message(format!("{} ({layers} layers)", title.message()));
+                }
+            }
+            Shown::Lines { what, read } => {
+                lock(read).resize(layers, 0);
+                let layers = count(layers as u64, "layer");
+                print::standard_error(format_args!("{what}: {layers}"));
+            }
+        }
+    }
+
+    /// A layer is where it shall go already.
+    pub(crate) fn present(&self, layer: usize) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bars { bars, .. } => {
+                if let Some(bar) = lock(bars).get(layer) {
+                    bar.finish_with_message("there already");
+                }
+            }
+            Shown::Lines { what, read } => {
+                let of = lock(read).len();
+                print::standard_error(format_args!("{what}: layer {}/{of} is there", layer + 1));
+            }
+        }
+    }
+
+    /// So many bytes more of a layer went.
+    pub(crate) fn add(&self, layer: usize, bytes: u64, total: u64) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bars { bars, .. } => {
+                if let Some(bar) = lock(bars).get(layer) {
+                    if bar.length() != Some(total) {
+                        bar.set_length(total);
+                        bar.set_style(style(
+                            "  {prefix} {bar:24} {binary_bytes:>11} of {binary_total_bytes} {binary_bytes_per_sec:>13}",
+                        ));
+                    }
+                    bar.inc(bytes);
+                }
+            }
+            Shown::Lines { read, .. } => {
+                if let Some(read) = lock(read).get_mut(layer) {
+                    *read += bytes;
+                }
+            }
+        }
+    }
+
+    /// A layer is where it shall be.
+    pub(crate) fn done(&self, layer: usize) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bars { bars, .. } => {
+                if let Some(bar) = lock(bars).get(layer) {
+                    bar.set_style(style("  {prefix} {msg}"));
+                    bar.finish_with_message(self.done);
+                }
+            }
+            Shown::Lines { what, read } => {
+                let (bytes, of) = {
+                    let read = lock(read);
+                    (Bytes(read.get(layer).copied().unwrap_or_default()), read.len())
+                };
+                let (number, done) = (layer + 1, self.done);
+                print::standard_error(format_args!("{what}: layer {number}/{of} {done}, {bytes}"));
+            }
+        }
     }
 }
 
@@ -115,73 +207,4 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .progress_chars("━╸─")
-}
-
-fn draw(all: &MultiProgress, title: &ProgressBar, bars: &mut Vec<ProgressBar>, event: Progress) {
-    let bar = |layer: usize| bars.get(layer);
-    match event {
-        Progress::Layers { count } => {
-            let width = count.to_string().len();
-            for number in 1..=count.min(BARS) {
-                // Below the title, and above those of the next image.
-                let above = bars.last().unwrap_or(title);
-                let bar = ProgressBar::new(0).with_style(style("  {prefix} {msg}"));
-                let bar = all.insert_after(above, bar);
-                bar.set_prefix(format!("{number:>width$}/{count}"));
-                bar.set_message("waiting");
-                bars.push(bar);
-            }
-            if count > BARS {
-                title.set_message(format!("{} ({count} layers)", title.message()));
-            }
-        }
-        Progress::Present { layer } => {
-            if let Some(bar) = bar(layer) {
-                bar.finish_with_message("here already");
-            }
-        }
-        Progress::Read { layer, bytes, total } => {
-            if let Some(bar) = bar(layer) {
-                if bar.length() != Some(total) {
-                    bar.set_length(total);
-                    bar.set_style(style(
-                        "  {prefix} {bar:24} {binary_bytes:>11} of {binary_total_bytes} {binary_bytes_per_sec:>13}",
-                    ));
-                }
-                bar.inc(bytes);
-            }
-        }
-        Progress::Unpacked { layer } => {
-            if let Some(bar) = bar(layer) {
-                bar.set_style(style("  {prefix} {msg}"));
-                bar.finish_with_message("unpacked");
-            }
-        }
-    }
-}
-
-fn line(what: &str, layers: &mut Vec<u64>, event: Progress) {
-    match event {
-        Progress::Layers { count: number } => {
-            layers.resize(number, 0);
-            print::standard_error(format_args!("{what}: {}", count(number as u64, "layer")));
-        }
-        Progress::Present { layer } => {
-            let of = layers.len();
-            print::standard_error(format_args!("{what}: layer {}/{of} is here", layer + 1));
-        }
-        Progress::Read { layer, bytes, .. } => {
-            if let Some(read) = layers.get_mut(layer) {
-                *read += bytes;
-            }
-        }
-        Progress::Unpacked { layer } => {
-            let (read, of) = (layers.get(layer).copied().unwrap_or_default(), layers.len());
-            let read = Bytes(read);
-            print::standard_error(format_args!(
-                "{what}: layer {}/{of} unpacked, {read}",
-                layer + 1
-            ));
-        }
-    }
 }

@@ -29,6 +29,7 @@ pub use import::{ImportOptions, Progress, PullOptions};
 pub use limits::ImportLimits;
 pub use merged::{Difference, Kind, Written};
 pub use open::{HostMount, Image};
+pub use pack::{Bundle, ExportForm, Manifest, Outgoing, PackedLayer, Packing};
 pub use platform::Platform;
 pub use reference::{InvalidReference, Reference};
 pub use source::{Origin, Root};

@@ -17,7 +17,7 @@ pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<
             ));
     }
     let pulls = Pulls::new(json);
-    let layers = pulls.begin(&format!("importing {name}"));
+    let layers = pulls.begin(&format!("importing {name}"), "unpacked");
     let imported =
         store.import(path, &name, &ImportOptions::default(), &|event| layers.tell(event));
     drop(layers);

@@ -2,10 +2,12 @@
 
 mod collect;
 mod diff;
+mod export;
 mod import;
 mod inspect;
 mod list;
 mod pull;
+mod push;
 mod remove;
 mod unpack;
 
@@ -35,6 +37,8 @@ pub(super) fn run(
             import::run(&store, &path, &name, json)?;
             image_bounds::tidy(&store, configuration);
         }
+        ImageCommand::Push(arguments) => push::run(&store, configuration, arguments)?,
+        ImageCommand::Export(arguments) => export::run(&store, arguments)?,
         ImageCommand::Ls { json } => list::run(&store, json)?,
         ImageCommand::Inspect { name, json } => inspect::inspect(&store, &name, json)?,
         ImageCommand::History { name, json } => inspect::history(&store, &name, json)?,
