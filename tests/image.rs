@@ -6,6 +6,7 @@ use crate::{
     binary::{Cofferdam, Ended, file, program},
     host::{Need, needs},
     images::{busybox, script},
+    registry::picture::Picture,
 };
 
 fn import(cofferdam: &Cofferdam, path: &Path, name: &str) -> Ended {
@@ -52,6 +53,18 @@ fn oci_layout_archive() {
     let path = directory.path().join("image.tar");
     archive(&busybox().expect("busybox").layout, &path);
     check(&path);
+}
+
+/// More than a message takes descriptors, and than some engines take layers.
+#[test]
+fn many_layers() {
+    needs!(Need::Containers, Need::Busybox);
+    let texts: Vec<_> = (0..300).map(|layer| layer.to_string()).collect();
+    let picture = Picture::of(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let cofferdam = Cofferdam::new();
+    import(&cofferdam, picture.layout(), "many").expect(0);
+    let script = "ls / | grep -c layer-; cat /layer-300";
+    cofferdam.script_in("many", &[], script).expect(0).says(&["300\n299"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod faults;
 mod interrupted;
-mod picture;
+pub(crate) mod picture;
 mod policy;
 mod proxy;
 mod pull;
