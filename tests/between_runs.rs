@@ -200,3 +200,31 @@ fn what_is_committed() {
     ]);
     assert!(!trap.exists(), "a program of the repository ran on the host");
 }
+
+#[test]
+fn secrets_from_a_directory_and_from_a_command() {
+    needs!(Need::Containers);
+    let project = tempfile::tempdir().expect("a directory");
+    let cofferdam = Cofferdam::common().in_directory(project.path());
+    file(
+        project.path(),
+        "cofferdam.yml",
+        "secrets: [KEY, TOKEN]\njobs: { use: { secrets: [KEY, TOKEN], steps: [{ run: 'echo \"[$KEY] [$TOKEN] ${#KEY} ${#TOKEN}\"' }] } }\n",
+    );
+    let secrets = project.path().join("keys");
+    fs::create_dir(&secrets).expect("a directory");
+    file(&secrets, "KEY", "from-a-file\n");
+    file(&secrets, "OTHER", "not-declared");
+    let run = |arguments: &[&str], status: i32| {
+        cofferdam.run([&["run", "--secret-dir", "keys"], arguments].concat()).expect(status)
+    };
+    let ended = run(&["--secret-command", "TOKEN=printf 'from a %s' command"], 0);
+    let ended = ended.says(&["[***] [***] 11 14"]);
+    for secret in ["from-a-file", "from a command", "not-declared"] {
+        assert!(!ended.text().contains(secret), "`{secret}` was printed");
+    }
+    run(&["--secret-command", "TOKEN=echo half-of-it; exit 3"], 66)
+        .says(&["the command for the secret `TOKEN` failed", "3"]);
+    run(&["--secret-command", "NONE=echo x"], 2).says(&["declares no secret `NONE`"]);
+    run(&["--secret-command", "TOKEN=echo abc"], 2).says(&["under 4 bytes cannot be masked"]);
+}

@@ -5,7 +5,7 @@
 //! variables, parameters and defaults likewise, one by one. Two included files may not say the same
 //! job or image differently, because nobody could tell which one counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     decode::Decoder,
@@ -161,14 +161,17 @@ fn join(base: &mut Pipeline, included: Pipeline, report: &mut Report) {
             .help("remove one of them, or say it in the including file, which wins"),
         );
     };
+    let jobs: HashMap<&str, _> = base.jobs.iter().map(|job| (job.id.as_str(), &job.id)).collect();
     for job in &included.jobs {
-        if let Some(other) = base.job(&job.id) {
-            twice("job", &other.id, &job.id);
+        if let Some(other) = jobs.get(job.id.as_str()) {
+            twice("job", other, &job.id);
         }
     }
+    let images = base.images.iter().map(|image| (image.name.as_str(), &image.name));
+    let images: HashMap<&str, _> = images.collect();
     for image in &included.images {
-        if let Some(other) = base.images.iter().find(|other| other.name.value == image.name.value) {
-            twice("image", &other.name, &image.name);
+        if let Some(other) = images.get(image.name.as_str()) {
+            twice("image", other, &image.name);
         }
     }
     let name = base.name.take();
@@ -176,25 +179,24 @@ fn join(base: &mut Pipeline, included: Pipeline, report: &mut Report) {
     base.name = name;
 }
 
+/// Adds `upper` to `lower`, in place of those of the same name.
+fn replace<T>(lower: &mut Vec<T>, upper: Vec<T>, name: impl Fn(&T) -> &Spanned<String>) {
+    let names: HashSet<&str> = upper.iter().map(|it| name(it).as_str()).collect();
+    lower.retain(|it| !names.contains(name(it).as_str()));
+    drop(names);
+    lower.extend(upper);
+}
+
 /// What `upper` says wins.
 fn override_with(base: &mut Pipeline, upper: Pipeline) {
     let Pipeline { name, env, secrets, params, defaults, images, include, jobs } = upper;
     base.name = name;
     base.include = include;
-    for (name, value) in env {
-        match base.env.iter_mut().find(|(known, _)| known.value == name.value) {
-            Some(known) => *known = (name, value),
-            None => base.env.push((name, value)),
-        }
-    }
-    base.secrets.retain(|known| !secrets.iter().any(|name| name.value == known.value));
-    base.secrets.extend(secrets);
-    base.params.retain(|known| !params.iter().any(|param| param.name.value == known.name.value));
-    base.params.extend(params);
-    base.images.retain(|known| !images.iter().any(|image| image.name.value == known.name.value));
-    base.images.extend(images);
-    base.jobs.retain(|known| !jobs.iter().any(|job| job.id.value == known.id.value));
-    base.jobs.extend(jobs);
+    replace(&mut base.env, env, |(name, _)| name);
+    replace(&mut base.secrets, secrets, |name| name);
+    replace(&mut base.params, params, |param| &param.name);
+    replace(&mut base.images, images, |image| &image.name);
+    replace(&mut base.jobs, jobs, |job| &job.id);
     let lower = std::mem::take(&mut base.defaults);
     base.defaults = Defaults {
         image: defaults.image.or(lower.image),

@@ -1,6 +1,6 @@
 //! Names and values from files and from the caller's environment, for `exec` and `run` alike.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _, path::Path, process::Stdio};
 
 use crate::{exit::Exit, log::secret::Secret, problem::Problem};
 
@@ -39,6 +39,60 @@ pub(crate) fn secret_from_environment(name: &str) -> Result<String, Problem> {
         Problem::new(Exit::Usage, format!("the secret `{name}` is not set"))
             .remedy(format!("set the variable `{name}` for this command"))
     })
+}
+
+/// The secret that is the file `name` of a directory; [`None`] where there is none.
+pub(crate) fn secret_from_directory(path: &Path, name: &str) -> Result<Option<String>, Problem> {
+    let problem = |what: String| {
+        let file = path.join(name);
+        let message = format!("failed to read the secret `{}`: {what}", file.display());
+        Problem::new(Exit::NoInput, message)
+    };
+    if !path.is_dir() {
+        let message = format!("there is no directory `{}`", path.display());
+        return Err(Problem::new(Exit::NoInput, message));
+    }
+    let mut text = String::new();
+    match File::open(path.join(name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(problem(error.to_string())),
+        Ok(file) => file
+            .take(FILE_MAX + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| problem(error.to_string()))?,
+    };
+    Ok(Some(without_line_end(text)))
+}
+
+/// The secret that a command of the host prints; it may ask the user for a password.
+pub(crate) fn secret_from_command(name: &str, command: &str) -> Result<String, Problem> {
+    let problem = |what: String| {
+        let message = format!("the command for the secret `{name}` {what}");
+        Problem::new(Exit::NoInput, message)
+            .remedy("run it by hand: it has to print the secret and end with exit code 0")
+    };
+    #[expect(clippy::disallowed_methods, reason = "the caller names a program of the host")]
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    let output = shell.output().map_err(|error| problem(format!("cannot be run: {error}")))?;
+    if !output.status.success() {
+        // What it printed may be half of a secret.
+        return Err(problem(format!("failed: {}", output.status)));
+    }
+    let text = String::from_utf8(output.stdout);
+    text.map(without_line_end)
+        .map_err(|_| problem("printed something that is not UTF-8".to_owned()))
+}
+
+/// Files and commands end their last line; the secret is what stands in it.
+fn without_line_end(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
 }
 
 /// A secret that can be masked, or why it cannot be.

@@ -32,6 +32,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Vec<PathBuf>,
 
+    /// Hand over the declared secrets that are files of this directory, by their names
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secret_dir: Vec<PathBuf>,
+
+    /// Hand over what a command of this host prints, such as `TOKEN=pass show ci/token`
+    #[arg(long, value_name = "NAME=COMMAND")]
+    pub(crate) secret_command: Vec<String>,
+
     /// Jobs at the same time [default: the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) max_parallel: Option<NonZeroUsize>,

@@ -32,7 +32,8 @@ pub(crate) fn inputs(
     })
 }
 
-/// Reads `--secret` and `--secret-file`; later ones win.
+/// Reads all that hands over secrets: files first, then directories, commands, and `--secret`; later
+/// ones win.
 pub(super) fn secrets(
     arguments: &cli::Run,
     pipeline: &Pipeline,
@@ -41,22 +42,38 @@ pub(super) fn secrets(
     for path in &arguments.secret_file {
         values.extend(variables::from_file(path)?);
     }
+    let declared: Vec<&str> = pipeline.secrets.iter().map(|it| it.value.as_str()).collect();
+    let is_declared = |name: &str| {
+        if declared.contains(&name) {
+            return Ok(());
+        }
+        let known = if declared.is_empty() {
+            "it declares none: add `secrets: [NAME]` at its top".to_owned()
+        } else {
+            format!("it declares `{}`", declared.join("`, `"))
+        };
+        let message = format!("the pipeline declares no secret `{name}`");
+        Err(Problem::new(Exit::Usage, message).remedy(known))
+    };
+    for directory in &arguments.secret_dir {
+        for name in &declared {
+            let value = variables::secret_from_directory(directory, name)?;
+            values.extend(value.map(|value| ((*name).to_owned(), value)));
+        }
+    }
+    for said in &arguments.secret_command {
+        let (name, command) = said.split_once('=').ok_or_else(|| {
+            Problem::new(Exit::Usage, format!("`--secret-command {said}` is not NAME=COMMAND"))
+        })?;
+        is_declared(name)?;
+        values.insert(name.to_owned(), variables::secret_from_command(name, command)?);
+    }
     for said in &arguments.secret {
         let (name, value) = match said.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             None => (said.as_str(), variables::secret_from_environment(said)?),
         };
-        let declared: Vec<&str> =
-            pipeline.secrets.iter().map(|secret| secret.value.as_str()).collect();
-        if !declared.contains(&name) {
-            let known = if declared.is_empty() {
-                "it declares none: add `secrets: [NAME]` at its top".to_owned()
-            } else {
-                format!("it declares `{}`", declared.join("`, `"))
-            };
-            let message = format!("the pipeline declares no secret `{name}`");
-            return Err(Problem::new(Exit::Usage, message).remedy(known));
-        }
+        is_declared(name)?;
         values.insert(name.to_owned(), value);
     }
     values

@@ -89,15 +89,15 @@ impl Caches {
     /// The caches below `state`, which together may take `most` bytes.
     ///
     /// # Errors
-    /// When their directory cannot be made.
+    /// When their directory cannot be read.
     pub fn open(state: &Path, most: u64) -> Result<Self> {
         let directory = state.join(DIRECTORY);
-        let make = || -> io::Result<()> {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory.join(UNFINISHED))?;
-            sweep(&directory.join(UNFINISHED))
-        };
-        make().system(|| format!("open the caches in `{}`", directory.display()))?;
-        Ok(Self { directory, most })
+        match sweep(&directory.join(UNFINISHED)) {
+            Err(error) if !is_absent(&error) => {
+                Err(error).system(|| format!("open the caches in `{}`", directory.display()))
+            }
+            _ => Ok(Self { directory, most }),
+        }
     }
 
     fn place(&self, scope: &str, key: &str) -> PathBuf {
@@ -302,6 +302,7 @@ struct Unfinished {
 impl Unfinished {
     fn new(parent: &Path) -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
