@@ -164,3 +164,25 @@ fn what_the_operator_decides() {
         .unwrap_err()
     );
 }
+
+/// A rate for one way does not lift what is said of the other, least of all a ceiling.
+#[test]
+fn rates_are_held_each_by_itself() {
+    let mut sources = Sources::new();
+    let operator = "ceilings: { limits: { io: { read: 9MiB/s, write: 9MiB/s } } }";
+    let file = sources.add("config.yml", operator.as_bytes());
+    let ceilings = cofferdam_jobs::configuration::parse(&sources, file).unwrap().ceilings;
+    let text = "defaults: { limits: { io: { write: 2MiB/s } } }\n\
+                jobs: { a: { limits: { io: { read: 1MiB/s } }, steps: [{ run: x }],\n  \
+                services: { db: { image: x, limits: { io: { read: 3MiB/s } } } } } }";
+    let file = sources.add("cofferdam.yml", text.as_bytes());
+    let pipeline = parse(&sources, file).pipeline.unwrap();
+    let inputs = Inputs { ceilings, ..Inputs::default() };
+    let plan = plan(&pipeline, &inputs).unwrap();
+    let job = &plan.jobs[0];
+    let rates = [&job.limits, &job.services[0].limits].map(|limits| {
+        let io = limits.io.as_ref().unwrap().value;
+        (io.read, io.write)
+    });
+    assert_eq!(rates, [1, 3].map(|read| (Some(read << 20), Some(2 << 20))));
+}

@@ -36,7 +36,10 @@ impl Limits {
             disk: self.disk.clone().or_else(|| lower.disk.clone()),
             inodes: self.inodes.clone().or_else(|| lower.inodes.clone()),
             shm: self.shm.clone().or_else(|| lower.shm.clone()),
-            io: self.io.clone().or_else(|| lower.io.clone()),
+            io: match (self.io.clone(), &lower.io) {
+                (Some(own), Some(lower)) => Some(own.map(|own| own.or(lower.value))),
+                (own, lower) => own.or_else(|| lower.clone()),
+            },
             nofile: self.nofile.clone().or_else(|| lower.nofile.clone()),
             logs: self.logs.clone().or_else(|| lower.logs.clone()),
         }
@@ -50,4 +53,12 @@ pub struct IoLimits {
     pub read: Option<u64>,
     /// To disks.
     pub write: Option<u64>,
+}
+
+impl IoLimits {
+    /// These rates, and those of `lower` where these say nothing: one that is named does not lift
+    /// the other.
+    fn or(self, lower: Self) -> Self {
+        Self { read: self.read.or(lower.read), write: self.write.or(lower.write) }
+    }
 }
