@@ -8,7 +8,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -72,6 +72,29 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
 }
 
+/// How near the registry was found to be.
+///
+/// A name with addresses of several kinds, at once or one after the other, is trusted with none of
+/// them: who answers for it could otherwise name a near address to be led nearer, and serve from
+/// afar.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Option<Reach>>);
+
+impl Known {
+    pub(super) fn add(&self, found: Reach) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(match *known {
+            Some(other) if other != found => Reach::Public,
+            _ => found,
+        });
+    }
+
+    /// The strictest where nothing is known, as behind a proxy.
+    pub(super) fn reach(&self) -> Reach {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Reach::Public)
+    }
+}
+
 /// Resolves the registry's own name, and remembers how near it is.
 #[derive(Clone, Debug)]
 pub(super) struct OwnResolver(Resolver);
@@ -82,19 +105,19 @@ pub(super) struct ForeignResolver(Resolver);
 
 #[derive(Clone, Debug)]
 struct Resolver {
-    own: Arc<OnceLock<Reach>>,
+    own: Arc<Known>,
     /// Names that the user gave, which may be anywhere.
     proxies: Vec<String>,
 }
 
 impl OwnResolver {
-    pub(super) fn new(own: Arc<OnceLock<Reach>>, proxies: &[String]) -> Self {
+    pub(super) fn new(own: Arc<Known>, proxies: &[String]) -> Self {
         Self(Resolver { own, proxies: proxies.to_owned() })
     }
 }
 
 impl ForeignResolver {
-    pub(super) fn new(own: Arc<OnceLock<Reach>>, proxies: &[String]) -> Self {
+    pub(super) fn new(own: Arc<Known>, proxies: &[String]) -> Self {
         Self(Resolver { own, proxies: proxies.to_owned() })
     }
 }
@@ -115,10 +138,12 @@ impl Resolve for OwnResolver {
             }
             let allowed: Vec<_> =
                 found.iter().copied().filter(|it| Reach::of(it.ip()) != Reach::Never).collect();
-            match allowed.first() {
-                Some(first) => own.get_or_init(|| Reach::of(first.ip())),
-                None => return Err(refused(&name, &found).into()),
-            };
+            if allowed.is_empty() {
+                return Err(refused(&name, &found).into());
+            }
+            for address in &allowed {
+                own.add(Reach::of(address.ip()));
+            }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
@@ -126,7 +151,7 @@ impl Resolve for OwnResolver {
 
 impl Resolve for ForeignResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let own = self.0.own.get().copied().unwrap_or(Reach::Public);
+        let own = self.0.own.reach();
         let proxy = self.0.is_proxy(&name);
         Box::pin(async move {
             let found = lookup(&name).await?;
@@ -192,6 +217,26 @@ mod tests {
             ("64:ff9b::a9fe:a9fe", Reach::Never),
         ] {
             assert_eq!(Reach::of(address.parse().unwrap()), expect, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_registry_of_several_kinds_is_as_far_as_can_be() {
+        use Reach::{Loopback, Private, Public};
+        for (found, expect) in [
+            (&[][..], Public),
+            (&[Private, Private], Private),
+            (&[Loopback], Loopback),
+            (&[Private, Public], Public),
+            (&[Public, Private], Public),
+            (&[Private, Loopback], Public),
+            (&[Private, Loopback, Loopback], Public),
+        ] {
+            let known = Known::default();
+            for reach in found {
+                known.add(*reach);
+            }
+            assert_eq!(known.reach(), expect, "{found:?}");
         }
     }
 

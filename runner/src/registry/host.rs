@@ -3,13 +3,7 @@
 //! Proof is given when it is asked for, to the registry alone; redirects are followed by hand,
 //! because each has to be judged; what may pass is tried again.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    path::Path,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use cofferdam_sandbox::{Error, Result as SandboxResult};
 use reqwest::{
@@ -19,7 +13,7 @@ use reqwest::{
 };
 
 use super::{
-    address::{ForeignResolver, OwnResolver, Reach},
+    address::{ForeignResolver, Known, OwnResolver, Reach},
     challenge::{self, Challenge},
     credentials::{self, Credentials, Environment},
     failure::{Failure, detail},
@@ -108,6 +102,8 @@ impl From<Failure> for Failed {
     }
 }
 
+/// How long an answer may take that is no layer: a few kilobytes, at most some megabytes.
+const WHOLE: Duration = Duration::from_secs(120);
 /// Most bytes of an answer that says what is wrong.
 const COMPLAINT: u64 = 16 * 1024;
 /// How long a connection may take to be made.
@@ -123,7 +119,7 @@ pub(super) struct Host {
     foreign: reqwest::Client,
     /// For what is sent to it: the answer comes only after the last byte has gone.
     upload: reqwest::Client,
-    reach: Arc<OnceLock<Reach>>,
+    known: Arc<Known>,
     settings: Arc<Settings>,
     environment: Arc<Environment>,
     proofs: tokio::sync::Mutex<HashMap<Scope, Proof>>,
@@ -141,14 +137,14 @@ impl Host {
         let scheme = if registry.insecure { "http" } else { "https" };
         let base = format!("{scheme}://{}/v2/", place.host());
         let base: Url = base.parse().map_err(|error| Error::pipeline(doing(), error))?;
-        let reach = Arc::new(OnceLock::new());
+        let known = Arc::new(Known::default());
         let literal = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
         if let Ok(address) = literal.parse::<IpAddr>() {
             let own = Reach::of(address);
             if own == Reach::Never {
                 return Err(Error::pipeline(doing(), "no registry has such an address"));
             }
-            reach.get_or_init(|| own);
+            known.add(own);
         }
         let tls = tls::configuration(registry.ca.as_deref())?;
         let client = || {
@@ -161,8 +157,8 @@ impl Host {
                 .pool_idle_timeout(Duration::from_secs(60))
         };
         let proxies = proxies();
-        let own = OwnResolver::new(Arc::clone(&reach), &proxies);
-        let foreign = ForeignResolver::new(Arc::clone(&reach), &proxies);
+        let own = OwnResolver::new(Arc::clone(&known), &proxies);
+        let foreign = ForeignResolver::new(Arc::clone(&known), &proxies);
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| Error::system(doing(), error))
         };
@@ -171,7 +167,7 @@ impl Host {
             own: build(client().read_timeout(settings.idle).dns_resolver(own))?,
             foreign: build(client().read_timeout(settings.idle).dns_resolver(foreign))?,
             base,
-            reach,
+            known,
             settings,
             environment,
             proofs: tokio::sync::Mutex::default(),
@@ -214,7 +210,7 @@ impl Host {
     /// The URL that the answer to an [`Ask`] says to go on with.
     pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
         let location = response.headers().get(header::LOCATION);
-        redirect::target(&self.base, self.reach(), response.url(), location)
+        redirect::target(&self.base, self.known.reach(), response.url(), location)
     }
 
     /// One try, with its redirects and the proof that is asked for.
@@ -264,7 +260,7 @@ impl Host {
                     return Err(Failure::Refused(format!("`{host}` redirects too often")));
                 }
                 let location = response.headers().get(header::LOCATION);
-                url = redirect::target(&self.base, self.reach(), &url, location)?;
+                url = redirect::target(&self.base, self.known.reach(), &url, location)?;
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && !own {
@@ -298,11 +294,6 @@ impl Host {
             Ok(Err(error)) => Err(Failure::transport(&host, error)),
             Err(_) => Err(Failure::Silent { host, patience }),
         }
-    }
-
-    /// How near the registry is. Behind a proxy nobody knows, and the strictest holds.
-    fn reach(&self) -> Reach {
-        self.reach.get().copied().unwrap_or(Reach::Public)
     }
 
     async fn complaint(&self, url: &Url, response: Response) -> Failure {
@@ -379,7 +370,7 @@ impl Host {
     async fn token(&self, question: Question) -> Result<Proof, Failure> {
         let Question { url, proof, form } = question;
         let host = redirect::host(&url);
-        redirect::allowed(&self.base, self.reach(), &url).map_err(|why| {
+        redirect::allowed(&self.base, self.known.reach(), &url).map_err(|why| {
             Failure::Refused(format!("`{}` names the token service `{host}`, {why}", self.name()))
         })?;
         let own = redirect::same_origin(&url, &self.base);
@@ -404,11 +395,25 @@ impl Host {
 }
 
 /// Reads a whole answer of at most `most` bytes.
-pub(super) async fn read(
+pub(super) async fn read(host: &str, response: Response, most: u64) -> Result<Vec<u8>, Failure> {
+    read_within(host, response, most, WHOLE).await
+}
+
+/// As [`read`], in this time: one who is never silent for long could go on for weeks.
+async fn read_within(
     host: &str,
-    mut response: Response,
+    response: Response,
     most: u64,
+    patience: Duration,
 ) -> Result<Vec<u8>, Failure> {
+    let late = |_| {
+        let seconds = patience.as_secs();
+        Failure::Short(format!("`{host}` had not sent its whole answer after {seconds} s"))
+    };
+    tokio::time::timeout(patience, read_all(host, response, most)).await.map_err(late)?
+}
+
+async fn read_all(host: &str, mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) =
         response.chunk().await.map_err(|error| Failure::transport(host, error))?
@@ -434,4 +439,45 @@ fn proxies() -> Vec<String> {
             url.parse::<Url>().ok()?.host_str().map(str::to_owned)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_trickles_without_end_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            connection.read_exact(&mut [0; 16]).unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").unwrap();
+            // Until the other side has had enough.
+            while connection.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let tls = tls::configuration(None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let failure = runtime.block_on(async {
+            let client = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .no_proxy()
+                .build()
+                .unwrap();
+            let response = client.get(url).send().await.unwrap();
+            read_within("r.example", response, 1 << 20, Duration::from_millis(200)).await
+        });
+        let failure = failure.unwrap_err();
+        assert!(failure.to_string().contains("had not sent its whole answer"), "{failure}");
+        drop(runtime);
+        server.join().unwrap();
+    }
 }
