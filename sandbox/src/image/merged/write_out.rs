@@ -12,7 +12,7 @@ use std::{
 use nix::{
     fcntl::{AtFlags, OFlag, open, openat},
     sys::stat::{
-        FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, mkdirat, mknodat, utimensat,
+        FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, mkdirat, mknodat, utimensat,
     },
     sys::time::TimeSpec,
     unistd::{Gid, Uid, fchownat, geteuid, linkat, symlinkat},
@@ -43,6 +43,11 @@ impl Image {
     /// With [`crate::Fault::Pipeline`] when the directory is not empty; what was written stays
     /// when something fails later.
     pub fn write_out(&self, directory: &Path) -> Result<Written> {
+        self.fill(directory)?.finish()
+    }
+
+    /// Writes everything but what directories are to be in the end.
+    pub(in crate::image) fn fill(&self, directory: &Path) -> Result<Filled> {
         let doing = || format!("write the image to `{}`", directory.display());
         fs::create_dir_all(directory).pipeline(doing)?;
         if fs::read_dir(directory).pipeline(doing)?.next().is_some() {
@@ -60,19 +65,38 @@ impl Image {
             written.entries += 1;
             written.bytes += target.write(&entry).system(doing)?;
             if entry.kind() == SFlag::S_IFDIR {
-                directories.push((entry.path, entry.status.st_mode & 0o7777, mtime(&entry.status)));
+                directories.push((entry.path, entry.status));
             }
         }
-        // Only now: a directory that may not be written could not have been filled, and filling
-        // changes its time.
-        for (path, mode, mtime) in directories.into_iter().rev() {
-            let doing = || format!("finish `{}`", directory.join(&path).display());
-            target.finish(&path, mode, mtime).system(doing)?;
-        }
-        Ok(written)
+        Ok(Filled { directory: directory.to_owned(), target, directories, written })
     }
 }
 
+/// All that was written, below directories that nobody else may enter yet.
+///
+/// A directory that may not be written could not be filled, filling changes its time, and whoever
+/// owns it could exchange what is being written for links. So it gets its owner, permissions and
+/// time last.
+#[derive(Debug)]
+pub(in crate::image) struct Filled {
+    directory: PathBuf,
+    target: Target,
+    /// Each before those that are in it.
+    directories: Vec<(PathBuf, FileStat)>,
+    written: Written,
+}
+
+impl Filled {
+    pub(in crate::image) fn finish(self) -> Result<Written> {
+        for (path, status) in self.directories.into_iter().rev() {
+            let doing = || format!("finish `{}`", self.directory.join(&path).display());
+            self.target.finish(&path, &status).system(doing)?;
+        }
+        Ok(self.written)
+    }
+}
+
+#[derive(Debug)]
 struct Target {
     root: OwnedFd,
     is_root: bool,
@@ -127,13 +151,13 @@ impl Target {
 
     fn describe(&self, entry: &Entry, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         let status = &entry.status;
-        if self.is_root {
-            let (user, group) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
-            fchownat(parent, name, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if entry.kind() == SFlag::S_IFDIR {
+            return Ok(());
         }
+        self.give(status, parent, name)?;
         match entry.kind() {
-            // A link has no permissions of its own, and a directory's come at the end.
-            SFlag::S_IFLNK | SFlag::S_IFDIR => {}
+            // A link has no permissions of its own.
+            SFlag::S_IFLNK => {}
             _ => fchmodat(
                 parent,
                 name,
@@ -146,10 +170,21 @@ impl Target {
         Ok(())
     }
 
-    fn finish(&self, path: &Path, mode: u32, time: TimeSpec) -> io::Result<()> {
+    /// To the owner in the image, where this process may.
+    fn give(&self, status: &FileStat, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+        if self.is_root {
+            let (user, group) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
+            fchownat(parent, name, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, path: &Path, status: &FileStat) -> io::Result<()> {
         let parent = self.parent(path)?;
         let name = path.file_name().unwrap_or_default();
-        let mode = Mode::from_bits_truncate(mode);
+        let time = mtime(status);
+        self.give(status, parent.as_fd(), name)?;
+        let mode = Mode::from_bits_truncate(status.st_mode & 0o7777);
         fchmodat(&parent, name, mode, FchmodatFlags::FollowSymlink)?;
         utimensat(&parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)?;
         Ok(())
@@ -165,6 +200,6 @@ fn copy(entry: &Entry, parent: &OwnedFd, name: &OsStr) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn mtime(status: &nix::sys::stat::FileStat) -> TimeSpec {
+fn mtime(status: &FileStat) -> TimeSpec {
     TimeSpec::new(status.st_mtime, status.st_mtime_nsec)
 }

@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
+use tar::EntryType;
+
 use super::fixture::{Archive, Bench, Stored, layout, listing, message, name, owned, pack};
 use crate::image::{Image, ImportOptions, Kind, Store};
 
@@ -116,6 +118,27 @@ fn an_image_is_written_out_as_one_tree() {
     assert_eq!(inode("program"), inode("program-too"));
     let again = image.write_out(&target).unwrap_err();
     assert!(message(&again).contains("the directory is not empty"), "{}", message(&again));
+}
+
+/// Who owns a directory could exchange what is written into it for links, which root would follow.
+#[test]
+fn directories_get_their_owners_when_all_is_written() {
+    let bench = Bench::new();
+    let mut theirs = Archive::header(EntryType::Directory, b"theirs/", 0);
+    theirs.set_uid(1000);
+    theirs.set_gid(1000);
+    theirs.set_cksum();
+    let archive = Archive::new().raw(&theirs, b"").dir("theirs/below/").file("theirs/below/f", b"");
+    let image = import(&bench, "theirs", &[archive.end()]);
+    let target = bench.path("out");
+    let filled = image.fill(&target).unwrap();
+    let (me, directory) = (nix::unistd::geteuid(), target.join("theirs"));
+    let found = fs::metadata(&directory).unwrap();
+    assert_eq!((found.uid(), found.mode() & 0o7777), (me.as_raw(), 0o700));
+    filled.finish().unwrap();
+    let found = fs::metadata(&directory).unwrap();
+    let owner = if me.is_root() { 1000 } else { me.as_raw() };
+    assert_eq!((found.uid(), found.mode() & 0o7777), (owner, 0o755));
 }
 
 /// As deep as an archive may be, under more layers than one directory may be open in.
