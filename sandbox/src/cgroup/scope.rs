@@ -57,12 +57,17 @@ fn command(system_run: &Path, runtime: &Path, program: &Path) -> Command {
         .args(["--description=cofferdam", "--"])
         .arg(program)
         .env("XDG_RUNTIME_DIR", runtime)
+        // One that names another bus, as in a terminal of an earlier session, would be asked instead
+        // of the one that has answered.
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
         .env(ASKED, "1");
     command
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -89,5 +94,15 @@ mod tests {
             "--user --scope --quiet --collect --property=Delegate=yes --description=cofferdam \
              -- /bin/cofferdam"
         );
+        let environment: Vec<_> = command.get_envs().collect();
+        let expected = [
+            (ASKED, Some("1")),
+            ("DBUS_SESSION_BUS_ADDRESS", None),
+            ("XDG_RUNTIME_DIR", Some("/run/user/7")),
+        ];
+        let os = |(name, value): (&'static str, Option<&'static str>)| {
+            (OsStr::new(name), value.map(OsStr::new))
+        };
+        assert_eq!(environment, expected.map(os));
     }
 }
