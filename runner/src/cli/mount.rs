@@ -29,7 +29,8 @@ impl FromStr for MountArgument {
         if source.is_empty() {
             return Err("the part before the first `:` is the path on this host".to_owned());
         }
-        let components: Vec<&str> = target.split('/').filter(|part| !part.is_empty()).collect();
+        let components: Vec<&str> =
+            target.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if !target.starts_with('/') || components.is_empty() || components.contains(&"..") {
             return Err(format!("`{target}` is not an absolute path below `/`"));
         }
@@ -64,11 +65,12 @@ mod tests {
         check("/a:/b:rx", Err("`rx` is neither `ro` nor `rw`"));
         check("/a", Err("expected SRC:DST or SRC:DST:ro"));
         check(":/b", Err("the part before the first `:` is the path on this host"));
-        for target in ["b", "/", "/b/../c", ""] {
+        for target in ["b", "/", "/.", "/b/../c", ""] {
             let expected = format!("`{target}` is not an absolute path below `/`");
             check(&format!("/a:{target}"), Err(&expected));
         }
         check("/a:/proc/self", Err("nothing can be mounted on `/proc/self`"));
+        check("/a:/./sys", Err("nothing can be mounted on `/./sys`"));
         check("/a://dev", Err("nothing can be mounted on `//dev`"));
     }
 }
