@@ -50,12 +50,9 @@ pub fn collect(state: &Path, dry_run: bool) -> Result<Collected> {
     let before = look(&mut Vec::new());
     let alive = live::instances();
     // A run that has ended in between has removed its own.
-    for Found { residue, instance, remove } in look(&mut collected.left) {
-        let was_there = before.iter().any(|found| found.is_same(&residue));
-        if was_there && !instance.is_some_and(|instance| is_alive(&instance, &alive)) {
-            collected.take(residue, dry_run, remove);
-        }
-    }
+    let mut found = look(&mut collected.left);
+    found.retain(|Found { residue, .. }| before.iter().any(|found| found.is_same(residue)));
+    collected.by_name(found, &alive, live::sees_all(), dry_run);
     Ok(collected)
 }
 
@@ -66,6 +63,26 @@ impl Found {
 }
 
 impl Collected {
+    /// Takes what has no live owner; nothing has one for sure where `sees_all` is false.
+    fn by_name(
+        &mut self,
+        found: Vec<Found>,
+        alive: &BTreeSet<String>,
+        sees_all: bool,
+        dry_run: bool,
+    ) {
+        for Found { residue, instance, remove } in found {
+            match instance {
+                Some(instance) if is_alive(&instance, alive) => {}
+                Some(_) if !sees_all => self.left.push(residue.because(
+                    "its run may live where this process cannot look: run `cofferdam gc` outside of \
+                     containers",
+                )),
+                _ => self.take(residue, dry_run, remove),
+            }
+        }
+    }
+
     fn take(
         &mut self,
         residue: Residue,
@@ -178,6 +195,27 @@ fn loop_device((name, file): (String, std::path::PathBuf)) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_belong_to_a_run_out_of_sight_stays() {
+        let alive = BTreeSet::from(["0123456789ab".to_owned()]);
+        let found = |sees_all: bool| {
+            let mut collected = Collected::default();
+            let found = ["0123456789ab", "ba9876543210"].map(|instance| Found {
+                residue: Residue::new(Kind::Link, instance),
+                instance: Some(instance.to_owned()),
+                remove: Box::new(move || if sees_all { Ok(()) } else { panic!("removed") }),
+            });
+            collected.by_name(found.into(), &alive, sees_all, false);
+            let names = |list: Vec<Residue>| -> Vec<String> {
+                list.into_iter().map(|residue| residue.name).collect()
+            };
+            (names(collected.removed), names(collected.left))
+        };
+        let ended = vec!["ba9876543210".to_owned()];
+        assert_eq!(found(true), (ended.clone(), Vec::new()));
+        assert_eq!(found(false), (Vec::new(), ended));
+    }
 
     #[test]
     fn part_of_a_name_is_enough_to_be_alive() {

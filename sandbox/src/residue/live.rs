@@ -4,7 +4,7 @@
 //! after they have removed everything, whatever its state directory is. The lock of a journal that
 //! nobody can find any more, because its state directory is gone, still shows here.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::journal;
 
@@ -23,6 +23,15 @@ pub(super) fn instances() -> BTreeSet<String> {
             journal::instance_of(path).map(str::to_owned)
         })
         .collect()
+}
+
+/// The number of the machine's first process namespace (`PID_NS_INIT_INO` of linux/nsfs.h).
+const FIRST_NAMESPACE: u64 = 0xefff_fffc;
+
+/// Whether `/proc` shows all processes of this machine: in a namespace of its own, as in a container
+/// that shares control groups or the network with its host, the host's runs cannot be seen.
+pub(super) fn sees_all() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST_NAMESPACE)
 }
 
 #[cfg(test)]
