@@ -79,6 +79,8 @@ pub(crate) struct Cofferdam {
 enum State {
     /// One test's, removed in the end.
     Own(TempDir),
+    /// Where a test has arranged it.
+    At(PathBuf),
     /// The build directory's, used by all tests that leave nothing in it, as a user's is by all runs.
     Common(&'static Path),
 }
@@ -107,6 +109,7 @@ impl Cofferdam {
     pub(crate) fn state(&self) -> &Path {
         match &self.state {
             State::Own(directory) => directory.path(),
+            State::At(directory) => directory,
             State::Common(directory) => directory,
         }
     }
@@ -114,6 +117,12 @@ impl Cofferdam {
     /// The directory that the binary is started in: the workspace, unless told otherwise.
     pub(crate) fn in_directory(mut self, directory: &Path) -> Self {
         directory.clone_into(&mut self.directory);
+        self
+    }
+
+    /// With another state directory.
+    pub(crate) fn with_state(mut self, directory: &Path) -> Self {
+        self.state = State::At(directory.to_owned());
         self
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Without(&'static str),
     /// Files of containers on disk: loop devices and the program that makes an ext4.
     Disk,
+    /// A kernel with project quotas, and what makes a file system that has them.
+    ProjectQuotas,
     /// A disk under the directory in which the tests keep their files.
     DiskBehind,
     /// A program of the host.
@@ -67,6 +69,10 @@ impl Need {
                     .any(|it| Path::new(it).join("mke2fs").exists()) =>
             {
                 Some("no program `mke2fs` on this host".to_owned())
+            }
+            Self::ProjectQuotas if Self::Disk.missing().is_some() => Self::Disk.missing(),
+            Self::ProjectQuotas if crate::quota::Disk::with_quotas().is_none() => {
+                Some("no project quotas in this kernel".to_owned())
             }
             Self::DiskBehind if is_in_memory(&crate::binary::scratch()) => {
                 Some("the tests' files are in memory".to_owned())

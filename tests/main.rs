@@ -55,6 +55,8 @@ mod network;
 #[cfg(test)]
 mod network_attacks;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod residue;

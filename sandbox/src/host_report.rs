@@ -102,16 +102,19 @@ fn scratch(host: &Availability) -> Item {
     let name = "limit disk, inodes";
     let remedy = "for files on disk: be root, install e2fsprogs, use a kernel with loop devices and ext4, \
                   and a state directory on a disk";
-    match (&host.memory, &host.disk) {
-        (Ok(()), Ok(())) => Item::good(
+    let on_disk = match (&host.project, &host.disk) {
+        (Ok(()), _) => {
+            Ok("a project quota of the state directory's file system for each container")
+        }
+        (_, Ok(())) => Ok("an ext4 of each container's own on a loop device"),
+        (_, Err(why)) => Err(why),
+    };
+    match (&host.memory, on_disk) {
+        (Ok(()), Ok(how)) => Item::good(
             name,
-            "an ext4 of each container's own on a loop device; in memory where the disk limit is \
-             at most twice the memory limit",
+            format!("{how}; in memory where the disk limit is at most twice the memory limit"),
         ),
-        (Err(why), Ok(())) => Item::good(
-            name,
-            format!("an ext4 of each container's own on a loop device; never in memory: {why}"),
-        ),
+        (Err(why), Ok(how)) => Item::good(name, format!("{how}; never in memory: {why}")),
         (Ok(()), Err(why)) => Item::bad(
             name,
             Standing::Limited,
@@ -268,12 +271,18 @@ mod tests {
     fn everything_bad_has_a_remedy() {
         let can = [Ok(()), Err("not here".to_owned())];
         let scratches = can.iter().flat_map(|memory| {
-            can.iter().map(|disk| Availability { memory: memory.clone(), disk: disk.clone() })
+            let host = |disk: &Result<(), String>, project: &Result<(), String>| Availability {
+                memory: memory.clone(),
+                disk: disk.clone(),
+                project: project.clone(),
+            };
+            let [yes, no] = &can;
+            [host(yes, no), host(no, no), host(no, yes)]
         });
         let scratches: Vec<_> = scratches.map(|host| scratch(&host)).collect();
         let standings: Vec<_> = scratches.iter().map(|item| item.standing).collect();
         let (good, limited, missing) = (Standing::Good, Standing::Limited, Standing::Missing);
-        assert_eq!(standings, [good, limited, good, missing]);
+        assert_eq!(standings, [good, limited, good, good, missing, good]);
         let none = Unavailable { why: "no way".to_owned(), remedy: "find one" };
         assert_eq!(networks(Err(none)).standing, limited);
         for item in examine(Path::new("/")).into_iter().chain(scratches) {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup,
     error::{Doing as _, Error, Result, with_causes},
-    network,
+    network, scratch,
 };
 
 /// Directory of all journals, below the state directory.
@@ -139,6 +139,8 @@ pub(crate) fn undo(directory: &Path) -> Result<()> {
     for entry in read(directory)?.iter().rev() {
         failed.extend(entry.undo().err().map(|error| with_causes(&error)));
     }
+    // They lie beside it, so nothing else names them.
+    failed.extend(scratch::remove_projects(directory).err().map(|error| with_causes(&error)));
     let doing = || format!("undo the journal `{}`", directory.display());
     if !failed.is_empty() {
         return Err(Error::system(doing(), failed.join("; ")));

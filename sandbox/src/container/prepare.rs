@@ -43,15 +43,15 @@ pub(crate) struct Prepared {
     pub(super) channel: Channel,
     pub(super) init: Init,
     pub(super) group: Arc<Group>,
-    /// The writable file system, for its use at the end.
-    pub(super) scratch: Arc<Room>,
-    /// The same without a map of ids, until it is asked for.
-    pub(super) kept: Mutex<Option<OwnedFd>>,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
     pub(super) control: OwnedFd,
     /// Its workspace, for those that are put up beside it.
     pub(super) workspace_copies: Mutex<Vec<OwnedFd>>,
+    /// The writable file system without a map of ids, until it is asked for.
+    pub(super) kept: Mutex<Option<OwnedFd>>,
+    /// The writable file system, for its use at the end; dropped after the overlays over it.
+    pub(super) scratch: Arc<Room>,
     /// Given back when dropped.
     pub(super) ids: Arc<HeldIds>,
     pub(super) spec: ContainerSpec,
@@ -106,8 +106,9 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     spec.limits.check()?;
     let files = shared.journal.directory();
-    let making = Making::start(spec.scratch, &spec.limits, &shared.state, files)?;
-    if making.is_on_disk() {
+    let projects = shared.ids.projects();
+    let making = Making::start(spec.scratch, &spec.limits, &shared.state, files, projects)?;
+    if making.is_on_loop_device() {
         shared.trail.has_loop_device();
     }
     let network = network(shared, &spec)?;

@@ -5,6 +5,7 @@
 //! share: they are kept apart by their namespaces alone.
 
 mod map;
+mod numbers;
 pub(crate) mod range;
 pub(crate) mod subordinate;
 
@@ -13,6 +14,7 @@ use std::{os::fd::BorrowedFd, path::Path};
 use nix::unistd::{getegid, geteuid};
 
 pub(crate) use map::{IdMap, Line};
+pub(crate) use numbers::{Number, Numbers};
 use range::{IdRange, IdRanges};
 
 use crate::error::Result;
@@ -62,6 +64,14 @@ impl Ids {
         match self {
             Self::Ranges(ranges) => ranges.held(),
             Self::User(_) => Vec::new(),
+        }
+    }
+
+    /// The machine's projects of disk quotas; `None` for who may not set any.
+    pub(crate) fn projects(&self) -> Option<&Numbers> {
+        match self {
+            Self::Ranges(ranges) => Some(ranges.projects()),
+            Self::User(_) => None,
         }
     }
 

@@ -2,21 +2,17 @@
 //!
 //! Each container of root gets 65 536 user and group ids of its own, so that two jobs share no id
 //! even where the kernel compares the host's. The ranges lie above those that systemd hands out
-//! (<https://systemd.io/UIDS-GIDS/>) and below 2³¹. A range is held by a lock on one byte of a
-//! file that all Cofferdam processes of the machine share: an open file description lock
-//! (`F_OFD_SETLK`, fcntl(2)), shared with the spawner, so that it outlives a killed runner until
-//! the spawner has ended that runner's containers.
+//! (<https://systemd.io/UIDS-GIDS/>) and below 2³¹. Which range is whose is locked in a file of the
+//! machine's, and the projects of disk quotas with them ([`super::numbers`]).
 
 use std::{
     fs::File,
-    io,
     os::fd::{AsFd as _, BorrowedFd},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use nix::fcntl::{FcntlArg, fcntl};
-
+use super::numbers::{Number, Numbers};
 use crate::{
     error::{Doing as _, Error, Result},
     lock_file,
@@ -28,42 +24,32 @@ pub(crate) const SIZE: u32 = 65_536;
 const FIRST: u32 = 0x7000_0000;
 /// Number of ranges: up to, and not into, systemd's "foreign" range at 0x7FFE_0000.
 const COUNT: u32 = 0xFFE;
+/// The byte of the lock file that stands for the first project of disk quotas; the first range is at 0.
+const PROJECTS_BYTE: u32 = 0x1_0000;
+/// Number of projects: a room may outlive its container as what others start from.
+const PROJECTS: u32 = 0x4000;
 
 /// The machine's ranges, as this process sees them.
 #[derive(Clone, Debug)]
 pub(crate) struct IdRanges {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    file: File,
-    /// Ranges held by this process: its own locks do not exclude each other.
-    held: Mutex<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    taken: Vec<bool>,
-    next: u32,
+    file: Arc<File>,
+    ranges: Numbers,
+    projects: Numbers,
 }
 
 /// One range, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct IdRange {
-    shared: Arc<Shared>,
-    slot: u32,
-}
+pub(crate) struct IdRange(Number);
 
 impl IdRange {
     /// Which of the machine's ranges it is, from 0 to 4093.
     pub(crate) fn number(&self) -> u32 {
-        self.slot
+        self.0.value()
     }
 
     /// The host id that id 0 of the container is.
     pub(crate) fn first(&self) -> u32 {
-        FIRST + self.slot * SIZE
+        FIRST + self.number() * SIZE
     }
 }
 
@@ -74,67 +60,34 @@ impl IdRanges {
         let file = std::fs::create_dir_all(directory)
             .and_then(|()| lock_file::open(&path))
             .system(|| format!("open the lock file of the id ranges `{}`", path.display()))?;
-        let held = Held { taken: vec![false; COUNT as usize], next: std::process::id() % COUNT };
-        Ok(Self { shared: Arc::new(Shared { file, held: Mutex::new(held) }) })
+        let file = Arc::new(file);
+        let ranges = Numbers::new(Arc::clone(&file), 0, COUNT);
+        let projects = Numbers::new(Arc::clone(&file), PROJECTS_BYTE, PROJECTS);
+        Ok(Self { file, ranges, projects })
     }
 
     /// Takes a range that no container on this machine uses.
     pub(crate) fn acquire(&self) -> Result<IdRange> {
-        let mut held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
-        for offset in 0..COUNT {
-            let slot = (held.next + offset) % COUNT;
-            let Some(taken) = held.taken.get_mut(slot as usize) else { continue };
-            if *taken {
-                continue;
-            }
-            if lock(&self.shared.file, slot, libc::F_WRLCK).system(|| "lock a range of ids")? {
-                *taken = true;
-                held.next = (slot + 1) % COUNT;
-                drop(held);
-                return Ok(IdRange { shared: Arc::clone(&self.shared), slot });
-            }
-        }
-        Err(Error::system("find a free range of ids", format!("all {COUNT} are in use"))
-            .remedy("wait until other runs have ended"))
+        let found = self.ranges.acquire(|_| Ok(true)).system(|| "lock a range of ids")?;
+        found.map(IdRange).ok_or_else(|| {
+            Error::system("find a free range of ids", format!("all {COUNT} are in use"))
+                .remedy("wait until other runs have ended")
+        })
     }
 
     /// The numbers of those that this process has taken and not given back.
     pub(crate) fn held(&self) -> Vec<u32> {
-        let held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..).zip(&held.taken).filter(|(_, taken)| **taken).map(|(slot, _)| slot).collect()
+        self.ranges.held()
+    }
+
+    /// The machine's projects of disk quotas.
+    pub(crate) fn projects(&self) -> &Numbers {
+        &self.projects
     }
 
     /// The file whose description holds the locks, to be shared with the spawner.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.shared.file.as_fd()
-    }
-}
-
-impl Drop for IdRange {
-    fn drop(&mut self) {
-        let mut held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = held.taken.get_mut(self.slot as usize) {
-            *taken = false;
-        }
-        if let Err(error) = lock(&self.shared.file, self.slot, libc::F_UNLCK) {
-            tracing::warn!(slot = self.slot, %error, "cannot give back a range of ids");
-        }
-    }
-}
-
-/// Locks or unlocks the byte `slot`; `false` when another process holds it.
-fn lock(file: &File, slot: u32, kind: libc::c_int) -> io::Result<bool> {
-    let request = libc::flock {
-        l_type: i16::try_from(kind).unwrap_or(i16::MAX),
-        l_whence: i16::try_from(libc::SEEK_SET).unwrap_or(0),
-        l_start: slot.into(),
-        l_len: 1,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&request)) {
-        Ok(_) => Ok(true),
-        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
+        self.file.as_fd()
     }
 }
 

@@ -9,12 +9,13 @@
 use std::{
     ffi::CStr,
     fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
 use nix::{
     sys::{
-        statfs::{TMPFS_MAGIC, statfs},
+        statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs},
         utsname::uname,
     },
     unistd::geteuid,
@@ -23,7 +24,7 @@ use nix::{
 use crate::{
     Limits,
     error::{Error, Result},
-    sys::mount::Configuration,
+    sys::{mount::Configuration, quota},
 };
 
 /// Files are kept in memory up to a disk limit of this many times the memory limit: with the default
@@ -47,7 +48,8 @@ pub enum ScratchKind {
     Auto,
     /// In memory: fastest, and what is written counts as the container's memory.
     Memory,
-    /// On disk: an ext4 of the container's own in a file without a name.
+    /// On disk: in a directory with a project quota where the state directory's file system has
+    /// them in force, otherwise an ext4 of the container's own in a file without a name.
     Disk,
 }
 
@@ -56,21 +58,35 @@ pub enum ScratchKind {
 pub(crate) struct Availability {
     /// Whether files can be kept in memory.
     pub(crate) memory: std::result::Result<(), String>,
-    /// Whether they can be kept on disk.
+    /// Whether they can be kept on disk with an ext4 of the container's own.
     pub(crate) disk: std::result::Result<(), String>,
+    /// Whether they can be kept on disk with a project quota, which is preferred.
+    pub(crate) project: std::result::Result<(), String>,
 }
 
 /// The kind of file system that was decided on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     Memory,
+    /// An ext4 of the container's own, on a loop device.
     Disk,
+    /// A directory with a project quota.
+    Project,
 }
 
 impl Availability {
     /// Looks at this host; `state` is the state directory, or its nearest parent that exists.
     pub(crate) fn of_host(state: &Path) -> Self {
-        Self { memory: memory_in(&kernel()), disk: disk(state) }
+        Self { memory: memory_in(&kernel()), disk: disk(state), project: project(state) }
+    }
+
+    /// How files are kept on disk.
+    fn on_disk(&self) -> std::result::Result<Backend, &String> {
+        match (&self.project, &self.disk) {
+            (Ok(()), _) => Ok(Backend::Project),
+            (_, Ok(())) => Ok(Backend::Disk),
+            (_, Err(why)) => Err(why),
+        }
     }
 }
 
@@ -87,11 +103,11 @@ pub(super) fn kernel_is_at_least(least: (u32, u32)) -> bool {
 /// Decides for one container.
 pub(super) fn choose(kind: ScratchKind, limits: &Limits, host: &Availability) -> Result<Backend> {
     let small = limits.disk <= limits.memory.saturating_mul(TIMES_MEMORY);
-    match (kind, &host.memory, &host.disk) {
+    match (kind, &host.memory, host.on_disk()) {
         (ScratchKind::Memory, Ok(()), _) => Ok(Backend::Memory),
-        (ScratchKind::Disk, _, Ok(())) => Ok(Backend::Disk),
+        (ScratchKind::Disk, _, Ok(backend)) => Ok(backend),
         (ScratchKind::Auto, Ok(()), _) if small => Ok(Backend::Memory),
-        (ScratchKind::Auto, _, Ok(())) => Ok(Backend::Disk),
+        (ScratchKind::Auto, _, Ok(backend)) => Ok(backend),
         (ScratchKind::Auto, Ok(()), Err(_)) => Ok(Backend::Memory),
         (ScratchKind::Memory, Err(why), _) => Err(refusal("in memory", why.clone())),
         (ScratchKind::Disk, _, Err(why)) => Err(refusal("on disk", why.clone())),
@@ -148,6 +164,27 @@ fn disk(state: &Path) -> std::result::Result<(), String> {
     }
 }
 
+/// The file systems whose project quotas are known to hold overlays of user namespaces.
+const WITH_PROJECTS: [FsType; 2] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC];
+
+fn project(state: &Path) -> std::result::Result<(), String> {
+    if !geteuid().is_root() {
+        return Err("only root may set quotas".to_owned());
+    }
+    let existing = state.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
+    let look = || -> io::Result<bool> {
+        let directory = File::open(existing)?;
+        let kind = fstatfs(&directory)?.filesystem_type();
+        Ok(WITH_PROJECTS.contains(&kind) && quota::is_enforced(&directory)?)
+    };
+    // Whatever keeps the kernel from saying it, none are in force.
+    if look().unwrap_or(false) {
+        return Ok(());
+    }
+    let state = state.display();
+    Err(format!("the file system of the state directory `{state}` enforces no project quotas"))
+}
+
 /// The program that makes an ext4. Users' search paths often lack the directories it is in.
 pub(super) fn mke2fs() -> Option<PathBuf> {
     let searched = std::env::var_os("PATH").unwrap_or_default();
@@ -169,31 +206,40 @@ mod tests {
     fn check(
         kind: ScratchKind,
         (memory, disk): (u64, u64),
-        (has_memory, has_disk): (bool, bool),
+        (has_memory, has_disk, has_project): (bool, bool, bool),
         expected: Option<Backend>,
     ) {
         let limits = Limits { memory, disk, ..Limits::default() };
         let can = |can: bool| if can { Ok(()) } else { Err("not here".to_owned()) };
-        let host = Availability { memory: can(has_memory), disk: can(has_disk) };
+        let host = Availability {
+            memory: can(has_memory),
+            disk: can(has_disk),
+            project: can(has_project),
+        };
         assert_eq!(choose(kind, &limits, &host).ok(), expected, "{kind:?} {limits:?} {host:?}");
     }
 
     #[test]
     fn the_choice_follows_from_limits_and_host() {
-        use Backend::{Disk, Memory};
+        use Backend::{Disk, Memory, Project};
         use ScratchKind as Kind;
         let (small, large) = ((512 * MIB, 1024 * MIB), (512 * MIB, 1025 * MIB));
         for (kind, limits, host, expected) in [
-            (Kind::Auto, small, (true, true), Some(Memory)),
-            (Kind::Auto, large, (true, true), Some(Disk)),
-            (Kind::Auto, small, (true, false), Some(Memory)),
-            (Kind::Auto, large, (true, false), Some(Memory)),
-            (Kind::Auto, small, (false, true), Some(Disk)),
-            (Kind::Auto, small, (false, false), None),
-            (Kind::Memory, large, (true, true), Some(Memory)),
-            (Kind::Memory, small, (false, true), None),
-            (Kind::Disk, small, (true, true), Some(Disk)),
-            (Kind::Disk, small, (true, false), None),
+            (Kind::Auto, small, (true, true, false), Some(Memory)),
+            (Kind::Auto, large, (true, true, false), Some(Disk)),
+            (Kind::Auto, small, (true, false, false), Some(Memory)),
+            (Kind::Auto, large, (true, false, false), Some(Memory)),
+            (Kind::Auto, small, (false, true, false), Some(Disk)),
+            (Kind::Auto, small, (false, false, false), None),
+            (Kind::Memory, large, (true, true, false), Some(Memory)),
+            (Kind::Memory, small, (false, true, false), None),
+            (Kind::Disk, small, (true, true, false), Some(Disk)),
+            (Kind::Disk, small, (true, false, false), None),
+            (Kind::Auto, small, (true, true, true), Some(Memory)),
+            (Kind::Auto, large, (true, true, true), Some(Project)),
+            (Kind::Auto, small, (false, false, true), Some(Project)),
+            (Kind::Memory, large, (true, false, true), Some(Memory)),
+            (Kind::Disk, small, (true, false, true), Some(Project)),
         ] {
             check(kind, limits, host, expected);
         }

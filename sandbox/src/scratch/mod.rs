@@ -10,6 +10,7 @@ mod geometry;
 mod largest;
 mod making;
 mod memory;
+mod project;
 mod room;
 mod template;
 
@@ -18,4 +19,5 @@ pub(crate) use choice::{Availability, is_at_least};
 pub(crate) use disk::{detach as detach_loop_device, loop_devices};
 pub(crate) use making::Making;
 pub(crate) use memory::in_memory;
+pub(crate) use project::remove_all as remove_projects;
 pub(crate) use room::Room;

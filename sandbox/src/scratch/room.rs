@@ -14,7 +14,7 @@ use nix::{
     },
 };
 
-use super::{choice::Backend, largest};
+use super::{choice::Backend, largest, project::Project};
 use crate::sys::loop_device::shut_down_ext4;
 
 /// Directories of a scratch file system: upper and work directory of the root and the workspace.
@@ -25,7 +25,7 @@ const DIRECTORIES: [&str; 4] = ["root", "root.work", "workspace", "workspace.wor
 const fn slack(backend: Backend) -> u64 {
     match backend {
         Backend::Memory => 64 * 1024,
-        Backend::Disk => (2048 + 64) * 1024,
+        Backend::Disk | Backend::Project => (2048 + 64) * 1024,
     }
 }
 
@@ -74,19 +74,28 @@ pub(crate) struct Used {
     pub(crate) is_out_of_inodes: bool,
 }
 
-/// The file system, as a detached mount; unmounted when dropped, which also frees it.
+/// The file system, or the directory with a quota, as a detached mount; unmounted when dropped,
+/// which also frees it.
 #[derive(Debug)]
 pub(crate) struct Room {
     mount: OwnedFd,
     backend: Backend,
     /// As it was when it was new.
     whole: Free,
+    /// The directory, where it is one; removed when nothing of ours holds its files any more.
+    project: Option<Project>,
 }
 
 impl Room {
     pub(super) fn new(mount: OwnedFd, backend: Backend) -> io::Result<Self> {
         let whole = Free::of(&mount)?;
-        Ok(Self { mount, backend, whole })
+        Ok(Self { mount, backend, whole, project: None })
+    }
+
+    /// One in a directory with a quota.
+    pub(super) fn in_project(mount: OwnedFd, project: Project) -> io::Result<Self> {
+        let whole = project.free()?;
+        Ok(Self { mount, backend: Backend::Project, whole, project: Some(project) })
     }
 
     /// One in a tmpfs.
@@ -101,7 +110,7 @@ impl Room {
 
     /// Its use, exact to the block.
     pub(crate) fn used(&self) -> io::Result<Used> {
-        let free = Free::of(&self.mount)?;
+        let free = self.project.as_ref().map_or_else(|| Free::of(&self.mount), Project::free)?;
         Ok(Used {
             bytes: self.whole.bytes.saturating_sub(free.bytes),
             inodes: self.whole.inodes.saturating_sub(free.inodes),

@@ -11,6 +11,7 @@ pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod quota;
 pub(crate) mod readiness;
 pub(crate) mod seccomp;
 pub(crate) mod terminal;
