@@ -239,6 +239,7 @@ fn raw_write(root: &Path, archives: &[PathBuf]) -> Duration {
         archives.iter().map(|archive| fs::read(archive).expect("read")).collect();
     let target = root.join("raw");
     fs::remove_dir_all(&target).ok();
+    fs::create_dir_all(&target).expect("make a directory");
     let started = Instant::now();
     for content in &contents {
         let mut archive = tar::Archive::new(content.as_slice());

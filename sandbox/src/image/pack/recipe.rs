@@ -2,7 +2,7 @@
 //!
 //! The files of a layer are kept, its archive is not: it would take as much again. What the files
 //! do not tell (headers, their order, padding, what was left out on purpose) is written down while
-//! the archive is unpacked, compressed, beside the files. It is about a hundredth of the archive.
+//! the archive is unpacked, compressed, beside the files. It is less than a thousandth of the archive.
 //!
 //! ```text
 //! 0  length  bytes                          bytes of the archive that stand in no file
