@@ -307,6 +307,22 @@ pub(super) fn at_most(bytes: u64) -> Keep {
     Keep { bytes, free: 0, used_within: Duration::ZERO }
 }
 
+/// Sweeps until only so many layers are in use, and returns how many went: a process that another
+/// test is just starting has a copy of every lock until it runs its program.
+#[track_caller]
+pub(super) fn sweep_down_to(bench: &Bench, in_use: usize) -> usize {
+    let mut layers = 0;
+    for _ in 0..1000 {
+        let swept = bench.store.collect(at_most(u64::MAX), false).unwrap().swept;
+        layers += swept.layers;
+        if swept.layers_in_use <= in_use {
+            return layers;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("more than {in_use} layers stay in use");
+}
+
 pub(super) fn name(text: &str) -> Reference {
     text.parse().unwrap()
 }
