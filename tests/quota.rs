@@ -240,7 +240,14 @@ fn many_at_once_are_told_apart() {
         crate::binary::wait(child).expect(0);
     }
     before.0.expect_again(cofferdam.state());
-    assert_eq!(disk.used(), before.1);
+    // The kernel lets go of the last inode some time after its last user.
+    let gone = (0..200).any(|_| {
+        disk.used() == before.1 || {
+            std::thread::sleep(Duration::from_millis(50));
+            false
+        }
+    });
+    assert!(gone, "{:?} is left of {:?}", disk.used(), before.1);
 }
 
 /// The choice, as the operator is told: quotas where they are in force, otherwise a loop device.
