@@ -3,42 +3,35 @@
 //! Everything that takes time is a task of its own that reports with a [`Message`]; this loop only
 //! starts tasks, keeps what they report and shows it, so nothing here waits for a job.
 
+mod starting;
+mod telling;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use cofferdam_jobs::{
-    model::Workspace,
-    plan::PlannedJob,
-    state::{
-        Action, Collect, Conclusion, Event, Fault, Kept, Part, ResolvedStep, Run, StartJob,
-        StepRecord, StepRef, Stop, WaitingFor,
-    },
+use cofferdam_jobs::state::{
+    Action, Collect, Conclusion, Event, Fault, Kept, Part, ResolvedStep, Run, StepRecord, StepRef,
+    Stop,
 };
-use cofferdam_sandbox::{Layer, Mount, Sandbox, ScratchKind, State, image::Image};
-use tokio::sync::{mpsc, oneshot};
+use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
+use tokio::sync::mpsc;
 
 use super::{
-    brought::Brings,
     caches::CacheStore,
-    job::{self, Collected},
+    job::Collected,
     ledger::Ledger,
     live::Live,
     message::{Message, StepId, StepOutput, StepReport},
     screen::Screen,
     seal::{self, Sealed},
-    start::{Base, Start},
-    step::JobContext,
     timers::Timers,
 };
 use crate::{
-    exit::Exit,
-    log::{file_names::FileNames, needles::Needles, recorder::LogBudget},
-    network,
+    log::{file_names::FileNames, needles::Needles},
     problem::Problem,
     report::display::{self, Display},
     supervise::Interrupts,
@@ -175,18 +168,6 @@ impl Driver {
         self.perform(actions)
     }
 
-    /// Tells of jobs that wait for the machine; that others have the places shows by itself.
-    fn tell_waiting(&mut self) {
-        for (job, waiting) in self.state.newly_waiting() {
-            if let WaitingFor::Room(what) = waiting {
-                let reason = format!("waits: the running jobs leave too little {what}");
-                self.screen.act(0, move |display| {
-                    display.show(display::Event::JobQueued { job, reason: &reason })
-                });
-            }
-        }
-    }
-
     fn take(&mut self, message: Message) -> Result<(), Problem> {
         match message {
             Message::Started { job, up } => {
@@ -269,126 +250,6 @@ impl Driver {
         Ok(())
     }
 
-    fn start_job(&mut self, start: StartJob) -> Result<(), Problem> {
-        let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
-        let (job, attempt) = (start.job, start.attempt);
-        let steps = planned.source.steps.len() + planned.source.cleanup.len();
-        self.screen.act(0, move |display| display.show(display::Event::JobStarted { job, steps }));
-        self.started.entry(job).or_insert_with(Instant::now);
-        if !self.names.contains_key(&job) {
-            self.names.insert(job, self.file_names.assign(&planned.id));
-        }
-        self.ledger.attempt_started(job, attempt);
-        let mut base = self.base(&start, &planned)?;
-        base.keep = start.keep;
-        base.scratch = self.surroundings.scratch;
-        base.mounts.clone_from(&self.surroundings.mounts);
-        base.workspace =
-            (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
-        let logs = self.log_directory(job, attempt)?;
-        let context = Arc::new(JobContext {
-            run: self.surroundings.run.clone(),
-            job_id: planned.source.id.value.clone(),
-            attempt,
-            index: (planned.index, planned.total),
-            workdir: planned.workdir.clone(),
-            user: planned.user.clone(),
-            needles: Arc::clone(&self.surroundings.needles),
-            budget: LogBudget::new(base.limits.logs),
-            outputs: self.outputs.clone(),
-            messages: self.messages.clone(),
-        });
-        let (abort, aborted) = oneshot::channel();
-        let mut live = Live::new(Arc::clone(&context), planned.clone(), logs, abort);
-        let mut services = Vec::with_capacity(start.services.len());
-        for service in start.services {
-            let Some(as_planned) = planned.services.get(service.index) else { continue };
-            let image = self.image(&as_planned.image)?;
-            let limits = job::enforced(&as_planned.limits, planned.timeout);
-            let file = live.log_names.assign(&format!("service-{}", service.name));
-            services.push((service, image, limits, live.logs.join(format!("{file}.log"))));
-        }
-        let start = Start {
-            sandbox: self.surroundings.sandbox.clone(),
-            job,
-            base,
-            network: network::of_job(&planned.network),
-            services,
-            brings: self.brings(&start.artifacts_of),
-            caches: (self.surroundings.caches.clone(), start.caches),
-            directory: self.surroundings.directory.clone(),
-            context,
-        };
-        self.live.insert(job, live);
-        let messages = self.messages.clone();
-        let started = tokio::spawn(start.run(aborted));
-        tokio::spawn(async move {
-            // A fault of ours must not leave the run waiting for ever.
-            let message = started.await.unwrap_or_else(|error| {
-                let (fault, message) = (Fault::System, format!("failed to start: {error}"));
-                Message::StartFailed { job, fault, message, services: Vec::new() }
-            });
-            // When the driver has gone, the run is over; dropping the container ends it.
-            messages.send(message).await.ok();
-        });
-        Ok(())
-    }
-
-    /// What the first container of a try is made from.
-    fn base(&self, start: &StartJob, planned: &PlannedJob) -> Result<Base, Problem> {
-        let Some(from) = start.from else {
-            let committed = self.surroundings.committed.as_ref();
-            let committed = committed.filter(|_| planned.workspace == Workspace::Git);
-            let layers = committed.map(|state| Layer::State(Arc::clone(state)));
-            let image = self.image(job::image_name(planned))?;
-            return Ok(Base::new(planned, image, layers.into_iter().collect()));
-        };
-        let states = self.states.get(&from.job);
-        let state = states.and_then(|states| match from.step {
-            Some(step) => states.after.get(&step),
-            None => states.end.as_ref(),
-        });
-        let state = state.ok_or_else(|| {
-            let name = &planned.name;
-            Problem::new(Exit::System, format!("what job `{name}` starts from was lost"))
-        })?;
-        Ok(Base::new(planned, Arc::clone(state.image()), state.layers()))
-    }
-
-    fn image(&self, name: &str) -> Result<Arc<Image>, Problem> {
-        let image = self.surroundings.images.get(name).cloned();
-        image.ok_or_else(|| Problem::new(Exit::System, format!("the image `{name}` was lost")))
-    }
-
-    /// The artifacts of other jobs.
-    fn brings(&self, jobs: &[usize]) -> Vec<Brings> {
-        let of = |job: &usize| {
-            let name = self.names.get(job)?;
-            let below = Path::new("artifacts").join(name);
-            let files = self.ledger.artifacts(*job);
-            let files = files.filter_map(|path| path.strip_prefix(&below).ok());
-            Some(Brings {
-                job: self.state.plan().jobs.get(*job)?.name.clone(),
-                directory: self.surroundings.directory.join(&below),
-                files: files.map(Path::to_owned).collect(),
-            })
-        };
-        jobs.iter().filter_map(of).filter(|brings| !brings.files.is_empty()).collect()
-    }
-
-    fn log_directory(&self, job: usize, attempt: u32) -> Result<PathBuf, Problem> {
-        let name = self.names.get(&job).cloned().unwrap_or_default();
-        let mut logs = self.surroundings.directory.join("logs").join(&name);
-        if attempt > 1 {
-            logs.push(format!("attempt-{attempt}"));
-        }
-        std::fs::create_dir_all(&logs).map_err(|error| {
-            Problem::new(Exit::System, format!("failed to make `{}`", logs.display()))
-                .because(error)
-        })?;
-        Ok(logs)
-    }
-
     fn seal_job(&mut self, job: usize, step: Option<usize>, network: Option<StepRef>) {
         let taken = self.live.get_mut(&job).and_then(|live| live.take_container(network));
         let sandbox = self.surroundings.sandbox.clone();
@@ -461,33 +322,7 @@ impl Driver {
         let end = report.end.clone();
         self.ledger.step_ended(step, report);
         let actions = self.state.handle(Event::StepEnded { job: step.job, step: step.step, end });
-        let told = self.state.job(step.job).and_then(|view| {
-            let records = match step.step.part {
-                Part::Steps => view.steps,
-                Part::Cleanup => view.cleanup,
-            };
-            let record = records.get(step.step.index)?;
-            let tolerated = record.outcome != record.conclusion;
-            let why = record.reason.as_ref().map(|reason| match tolerated {
-                true => format!("{reason}; `continue-on-error` lets the job go on"),
-                false => reason.to_string(),
-            });
-            Some((record.outcome?, why))
-        });
-        if let Some((conclusion, why)) = told {
-            let conclusion = super::record::conclusion(conclusion);
-            let why = why.map(|why| self.surroundings.needles.mask_text(&why));
-            // What it wrote before comes first, as far as the display can take it.
-            while self.screen.has_room()
-                && let Ok(output) = self.written.try_recv()
-            {
-                self.show_output(output);
-            }
-            self.screen.act(0, move |display| {
-                let why = why.as_deref();
-                display.show(display::Event::StepEnded { job: step.job, conclusion, why })
-            });
-        }
+        self.tell_step_ended(step);
         self.perform(actions)
     }
 
@@ -512,44 +347,6 @@ impl Driver {
             let message = Message::JobFinished { job, attempt, collected };
             messages.send(message).await.ok();
         });
-    }
-
-    fn job_ended(&mut self, job: usize, conclusion: Conclusion) {
-        let elapsed = self.started.get(&job).map_or(Duration::ZERO, Instant::elapsed);
-        let why = self.state.job(job).and_then(|view| {
-            let reason = view.reason?.to_string();
-            (conclusion != Conclusion::Passed).then(|| self.surroundings.needles.mask_text(&reason))
-        });
-        let conclusion = super::record::conclusion(conclusion);
-        self.screen.act(0, move |display| {
-            let why = why.as_deref();
-            display.show(display::Event::JobEnded { job, conclusion, elapsed, why })
-        });
-    }
-
-    fn show_output(&self, output: StepOutput) {
-        let StepOutput { step, stream, bytes } = output;
-        self.screen.act(bytes.len(), move |display| {
-            display.show(display::Event::Output { job: step.job, stream, bytes: &bytes })
-        });
-    }
-
-    fn take_failure(&mut self, failed: Option<io::Error>) -> Result<(), Problem> {
-        match failed {
-            None => Ok(()),
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.unread = true;
-                self.screen.act(0, |display| {
-                    *display = Display::plain(Box::new(io::sink()), false);
-                    Ok(())
-                });
-                Ok(())
-            }
-            Some(error) => {
-                Err(Problem::new(Exit::System, "failed to show the progress of the run")
-                    .because(error))
-            }
-        }
     }
 
     /// Takes the display, for the end.

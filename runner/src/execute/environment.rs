@@ -32,17 +32,7 @@ pub(crate) fn environment(
     files: &StepFiles,
     pipeline: &[EnvVar],
 ) -> Vec<(String, String)> {
-    let mut env = Layers::default();
-    env.set("PATH", PATH);
-    env.set("TMPDIR", "/tmp");
-    for (name, value) in image {
-        env.set(name, value);
-    }
-    for variable in pipeline {
-        env.set(&variable.name, &variable.value);
-    }
-    env.set("CI", "true");
-    env.set("COFFERDAM", "true");
+    let mut env = Layers::of(&[("PATH", PATH), ("TMPDIR", "/tmp")], image, pipeline);
     env.set("COFFERDAM_RUN", facts.run);
     env.set("COFFERDAM_JOB", facts.job);
     env.set("COFFERDAM_STEP", facts.step);
@@ -58,23 +48,30 @@ pub(crate) fn environment(
 
 /// The environment of a service.
 pub(crate) fn of_service(image: &[(String, String)], pipeline: &[EnvVar]) -> Vec<(String, String)> {
-    let mut env = Layers::default();
-    env.set("PATH", PATH);
-    for (name, value) in image {
-        env.set(name, value);
-    }
-    for variable in pipeline {
-        env.set(&variable.name, &variable.value);
-    }
-    env.set("CI", "true");
-    env.set("COFFERDAM", "true");
-    env.0
+    Layers::of(&[("PATH", PATH)], image, pipeline).0
 }
 
 #[derive(Debug, Default)]
 struct Layers(Vec<(String, String)>);
 
 impl Layers {
+    /// What steps and services have alike, each over the one before.
+    fn of(defaults: &[(&str, &str)], image: &[(String, String)], pipeline: &[EnvVar]) -> Self {
+        let mut env = Self::default();
+        for (name, value) in defaults {
+            env.set(name, value);
+        }
+        for (name, value) in image {
+            env.set(name, value);
+        }
+        for variable in pipeline {
+            env.set(&variable.name, &variable.value);
+        }
+        env.set("CI", "true");
+        env.set("COFFERDAM", "true");
+        env
+    }
+
     fn set(&mut self, name: &str, value: &str) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => value.clone_into(old),

@@ -1,0 +1,155 @@
+//! What a job is started with: what its first container is made from, its services, its caches, what
+//! other jobs have left for it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use cofferdam_jobs::{
+    model::Workspace,
+    plan::PlannedJob,
+    state::{Fault, StartJob},
+};
+use cofferdam_sandbox::{Layer, image::Image};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use crate::{
+    execute::{
+        brought::Brings,
+        job,
+        live::Live,
+        message::Message,
+        start::{Base, Start},
+        step::JobContext,
+    },
+    exit::Exit,
+    log::recorder::LogBudget,
+    network,
+    problem::Problem,
+    report::display,
+};
+
+impl Driver {
+    pub(super) fn start_job(&mut self, start: StartJob) -> Result<(), Problem> {
+        let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
+        let (job, attempt) = (start.job, start.attempt);
+        let steps = planned.source.steps.len() + planned.source.cleanup.len();
+        self.screen.act(0, move |display| display.show(display::Event::JobStarted { job, steps }));
+        self.started.entry(job).or_insert_with(Instant::now);
+        if !self.names.contains_key(&job) {
+            self.names.insert(job, self.file_names.assign(&planned.id));
+        }
+        self.ledger.attempt_started(job, attempt);
+        let mut base = self.base(&start, &planned)?;
+        base.keep = start.keep;
+        base.scratch = self.surroundings.scratch;
+        base.mounts.clone_from(&self.surroundings.mounts);
+        base.workspace =
+            (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
+        let logs = self.log_directory(job, attempt)?;
+        let context = Arc::new(JobContext {
+            run: self.surroundings.run.clone(),
+            job_id: planned.source.id.value.clone(),
+            attempt,
+            index: (planned.index, planned.total),
+            workdir: planned.workdir.clone(),
+            user: planned.user.clone(),
+            needles: Arc::clone(&self.surroundings.needles),
+            budget: LogBudget::new(base.limits.logs),
+            outputs: self.outputs.clone(),
+            messages: self.messages.clone(),
+        });
+        let (abort, aborted) = oneshot::channel();
+        let mut live = Live::new(Arc::clone(&context), planned.clone(), logs, abort);
+        let mut services = Vec::with_capacity(start.services.len());
+        for service in start.services {
+            let Some(as_planned) = planned.services.get(service.index) else { continue };
+            let image = self.image(&as_planned.image)?;
+            let limits = job::enforced(&as_planned.limits, planned.timeout);
+            let file = live.log_names.assign(&format!("service-{}", service.name));
+            services.push((service, image, limits, live.logs.join(format!("{file}.log"))));
+        }
+        let start = Start {
+            sandbox: self.surroundings.sandbox.clone(),
+            job,
+            base,
+            network: network::of_job(&planned.network),
+            services,
+            brings: self.brings(&start.artifacts_of),
+            caches: (self.surroundings.caches.clone(), start.caches),
+            directory: self.surroundings.directory.clone(),
+            context,
+        };
+        self.live.insert(job, live);
+        let messages = self.messages.clone();
+        let started = tokio::spawn(start.run(aborted));
+        tokio::spawn(async move {
+            // A fault of ours must not leave the run waiting for ever.
+            let message = started.await.unwrap_or_else(|error| {
+                let (fault, message) = (Fault::System, format!("failed to start: {error}"));
+                Message::StartFailed { job, fault, message, services: Vec::new() }
+            });
+            // When the driver has gone, the run is over; dropping the container ends it.
+            messages.send(message).await.ok();
+        });
+        Ok(())
+    }
+
+    /// What the first container of a try is made from.
+    fn base(&self, start: &StartJob, planned: &PlannedJob) -> Result<Base, Problem> {
+        let Some(from) = start.from else {
+            let committed = self.surroundings.committed.as_ref();
+            let committed = committed.filter(|_| planned.workspace == Workspace::Git);
+            let layers = committed.map(|state| Layer::State(Arc::clone(state)));
+            let image = self.image(job::image_name(planned))?;
+            return Ok(Base::new(planned, image, layers.into_iter().collect()));
+        };
+        let states = self.states.get(&from.job);
+        let state = states.and_then(|states| match from.step {
+            Some(step) => states.after.get(&step),
+            None => states.end.as_ref(),
+        });
+        let state = state.ok_or_else(|| {
+            let name = &planned.name;
+            Problem::new(Exit::System, format!("what job `{name}` starts from was lost"))
+        })?;
+        Ok(Base::new(planned, Arc::clone(state.image()), state.layers()))
+    }
+
+    pub(super) fn image(&self, name: &str) -> Result<Arc<Image>, Problem> {
+        let image = self.surroundings.images.get(name).cloned();
+        image.ok_or_else(|| Problem::new(Exit::System, format!("the image `{name}` was lost")))
+    }
+
+    /// The artifacts of other jobs.
+    fn brings(&self, jobs: &[usize]) -> Vec<Brings> {
+        let of = |job: &usize| {
+            let name = self.names.get(job)?;
+            let below = Path::new("artifacts").join(name);
+            let files = self.ledger.artifacts(*job);
+            let files = files.filter_map(|path| path.strip_prefix(&below).ok());
+            Some(Brings {
+                job: self.state.plan().jobs.get(*job)?.name.clone(),
+                directory: self.surroundings.directory.join(&below),
+                files: files.map(Path::to_owned).collect(),
+            })
+        };
+        jobs.iter().filter_map(of).filter(|brings| !brings.files.is_empty()).collect()
+    }
+
+    fn log_directory(&self, job: usize, attempt: u32) -> Result<PathBuf, Problem> {
+        let name = self.names.get(&job).cloned().unwrap_or_default();
+        let mut logs = self.surroundings.directory.join("logs").join(&name);
+        if attempt > 1 {
+            logs.push(format!("attempt-{attempt}"));
+        }
+        std::fs::create_dir_all(&logs).map_err(|error| {
+            Problem::new(Exit::System, format!("failed to make `{}`", logs.display()))
+                .because(error)
+        })?;
+        Ok(logs)
+    }
+}
