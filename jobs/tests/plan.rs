@@ -186,3 +186,18 @@ fn rates_are_held_each_by_itself() {
     });
     assert_eq!(rates, [1, 3].map(|read| (Some(read << 20), Some(2 << 20))));
 }
+
+/// Its jobs may need some that are in the other file, which nothing would wait for.
+#[test]
+fn a_file_is_planned_only_with_what_it_includes() {
+    let yaml = "include: [b.yml]\njobs: { a: { needs: b, steps: [{ run: x }] } }";
+    insta::assert_snapshot!(planned(yaml, &Inputs::default()).unwrap_err(), @r"
+    error[E0308]: what this file includes has not been read
+     --> cofferdam.yml:1:11
+      |
+    1 | include: [b.yml]
+      |           ^^^^^
+      |
+      = help: read it together with the files that it includes
+    ");
+}

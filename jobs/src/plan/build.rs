@@ -33,6 +33,15 @@ const MAX_NAME: usize = 120;
 /// All that is wrong with the choice, or with what the pipeline becomes by it.
 pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic>> {
     let mut report = Report::new();
+    if let Some(path) = pipeline.include.first() {
+        // Jobs that are needed may be in there, and without them nothing would wait for them.
+        report.push(
+            Diagnostic::error(Code::BadInclude, "what this file includes has not been read")
+                .at(path.span, "")
+                .help("read it together with the files that it includes"),
+        );
+        return Err(report.finish());
+    }
     let mut plan = Plan {
         name: pipeline.name.as_ref().map(|name| name.value.clone()),
         env: pipeline.env.clone(),
