@@ -15,6 +15,7 @@ mod check;
 pub mod configuration;
 mod decode;
 pub mod diagnostic;
+pub mod dockerfile;
 pub mod expr;
 mod graph;
 mod include;

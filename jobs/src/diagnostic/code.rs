@@ -6,7 +6,7 @@ macro_rules! codes {
     ($($name:ident = $code:literal, $summary:literal;)*) => {
         /// The kind of a fault. A code keeps its meaning for ever; a fault that no longer exists
         /// leaves a gap. 01xx: the text; 02xx: the shape; 03xx: names and the graph of jobs;
-        /// 04xx: expressions; 05xx: parameters and the plan. `W` marks warnings.
+        /// 04xx: expressions; 05xx: parameters and the plan; 07xx: Dockerfiles. `W` marks warnings.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $summary] $name,)*
@@ -80,6 +80,24 @@ codes! {
     Injection = "W0601", "A value that the author does not control becomes part of a script.";
     UnusedExclude = "W0602", "An `exclude` entry matches no combination of the matrix.";
     RetryNever = "W0603", "A `retry` can never happen.";
+    DockerfileInstruction = "E0701", "An instruction of a Dockerfile is not known.";
+    DockerfileArguments = "E0702", "An instruction has too few, too many or wrong arguments.";
+    DockerfileFlag = "E0703", "A flag of an instruction is not known, or has a bad value.";
+    DockerfileOrder = "E0704", "An instruction is missing, or not allowed in this place.";
+    DockerfileStage = "E0705", "A stage does not exist, or its name cannot be used.";
+    DockerfileSubstitution = "E0706", "Quotes or a variable substitution cannot be read.";
+    DockerfileHeredoc = "E0707", "A here-document has no end.";
+    DockerfileUnsupported = "E0708", "This version cannot build what an instruction asks for.";
+    DockerfileTooLarge = "E0709", "A part of a Dockerfile is larger than allowed.";
+    DockerfileDirective = "E0710", "A parser directive of a Dockerfile has no meaning here.";
+    DockerfilePath = "E0711", "A path leaves the build context.";
+    DockerfilePattern = "E0713", "A pattern of an ignore file cannot be read.";
+    DockerfileUnsetRequired = "E0712", "A variable that a Dockerfile needs is not set.";
+    DockerfileDeprecated = "W0720", "An instruction is deprecated.";
+    DockerfileNotJson = "W0721", "What looks like a list is not JSON.";
+    DockerfileUnset = "W0722", "A variable is not set, and becomes nothing.";
+    DockerfileDropped = "W0723", "An escape character in a here-document is dropped.";
+    DockerfileUnusedArgument = "W0724", "No `ARG` takes a value that is given.";
 }
 
 impl fmt::Display for Code {
