@@ -3,7 +3,6 @@
 mod cli;
 mod command;
 mod configuration;
-mod delegation;
 mod exec;
 mod execute;
 mod exit;
@@ -24,7 +23,7 @@ mod variables;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cofferdam_sandbox::spawner;
+use cofferdam_sandbox::{cgroup, spawner};
 use tracing_subscriber::filter::LevelFilter;
 
 use cli::Cli;
@@ -48,10 +47,9 @@ fn main() -> ExitCode {
         drop(spawner);
         return end(command::run(cli, None));
     }
-    match spawner {
-        Ok(spawner) => {
-            end(delegation::ensure(spawner).and_then(|spawner| command::run(cli, Some(spawner))))
-        }
+    // A login session has no control group that is the user's.
+    match spawner.and_then(|spawner| cgroup::enter_scope(&spawner).map(|()| spawner)) {
+        Ok(spawner) => end(command::run(cli, Some(spawner))),
         Err(error) => end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
     }
 }

@@ -39,6 +39,6 @@ pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};
 pub use resident::Resident;
 pub(crate) use resident::printable;
-pub use scope::scope_for;
+pub use scope::enter_scope;
 pub use setting::StepLimits;
 pub use usage::Usage;

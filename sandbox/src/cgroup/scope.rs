@@ -2,42 +2,56 @@
 //!
 //! A session's processes are in `session-N.scope`, which belongs to root; the groups that the user
 //! may write to are below `user@UID.service`, beside it, and only the service managers together can
-//! move a process there. `systemd-run --user --scope` asks them to, and then becomes the program
-//! that it is given: same process, same terminal, same exit status.
+//! move a process there. They are asked to, by `busctl`, for this process and its spawner: same
+//! processes, same terminal, nothing started anew.
 
 use std::{
+    fs, io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid, getpid};
 
 use super::hierarchy::Hierarchy;
-use crate::spawner::Spawner;
+use crate::{
+    error::{Doing as _, Error, Result},
+    host_program,
+    spawner::Spawner,
+};
 
-/// Set for the program that was started in a scope, so that it does not ask for another.
-const ASKED: &str = "COFFERDAM_IN_SCOPE";
+/// How long the managers may take, in all; ordinarily some tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at whether it is done, which tells nobody.
+const PAUSE: Duration = Duration::from_millis(1);
+/// What is to be done where it cannot be.
+const REMEDY: &str = "start it with `systemd-run --user --scope -p Delegate=yes`, or as a service \
+                      with `Delegate=yes`; `cofferdam doctor` says what this host can enforce";
 
-/// Where `systemd-run` may be.
-const DIRECTORIES: [&str; 3] = ["/usr/bin", "/bin", "/run/current-system/sw/bin"];
-
-/// The command that starts `program` in a delegated group of its own, its arguments to be added;
-/// none where the limits can be enforced from here, for root, who asks nobody, or where no service
-/// manager of this user answers.
-pub fn scope_for(program: &Path, spawner: &Spawner) -> Option<Command> {
-    if geteuid().is_root() || std::env::var_os(ASKED).is_some() {
-        return None;
+/// Moves this process and its spawner into a delegated group of their own. Does nothing where the
+/// limits can be enforced from here, for root, who asks nobody, or where no service manager of this
+/// user answers: what is missing then is told when the limits are.
+///
+/// # Errors
+/// When there is a manager, and it refuses.
+pub fn enter_scope(spawner: &Spawner) -> Result<()> {
+    if geteuid().is_root() {
+        return Ok(());
     }
-    if !Hierarchy::detect(&[spawner.pid()]).ok()?.lacks_delegation() {
-        return None;
-    }
+    let lacks = Hierarchy::detect(&[spawner.pid()]).is_ok_and(|it| it.lacks_delegation());
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     // Cron and `su` leave the variable out; the manager is there all the same if it lingers.
     let runtime = named.unwrap_or_else(|| format!("/run/user/{}", geteuid()).into());
-    let system_run =
-        DIRECTORIES.iter().map(|it| Path::new(it).join("systemd-run")).find(|it| it.is_file())?;
-    answers(&runtime).then(|| command(&system_run, &runtime, program))
+    match host_program::find("busctl") {
+        Some(busctl) if lacks && answers(&runtime) => {
+            let processes = [getpid(), spawner.pid()];
+            enter(&busctl, &runtime, processes).map_err(|error| error.remedy(REMEDY))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the user's message bus is there. It starts the manager's side of it when asked.
@@ -45,28 +59,56 @@ fn answers(runtime: &Path) -> bool {
     UnixStream::connect(runtime.join("bus")).is_ok()
 }
 
+fn enter(busctl: &Path, runtime: &Path, processes: [Pid; 2]) -> Result<()> {
+    let doing = || "ask the user's service manager for a control group";
+    let name = format!("cofferdam-{}.scope", getpid());
+    let deadline = Instant::now() + PATIENCE;
+    let output = command(busctl, runtime, &name, processes).output().system(doing)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        return Err(Error::system(doing(), said));
+    }
+    // It has been accepted, and is done a little later.
+    while !is_in(&name).system(doing)? {
+        if Instant::now() > deadline {
+            return Err(Error::system(doing(), format!("`{name}` was not entered in 20 s")));
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Whether this process is in the unit `name`.
+fn is_in(name: &str) -> io::Result<bool> {
+    Ok(fs::read_to_string("/proc/self/cgroup")?.trim_end().ends_with(&format!("/{name}")))
+}
+
 #[expect(
     clippy::disallowed_methods,
-    reason = "the service manager's own program moves this process; it runs as the caller, before \
+    reason = "the service manager's own program speaks to it; it runs as the caller, before \
               anything else"
 )]
-fn command(system_run: &Path, runtime: &Path, program: &Path) -> Command {
-    let mut command = Command::new(system_run);
+fn command(busctl: &Path, runtime: &Path, name: &str, processes: [Pid; 2]) -> Command {
+    let mut command = Command::new(busctl);
     command
-        .args(["--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes"])
-        .args(["--description=cofferdam", "--"])
-        .arg(program)
+        .args(["--user", "--quiet", "--timeout=10", "call", "org.freedesktop.systemd1"])
+        .args(["/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"])
+        .args(["StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", "4"])
+        .args(["Description", "s", "cofferdam", "Delegate", "b", "true"])
+        .args(["CollectMode", "s", "inactive-or-failed", "PIDs", "au", "2"])
+        .args(processes.map(|it| it.to_string()))
+        .arg("0")
         .env("XDG_RUNTIME_DIR", runtime)
         // One that names another bus, as in a terminal of an earlier session, would be asked instead
         // of the one that has answered.
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env(ASKED, "1");
+        .stdin(Stdio::null());
     command
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -82,27 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn the_program_comes_last() {
-        let command = command(
-            Path::new("/usr/bin/systemd-run"),
-            Path::new("/run/user/7"),
-            Path::new("/bin/cofferdam"),
-        );
+    fn both_processes_are_named() {
+        let processes = [7, 8].map(Pid::from_raw);
+        let command = command(Path::new("busctl"), Path::new("/run/user/7"), "c.scope", processes);
         let arguments: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
         assert_eq!(
             arguments.join(" "),
-            "--user --scope --quiet --collect --property=Delegate=yes --description=cofferdam \
-             -- /bin/cofferdam"
+            "--user --quiet --timeout=10 call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+             org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) c.scope fail 4 \
+             Description s cofferdam Delegate b true CollectMode s inactive-or-failed PIDs au 2 7 8 0"
         );
-        let environment: Vec<_> = command.get_envs().collect();
-        let expected = [
-            (ASKED, Some("1")),
-            ("DBUS_SESSION_BUS_ADDRESS", None),
-            ("XDG_RUNTIME_DIR", Some("/run/user/7")),
-        ];
-        let os = |(name, value): (&'static str, Option<&'static str>)| {
-            (OsStr::new(name), value.map(OsStr::new))
-        };
-        assert_eq!(environment, expected.map(os));
+    }
+
+    /// A manager that refuses is told in its own words, and is a fault of the host.
+    #[test]
+    fn a_refusal_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("busctl");
+        fs::write(&program, "#!/bin/sh\necho 'Call failed: Access denied' >&2\nexit 1\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = enter(&program, directory.path(), [getpid(), getpid()]).unwrap_err();
+        assert_eq!(error.fault(), crate::Fault::System);
+        let text = crate::with_causes(&error);
+        assert!(text.contains("service manager") && text.contains("Access denied"), "{text}");
     }
 }
