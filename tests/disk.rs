@@ -94,6 +94,55 @@ fn many_inodes_on_a_small_disk() {
         .says(&["1\n"]);
 }
 
+/// What is made ahead of need is of the size that its job asks for, and nobody has used it; what is
+/// made in vain, for jobs that are skipped, goes with the run.
+#[test]
+fn each_job_of_a_run_has_a_disk_of_its_own_size() {
+    needs!(Need::Containers, Need::Disk);
+    let _quiet = alone();
+    let cofferdam = Cofferdam::unshared();
+    let directory = tempfile::tempdir().expect("a directory");
+    let sizes = [(200, 3000), (300, 3000), (200, 9000), (200, 3000), (400, 3000), (200, 3000)];
+    let looks = sizes.iter().enumerate().map(|(job, (disk, inodes))| {
+        format!(
+            "  j{job}:\n    limits: {{ disk: {disk}MiB, inodes: {inodes} }}\n    steps:\n      \
+             - run: ls -A /tmp; df -B1 / | awk 'NR == 2 {{ print \"bytes\", $4 }}'; \
+             df -i / | awk 'NR == 2 {{ print \"inodes\", $4 }}'; echo {job} > /tmp/mine\n"
+        )
+    });
+    let skipped = (0..4).map(|job| {
+        let limits = "limits: { disk: 500MiB, inodes: 3000 }";
+        format!("  s{job}: {{ needs: [fails], {limits}, steps: [{{ run: exit }}] }}\n")
+    });
+    let pipeline: String = ["defaults: { limits: { memory: 64MiB } }\njobs:\n".to_owned()]
+        .into_iter()
+        .chain(looks)
+        .chain(["  fails: { needs: [j0], steps: [{ run: exit 1 }] }\n".to_owned()])
+        .chain(skipped)
+        .collect();
+    let file = crate::binary::file(directory.path(), "sizes.yml", &pipeline).display().to_string();
+    let out = directory.path().join("out").display().to_string();
+    let command = ["run", &file, "--out", &out, "--max-parallel", "2"];
+    cofferdam.script(&["--scratch", "disk"], "true").expect(0);
+    let before = Snapshot::take(cofferdam.state());
+    let ended = cofferdam.run(command).expect(1);
+    for (job, (disk, inodes)) in sizes.into_iter().enumerate() {
+        let lines = ended.stdout.lines().filter_map(|line| line.split_once(" | "));
+        let own = lines.filter(|(name, _)| name.trim() == format!("j{job}"));
+        let words: Vec<&str> = own.flat_map(|(_, text)| text.split_whitespace()).collect();
+        let value = |name: &str| -> u64 {
+            let place = words.iter().position(|word| *word == name).expect(name);
+            words[place + 1].parse().expect("a number")
+        };
+        assert!(!words.contains(&"mine"), "{words:?}");
+        let (bytes, free) = (value("bytes"), value("inodes"));
+        assert!((disk * MIB - MIB..=disk * MIB).contains(&bytes), "j{job}: {bytes} bytes");
+        assert!((inodes - 16..inodes + 256).contains(&free), "j{job}: {free} inodes");
+    }
+    assert!(!ended.stderr.contains("in memory instead"), "{}", ended.stderr);
+    before.expect_again(cofferdam.state());
+}
+
 /// The file system has neither its device nor its place in what the container sees.
 #[test]
 fn container_does_not_see_the_device() {

@@ -4,6 +4,7 @@
 //! Whatever it is handed by an image, an archive or a job is hostile; whatever the operator says
 //! is trusted.
 
+mod ahead;
 mod block_device;
 pub mod cache;
 pub mod cgroup;

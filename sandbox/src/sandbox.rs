@@ -34,6 +34,7 @@ use std::{
 use tokio::sync::Mutex;
 
 use crate::{
+    Limits,
     cgroup::{self, Hierarchy, Limit},
     container::{Container, ContainerSpec, Pool, Takedowns},
     error::{Doing as _, Error, Result, with_causes},
@@ -44,6 +45,7 @@ use crate::{
     mount_table::Places,
     network::{Network, Networks, SharedNetwork},
     residue::{Ended, Kind, Residue, Trail},
+    scratch::{Rooms, ScratchKind, Site},
     spawner::Spawner,
     supervisor,
 };
@@ -74,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) places: Places,
     pub(crate) journal: Journal,
     pub(crate) networks: Networks,
+    pub(crate) rooms: Rooms,
     /// Of containers that were dropped.
     pub(crate) takedowns: Takedowns,
     pub(crate) trail: Trail,
@@ -124,6 +127,7 @@ impl Sandbox {
             places: Places::default(),
             journal,
             networks: Networks::new(Path::new(ids::LOCKS)),
+            rooms: Rooms::default(),
             takedowns: Takedowns::default(),
             trail: Trail::default(),
         };
@@ -142,7 +146,7 @@ impl Sandbox {
         let make = move || (crate::container::prepare(&shared, &pool, spec), shared);
         let (prepared, shared) =
             tokio::task::spawn_blocking(make).await.system(|| "prepare a container")?;
-        self.warm_up();
+        self.make_ahead();
         Container::new(shared, prepared?)
     }
 
@@ -150,13 +154,27 @@ impl Sandbox {
     /// they stand sooner; one that is not asked for after all ends with the sandbox.
     pub fn expect(&self, more: usize) {
         self.pool.expect(more);
-        self.warm_up();
+        self.make_ahead();
     }
 
-    fn warm_up(&self) {
-        while self.pool.wants_more() {
-            let (shared, pool) = (self.shared.clone(), Arc::clone(&self.pool));
-            tokio::task::spawn_blocking(move || pool.fill(shared));
+    /// Says that containers will be asked for that keep what they write as `scratch` says and within
+    /// these limits, in about this order. Some of the file systems on disk are made ahead of need.
+    pub fn expect_scratch(&self, scratch: ScratchKind, limits: &[Limits]) {
+        self.shared.rooms.expect(scratch, limits, self.shared.site());
+        self.make_ahead();
+    }
+
+    fn make_ahead(&self) {
+        while let Some(wanted) = self.pool.wanted() {
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || wanted.begin(shared));
+        }
+        while let Some(wanted) = self.shared.rooms.wanted() {
+            if wanted.is_on_loop_device() {
+                self.shared.trail.has_loop_device();
+            }
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || wanted.make(shared.site()));
         }
     }
 
@@ -184,7 +202,12 @@ impl Sandbox {
     pub async fn close(self) -> Vec<Residue> {
         let Self { shared, pool, unused } = self;
         // A container that cannot be ended is left to the spawner's end.
-        tokio::task::spawn_blocking(move || pool.close()).await.ok();
+        let ends = shared.clone();
+        let end = move || {
+            pool.close();
+            ends.rooms.close();
+        };
+        tokio::task::spawn_blocking(end).await.ok();
         let shared = shared.into_inner();
         let unused = async { unused.lock().await.wait().await };
         // If it is in vain, the look below says so.
@@ -211,6 +234,12 @@ impl Sandbox {
 }
 
 impl Shared {
+    /// Where containers keep what they write.
+    pub(crate) fn site(&self) -> Site<'_> {
+        let (files, projects) = (self.journal.directory(), self.ids.projects());
+        Site { state: &self.state, files, projects }
+    }
+
     /// In the order of making, backwards.
     fn close(self) -> Vec<Residue> {
         let mut residue = Vec::new();

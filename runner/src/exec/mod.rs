@@ -49,6 +49,8 @@ pub(crate) async fn run(
     if !network.is_connected() {
         sandbox.expect(1);
     }
+    let container = &description.container;
+    sandbox.expect_scratch(container.scratch, std::slice::from_ref(&container.limits));
     limits::tell_missing(&sandbox);
     let result = run_in(&sandbox, description, interrupts).await;
     let residue = sandbox.close().await;

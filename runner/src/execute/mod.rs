@@ -6,6 +6,7 @@ mod committed;
 mod digest;
 mod driver;
 mod environment;
+mod foresight;
 pub(crate) mod globs;
 pub(crate) mod inputs;
 mod job;
@@ -48,7 +49,7 @@ use crate::{
     images::{self, Images, Wanted},
     limits,
     log::needles::Needles,
-    network, print,
+    print,
     problem::Problem,
     report::{
         display::{ControlEchoOff, Display},
@@ -132,11 +133,10 @@ pub(crate) async fn run(
     let images = images(&arguments, &plan, configuration, state, &mut interrupts).await?;
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
-    let networks = plan.jobs.iter().map(|job| network::of_job(&job.network));
-    sandbox.expect(networks.filter(|network| !network.is_connected()).count());
+    let scratch = scratch::kind(arguments.scratch, configuration);
+    foresight::tell(&sandbox, &plan, scratch);
     let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
-    let scratch = scratch::kind(arguments.scratch, configuration);
     let committed = if plan.jobs.iter().any(|job| job.workspace == Workspace::Git) {
         let image = Store::open(state)?.get(job::DEFAULT_IMAGE)?;
         match committed::export(&sandbox, Arc::new(image), &workspace, scratch).await {

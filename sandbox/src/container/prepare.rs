@@ -29,7 +29,7 @@ use crate::{
     init::message::{Reply, Setup},
     network::{ContainerNetwork, RESOLVER, SharedNetwork},
     sandbox::Shared,
-    scratch::{Making, Room},
+    scratch::Room,
     spawner::Spawned,
     sys,
 };
@@ -105,9 +105,7 @@ pub(crate) fn prepare(
     spec: ContainerSpec,
 ) -> Result<Prepared> {
     spec.limits.check()?;
-    let files = shared.journal.directory();
-    let projects = shared.ids.projects();
-    let making = Making::start(spec.scratch, &spec.limits, &shared.state, files, projects)?;
+    let making = shared.rooms.start(spec.scratch, &spec.limits, shared.site())?;
     if making.is_on_loop_device() {
         shared.trail.has_loop_device();
     }

@@ -5,13 +5,13 @@
 //! belongs to no job and has run nothing; it is taken by one job and never given back.
 
 use std::{
-    collections::VecDeque,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::prepare::{Group, Init};
 use crate::{
+    ahead::{Ahead, Begun, Reserved},
     channel::Channel,
     devices,
     error::{Doing as _, Result},
@@ -75,92 +75,55 @@ fn whose(network: Option<&SharedNetwork>) -> NetworkNamespace {
 }
 
 /// The containers that are warm, and how many more will be asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Pool {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+#[derive(Debug)]
+pub(crate) struct Pool(Arc<Ahead<(), Warm>>);
 
-#[derive(Debug, Default)]
-struct State {
-    ready: VecDeque<Warm>,
-    /// How many are being begun.
-    making: usize,
-    /// How many callers wait for those.
-    waiting: usize,
-    /// How many containers are still to be asked for.
-    expected: usize,
+/// A warm container that is to be begun.
+#[derive(Debug)]
+pub(crate) struct Wanted(Begun<(), Warm>);
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(Ahead::new(MOST))
+    }
 }
 
 impl Pool {
     /// So many more containers will be asked for.
     pub(crate) fn expect(&self, more: usize) {
-        let mut state = self.lock();
-        state.expected = state.expected.saturating_add(more);
+        self.0.expect(std::iter::repeat_n((), more));
     }
 
     /// Takes a warm container, or begins one. A warm one has a network namespace of its own.
     pub(super) fn take(&self, shared: &Shared, network: Option<&SharedNetwork>) -> Result<Warm> {
-        let mut state = self.lock();
-        state.expected = state.expected.saturating_sub(1);
-        if network.is_some() {
-            drop(state);
-            return Warm::begin(shared, network, None);
-        }
-        if state.waiting < state.making {
-            state.waiting += 1;
-            while state.ready.is_empty() && state.making > 0 {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.waiting -= 1;
-        }
-        match state.ready.pop_front() {
-            Some(warm) => Ok(warm),
-            None => {
-                drop(state);
-                Warm::begin(shared, None, None)
-            }
-        }
+        let warm = match network {
+            None => self.0.reserve(&()).and_then(Reserved::wait),
+            Some(_) => None,
+        };
+        warm.map_or_else(|| Warm::begin(shared, network, None), Ok)
     }
 
-    /// Whether another should be begun now: whoever is told so must [`Self::fill`].
-    pub(crate) fn wants_more(&self) -> bool {
-        let mut state = self.lock();
-        let coming = state.ready.len() + state.making;
-        let wanted = coming < MOST && coming < state.expected;
-        if wanted {
-            state.making += 1;
-        }
-        wanted
-    }
-
-    /// Begins the container that [`Self::wants_more`] asked for. One that cannot be begun is no
-    /// loss: whoever needs it tries again, and reports why.
-    pub(crate) fn fill(&self, shared: InUse<Shared>) {
-        let made = Warm::begin(&shared, None, None);
-        // The sandbox can be closed only when nobody holds this any more.
-        drop(shared);
-        let mut state = self.lock();
-        state.making -= 1;
-        match made {
-            Ok(warm) => state.ready.push_back(warm),
-            Err(error) => tracing::debug!(%error, "no container could be begun ahead of need"),
-        }
-        drop(state);
-        self.changed.notify_all();
+    /// Another one, if it should be begun now.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.0.begin().map(Wanted)
     }
 
     /// Waits for those in the making, and ends all.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        state.expected = 0;
-        while state.making > 0 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.ready.clear();
+        self.0.close();
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Wanted {
+    /// Begins it. One that cannot be begun is no loss: whoever needs it tries again, and reports
+    /// why.
+    pub(crate) fn begin(self, shared: InUse<Shared>) {
+        let begun = Warm::begin(&shared, None, None);
+        // The sandbox can be closed only when nobody holds this any more.
+        drop(shared);
+        match begun {
+            Ok(warm) => self.0.give(warm),
+            Err(error) => tracing::debug!(%error, "no container could be begun ahead of need"),
+        }
     }
 }

@@ -15,6 +15,9 @@ const GROUP: u64 = BLOCK * 8;
 /// Blocks that the kernel keeps back for its own at most (`reserved_clusters`), and as many again
 /// for superblock, journal-less start and the directories that are made first.
 const FIXED: u64 = 2 * 4096;
+/// Inodes that are in use in an empty one: ten of ext4's own and its `lost+found`, and the
+/// directories that are made first.
+const USED_INODES: u64 = 16;
 /// One in this many blocks is a bitmap or descriptor at most.
 const TABLES: u64 = 1000;
 
@@ -27,13 +30,19 @@ pub(super) fn usable_blocks(limits: &Limits) -> u64 {
     limits.disk / BLOCK
 }
 
+/// Inodes of a file system in which that many are sure to be free.
+pub(super) fn whole_inodes(limits: &Limits) -> u64 {
+    limits.inodes.saturating_add(USED_INODES)
+}
+
 /// Blocks of a file system in which that many blocks and inodes are sure to be free.
 pub(super) fn whole_blocks(limits: &Limits) -> u64 {
-    let inode_table = limits.inodes.div_ceil(BLOCK / INODE);
+    let inodes = whole_inodes(limits);
+    let inode_table = inodes.div_ceil(BLOCK / INODE);
     let needed = usable_blocks(limits).saturating_add(inode_table).saturating_add(FIXED);
     let with_tables = needed.saturating_add(needed / TABLES);
     // A group has no more inodes than blocks.
-    with_tables.max(limits.inodes.saturating_add(GROUP))
+    with_tables.max(inodes.saturating_add(GROUP))
 }
 
 /// Writes the count of reserved blocks into a superblock without checksum; `start` is the first

@@ -1,84 +1,134 @@
-//! A room that is made while the rest of its container is.
-//!
-//! One on disk takes a few milliseconds, most of them waiting for the kernel; a thread spends them
-//! while the control groups and the init are made, so that they are not on the path of a job.
+//! A room that is on its way while the rest of its container is made.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     thread::{self, JoinHandle},
 };
 
-use super::{
-    choice::{self, Availability, Backend, ScratchKind},
-    disk, memory, project,
-    room::Room,
-};
+use super::{choice::Backend, disk, memory, project, room::Room, rooms::Site};
 use crate::{
     Limits,
+    ahead::Reserved,
     error::{Doing as _, Error, Result},
     ids::Numbers,
 };
 
+/// What rooms on disk differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Otherwise in a directory with a quota.
+    on_loop_device: bool,
+    disk: u64,
+    inodes: u64,
+}
+
+impl Size {
+    /// `None` in memory.
+    pub(super) fn on_disk(backend: Backend, limits: &Limits) -> Option<Self> {
+        let on_loop_device = match backend {
+            Backend::Memory => return None,
+            Backend::Disk => true,
+            Backend::Project => false,
+        };
+        Some(Self { on_loop_device, disk: limits.disk, inodes: limits.inodes })
+    }
+
+    pub(super) fn is_on_loop_device(self) -> bool {
+        self.on_loop_device
+    }
+}
+
+/// All that it takes to make one on disk.
+#[derive(Debug)]
+pub(super) struct Order {
+    size: Size,
+    state: PathBuf,
+    files: PathBuf,
+    projects: Option<Numbers>,
+}
+
+impl Order {
+    pub(super) fn new(size: Size, site: Site<'_>) -> Self {
+        let Site { state, files, projects } = site;
+        let projects = projects.cloned();
+        Self { size, state: state.to_owned(), files: files.to_owned(), projects }
+    }
+
+    /// Makes it, blocking.
+    pub(super) fn make(&self) -> Result<Room> {
+        let Size { on_loop_device, disk, inodes } = self.size;
+        let limits = Limits { disk, inodes, ..Limits::default() };
+        match &self.projects {
+            Some(projects) if !on_loop_device => project::make(&limits, &self.files, projects),
+            _ => disk::make(&limits, &self.state, &self.files),
+        }
+    }
+}
+
 /// A room that is on its way. Dropped before it is there, it goes again by itself.
 #[derive(Debug)]
-pub(crate) enum Making {
+pub(crate) struct Making {
+    source: Source,
+    /// With these limits one in memory will do as well.
+    instead: Option<Limits>,
+}
+
+#[derive(Debug)]
+enum Source {
     /// Made when asked for: that takes no time.
     Memory(Limits),
-    /// Being made by a thread; with limits, one in memory will do as well, bounded alike.
-    OnDisk {
-        thread: JoinHandle<Result<Room>>,
-        instead: Option<Limits>,
-        /// Whether a loop device is in use for it.
-        on_loop_device: bool,
-    },
+    /// Made before anyone asked, or in the making; should that be in vain, made when asked for.
+    Ahead(Reserved<Size, Room>, Order),
+    /// Being made for this container, with a loop device or without.
+    Thread(JoinHandle<Result<Room>>, Size),
 }
 
 impl Making {
-    /// Decides what the room will be, and begins to make it; a file for it is made in `files`, and
-    /// what all runs share is kept below `state`. `projects` are for quotas, where this user may
-    /// set any.
-    pub(crate) fn start(
-        kind: ScratchKind,
-        limits: &Limits,
-        state: &Path,
-        files: &Path,
-        projects: Option<&Numbers>,
-    ) -> Result<Self> {
-        let host = Availability::of_host(state);
-        let backend = choice::choose(kind, limits, &host)?;
-        if backend == Backend::Memory {
-            return Ok(Self::Memory(limits.clone()));
-        }
-        let either = kind == ScratchKind::Auto && host.memory.is_ok();
-        let instead = either.then(|| limits.clone());
-        let (limits, state, files) = (limits.clone(), state.to_owned(), files.to_owned());
-        let projects = projects.filter(|_| backend == Backend::Project).cloned();
-        let on_loop_device = projects.is_none();
+    pub(super) fn in_memory(limits: &Limits) -> Self {
+        Self { source: Source::Memory(limits.clone()), instead: None }
+    }
+
+    pub(super) fn ahead(
+        reserved: Reserved<Size, Room>,
+        order: Order,
+        instead: Option<Limits>,
+    ) -> Self {
+        Self { source: Source::Ahead(reserved, order), instead }
+    }
+
+    pub(super) fn by_a_thread(order: Order, instead: Option<Limits>) -> Result<Self> {
+        let size = order.size;
         thread::Builder::new()
             .name("scratch".to_owned())
-            .spawn(move || match projects {
-                Some(projects) => project::make(&limits, &files, &projects),
-                None => disk::make(&limits, &state, &files),
-            })
-            .map(|thread| Self::OnDisk { thread, instead, on_loop_device })
+            .spawn(move || order.make())
+            .map(|thread| Self { source: Source::Thread(thread, size), instead })
             .system(|| "start a thread for the scratch file system")
     }
 
     /// Whether it may come to be on a loop device.
     pub(crate) fn is_on_loop_device(&self) -> bool {
-        matches!(self, Self::OnDisk { on_loop_device: true, .. })
+        match &self.source {
+            Source::Memory(_) => false,
+            Source::Ahead(_, Order { size, .. }) | Source::Thread(_, size) => size.on_loop_device,
+        }
+    }
+
+    /// Whether it was not begun for this container alone.
+    #[cfg(test)]
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.source, Source::Ahead(..))
     }
 
     /// Waits until it is there.
     pub(crate) fn finish(self) -> Result<Room> {
-        let (thread, instead) = match self {
-            Self::Memory(limits) => return in_memory(&limits),
-            Self::OnDisk { thread, instead, .. } => (thread, instead),
+        let room = match self.source {
+            Source::Memory(limits) => return in_memory(&limits),
+            Source::Ahead(reserved, order) => reserved.wait().map_or_else(|| order.make(), Ok),
+            Source::Thread(thread, _) => thread.join().unwrap_or_else(|_| {
+                Err(Error::system("make the scratch file system on disk", "its thread panicked"))
+            }),
         };
-        let room = thread.join().unwrap_or_else(|_| {
-            Err(Error::system("make the scratch file system on disk", "its thread panicked"))
-        });
-        match (room, instead) {
+        match (room, self.instead) {
             // A host may have all that is needed and still not be able to, such as one whose file
             // system refuses direct access.
             (Err(error), Some(limits)) => {

@@ -12,6 +12,7 @@ mod making;
 mod memory;
 mod project;
 mod room;
+mod rooms;
 mod template;
 
 pub use choice::ScratchKind;
@@ -21,3 +22,4 @@ pub(crate) use making::Making;
 pub(crate) use memory::in_memory;
 pub(crate) use project::remove_all as remove_projects;
 pub(crate) use room::Room;
+pub(crate) use rooms::{Rooms, Site};

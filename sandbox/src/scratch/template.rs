@@ -40,7 +40,7 @@ const TOP: &CStr = c"room";
 /// Since then a part of a mount that is attached nowhere can be copied, and so [`TOP`] be shown alone.
 const TOP_SINCE: (u32, u32) = (6, 15);
 /// Counted up whenever the file system is made in another way.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Pairs of limits that are kept: one is at most some megabytes, and jobs are mostly alike.
 const KEPT: usize = 32;
 /// Largest template that is read back, in bytes.
@@ -182,7 +182,7 @@ fn format(file: &File, limits: &Limits) -> Result<()> {
         .env("MKE2FS_CONFIG", "/dev/null")
         .args(["-q", "-F", "-m", "0", "-O", FEATURES, "-E", EXTENDED])
         .args(["-b", &BLOCK.to_string(), "-I", &geometry::INODE.to_string()])
-        .args(["-N", &limits.inodes.to_string()])
+        .args(["-N", &geometry::whole_inodes(limits).to_string()])
         .arg(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
         .arg(geometry::whole_blocks(limits).to_string())
         .stdin(Stdio::null())
