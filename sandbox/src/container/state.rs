@@ -60,6 +60,11 @@ impl State {
         Ok((used.bytes, self.room.is_in_memory()))
     }
 
+    /// The file system itself, with natural ids.
+    pub(crate) fn mount(&self) -> impl AsFd {
+        &self.mount
+    }
+
     /// Whether what was written to the workspace is a layer of its own.
     pub(super) fn has_workspace(&self) -> bool {
         self.workspace

@@ -10,7 +10,7 @@ mod layers;
 
 use std::{fs::File, io::Read, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 
-use self::layers::Watched;
+pub(super) use self::layers::Watched;
 use super::{
     digest::{Algorithm, Digest},
     limits::{Budget, ImportLimits},
@@ -71,7 +71,7 @@ pub enum Progress {
 }
 
 /// Receives progress, from any thread; breaking cancels the import.
-type Receiver<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
+pub(super) type Receiver<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
 
 impl Store {
     /// Imports the image at `path` under `name` and takes it for use.
@@ -163,7 +163,8 @@ fn check_name(name: &Reference) -> Result<(), &'static str> {
 /// Opens a layer of a package for reading.
 type Open<'a> = &'a (dyn Fn(&Blob) -> Result<Box<dyn Read + Send + 'a>> + Sync);
 
-struct Import<'a> {
+/// Layers on their way into the store.
+pub(super) struct Import<'a> {
     store: &'a Store,
     scratch: &'a Scratch,
     limits: &'a ImportLimits,
@@ -175,6 +176,17 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
+    /// Of a layer that is made here.
+    pub(super) fn of_layer(
+        store: &'a Store,
+        scratch: &'a Scratch,
+        limits: &'a ImportLimits,
+        progress: Receiver<'a>,
+    ) -> Self {
+        let source = "a build".to_owned();
+        Self { store, scratch, limits, progress, source, replaceable: false }
+    }
+
     fn rootfs(&self, file: File, name: &Reference) -> Result<Image> {
         let doing = || format!("unpack `{}`", self.source);
         self.tell(Progress::Layers { count: 1 }).map_err(|problem| problem.during(doing()))?;
@@ -262,16 +274,7 @@ impl<'a> Import<'a> {
         name: &Reference,
     ) -> Result<Image> {
         let (manifest_digest, manifest) = manifest.unzip();
-        let key = |layer: &LayerDir| {
-            let path = layer.path.parent().unwrap_or(&layer.path);
-            let kind = path.parent().and_then(Path::file_name).unwrap_or_default();
-            let name = path.file_name().unwrap_or_default();
-            format!("{}/{}", kind.to_string_lossy(), name.to_string_lossy())
-        };
-        let uses = layers
-            .iter()
-            .map(|layer| LayerUse { diff_id: layer.diff_id.to_string(), layer: key(layer) })
-            .collect();
+        let uses = layers.iter().map(LayerUse::of).collect();
         let record = ImageRecord { config, manifest, layers: uses };
         let named = (name, self.replaceable);
         self.store.publish_image(self.scratch, &id, manifest_digest.as_ref(), &record, named)?;
@@ -287,7 +290,7 @@ impl<'a> Import<'a> {
 }
 
 /// The ids of the stacks that end in each layer (OCI image specification, "Layer ChainID").
-fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+pub(super) fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut chain: Vec<Digest> = Vec::new();
     for diff_id in diff_ids {
         chain.push(match chain.last() {

@@ -4,6 +4,7 @@
 //! [`Store`] is the way in; an [`Image`] is what a container starts from.
 
 mod archive;
+mod assemble;
 mod compression;
 mod config;
 mod digest;
@@ -16,12 +17,14 @@ mod pack;
 mod platform;
 mod problem;
 mod reference;
+mod seal;
 mod source;
 mod store;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
+pub use assemble::{Base, next_chain_id};
 pub use config::ImageConfig;
 pub(crate) use digest::HashingReader;
 pub use digest::{Algorithm, Digest, InvalidDigest};
@@ -32,7 +35,9 @@ pub use open::{HostMount, Image};
 pub use pack::{Bundle, ExportForm, Manifest, Outgoing, PackedLayer, Packing};
 pub use platform::Platform;
 pub use reference::{InvalidReference, Reference};
+pub use seal::{CopyFrom, Copying, Sealing};
 pub use source::{Origin, Root};
 pub use store::{
-    Collected, ImageDetails, ImageSummary, Keep, LayerDetails, LayerDir, Made, Store, Swept,
+    Collected, ImageDetails, ImageSummary, Keep, KeptStep, LayerDetails, LayerDir, Made, StepLock,
+    Store, Swept,
 };

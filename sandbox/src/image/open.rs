@@ -8,7 +8,7 @@ use super::{
     host,
     platform::Platform,
     reference::Reference,
-    store::{ImageRecord, ImageSummary, LayerDir, LayerKey, Store},
+    store::{ImageRecord, ImageSummary, LayerDir, LayerKey, LayerUse, Store},
 };
 use crate::{Error, Result, error::Doing as _};
 
@@ -123,9 +123,13 @@ impl Store {
                 let diff_id = layer.diff_id.parse::<Digest>().system(doing)?;
                 let key = LayerKey::parse(&layer.layer)
                     .ok_or_else(|| Error::system(doing(), "its name in the store is malformed"))?;
-                self.lease(&key, &diff_id)?.ok_or_else(|| {
-                    Error::system(doing(), "the store has lost it")
-                        .remedy("remove the image and import it again")
+                self.lease(&key, &diff_id)?.ok_or_else(|| match key {
+                    LayerKey::Host(_) => {
+                        let why = "it was made from the image `host`, and this host has changed";
+                        Error::pipeline(doing(), why).remedy("build it again")
+                    }
+                    _ => Error::system(doing(), "the store has lost it")
+                        .remedy("remove the image and import it again"),
                 })
             })
             .collect::<Result<Vec<_>>>();
@@ -148,12 +152,15 @@ pub(super) fn image(
     let config = config::parse(record.config.as_bytes())
         .system(|| format!("read the configuration of the image `{id}`"))?
         .config;
-    Ok(Image { reference, digest: id, layers: once_each(layers), config, host_mounts: Vec::new() })
+    let is_host = |layer: &LayerUse| layer.layer.starts_with("host/");
+    // Made from the embedded image, which is more than its layer.
+    let host_mounts = if record.layers.iter().any(is_host) { host::mounts() } else { Vec::new() };
+    Ok(Image { reference, digest: id, layers: once_each(layers), config, host_mounts })
 }
 
 /// Drops all but the highest of equal layers. The highest shows all of its own files and hides
 /// all that it hides, so the lower ones change nothing; and overlayfs takes no directory twice.
-fn once_each(layers: Vec<LayerDir>) -> Vec<LayerDir> {
+pub(super) fn once_each(layers: Vec<LayerDir>) -> Vec<LayerDir> {
     let mut seen = std::collections::HashSet::new();
     let mut kept: Vec<_> =
         layers.into_iter().rev().filter(|layer| seen.insert(layer.path.clone())).collect();

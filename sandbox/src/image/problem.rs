@@ -42,6 +42,11 @@ impl Problem {
         Self::Refused { entry: shown(entry), why: why.into() }
     }
 
+    /// What the crate's error said.
+    pub(crate) fn from_error(error: Error) -> Self {
+        Self::Read(io::Error::other(error))
+    }
+
     pub(crate) fn write(path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Write { path: shown(path), source: source.into() }
     }

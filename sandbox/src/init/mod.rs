@@ -20,6 +20,7 @@ mod verify;
 
 pub(crate) use procfs::make_sys;
 pub use rootfs::WORKSPACE;
+pub(crate) use user::ids_of;
 pub(crate) use verify::NAMESPACES;
 
 use std::{

@@ -37,6 +37,12 @@ pub(super) fn look_up(name: &str, highest: u32) -> io::Result<Identity> {
     resolve(name, highest, &read("/etc/passwd")?, &read("/etc/group")?)
 }
 
+/// The ids of `name` by the texts of `passwd` and `group`, for files that are to be its own.
+pub(crate) fn ids_of(name: &str, passwd: &str, group: &str) -> io::Result<(u32, u32)> {
+    let highest = u32::from(u16::MAX);
+    resolve(name, highest, passwd, group).map(|identity| (identity.uid, identity.gid))
+}
+
 fn read(path: &str) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let root = nix::fcntl::openat(

@@ -24,11 +24,12 @@ pub(super) fn run(
         None => image_bounds::of(configuration),
     };
     let collected = store.collect(keep, dry_run)?;
-    let Collected { names, swept } = &collected;
+    let Collected { names, steps, swept } = &collected;
     if json {
         return print::standard_output(json!({
             "dry_run": dry_run,
             "names": names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "build_steps": steps,
             "images": swept.images,
             "layers": swept.layers,
             "bytes": swept.bytes,
@@ -39,6 +40,10 @@ pub(super) fn run(
     let done = if dry_run { "would remove" } else { "removed" };
     for name in names {
         print::standard_output(format_args!("{done} `{name}`"))?;
+    }
+    if *steps > 0 {
+        let steps = count(*steps as u64, "kept build step");
+        print::standard_output(format_args!("{done} {steps}"))?;
     }
     let layers = count(swept.layers as u64, "layer");
     print::standard_output(format_args!(

@@ -1,6 +1,6 @@
-//! Reading tar archives that may be hostile: old, ustar, PAX and GNU formats, sparse files.
+//! Reading tar archives that may be hostile, and writing those of layers made here.
 //!
-//! Two parsers that read one archive differently are a weapon (CVE-2025-62518), so whatever is
+//! Read are old, ustar, PAX and GNU formats and sparse files. Two parsers that read one archive differently are a weapon (CVE-2025-62518), so whatever is
 //! ambiguous is refused and not guessed. Only the header layout comes from the `tar` crate; its
 //! iterator takes no bound for extended headers and its raw mode does not know PAX sizes.
 
@@ -9,7 +9,9 @@ mod path;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub(crate) use path::EntryPath;
 pub(crate) use reader::{Archive, Entry, Kind, Skip};
 pub(crate) use sparse::SparseMap;
+pub(crate) use writer::{Described, ExtendedAttribute, WHITEOUT, Writer, join};

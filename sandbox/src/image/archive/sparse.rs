@@ -3,6 +3,13 @@
 //! A map lists where the data lies. It must be sorted, free of overlap, inside the file, and add
 //! up to the bytes that the archive holds; everything else is damage.
 
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek},
+};
+
 use super::{number, pax::decimal};
 
 /// How many pieces one sparse file may have; the largest seen in practice have a few thousand.
@@ -145,4 +152,50 @@ pub(super) fn read_map(
         pieces.push((number()?, number()?));
     }
     Ok(pieces)
+}
+/// Holes are told in units of so many bytes, so that where they are depends on what a file holds and
+/// not on how its file system keeps it.
+const UNIT: u64 = 64 * 1024;
+/// Holes of less than that in all are written as zeros.
+const WORTHWHILE: u64 = 1024 * 1024;
+/// The most pieces that are written; a file with more is written whole.
+const PIECES_WRITTEN: usize = 1 << 14;
+
+/// Where `file` of `size` bytes holds anything but zeros, and its end; [`None`] where it has too few
+/// holes for that to matter, or too many.
+pub(super) fn pieces(file: &File, size: u64) -> io::Result<Option<Vec<(u64, u64)>>> {
+    let mut pieces: Vec<(u64, u64)> = Vec::new();
+    let mut unit = vec![0; usize::try_from(UNIT).unwrap_or_default()];
+    let (mut at, mut held) = (0, 0);
+    while at < size {
+        let from = i64::try_from(at).unwrap_or(i64::MAX);
+        match lseek(file, from, Whence::SeekData) {
+            // There is nothing but a hole from here on.
+            Err(Errno::ENXIO) => break,
+            // A file system that knows no holes has none.
+            Err(Errno::EINVAL) => {}
+            found => at = found?.cast_unsigned() / UNIT * UNIT,
+        }
+        let length = UNIT.min(size.saturating_sub(at));
+        let bytes = unit.get_mut(..usize::try_from(length).unwrap_or_default());
+        let bytes = bytes.unwrap_or_default();
+        file.read_exact_at(bytes, at)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            held += length;
+            match pieces.last_mut() {
+                Some((offset, before)) if *offset + *before == at => *before += length,
+                _ => pieces.push((at, length)),
+            }
+            if pieces.len() > PIECES_WRITTEN {
+                return Ok(None);
+            }
+        }
+        at += UNIT;
+    }
+    if size.saturating_sub(held) < WORTHWHILE {
+        return Ok(None);
+    }
+    // The last piece ends where the file does, as GNU tar has it.
+    pieces.push((size, 0));
+    Ok(Some(pieces))
 }

@@ -48,12 +48,13 @@ pub(super) fn open(store: &Store) -> Result<Image> {
             os: platform::OS.to_owned(),
             ..ImageConfig::default()
         },
-        host_mounts: mounts(root),
+        host_mounts: mounts(),
     })
 }
 
 /// `/usr`, and what older systems keep beside it: there `/bin` and the like are no links into it.
-fn mounts(root: &Path) -> Vec<HostMount> {
+pub(super) fn mounts() -> Vec<HostMount> {
+    let root = Path::new("/");
     let real = |name: &&str| root.join(name).symlink_metadata().is_ok_and(|entry| entry.is_dir());
     std::iter::once("usr")
         .chain(sources::MERGED.into_iter().filter(real))

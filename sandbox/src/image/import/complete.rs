@@ -28,7 +28,7 @@ struct Complete {
 
 impl Import<'_> {
     /// Completes the unpacked layers, each from those below it, and puts all in their places.
-    pub(super) fn publish(
+    pub(in crate::image) fn publish(
         &self,
         present: Vec<Option<LayerDir>>,
         unpacked: Vec<(usize, Unpacked<'_>)>,

@@ -29,12 +29,12 @@ use crate::{
 
 /// A layer that was unpacked below the scratch directory.
 #[derive(Debug)]
-pub(super) struct Unpacked<'a> {
-    pub(super) tree: Tree<'a>,
-    pub(super) path: PathBuf,
-    pub(super) diff_id: Digest,
-    pub(super) bytes: u64,
-    pub(super) extracted: Extracted,
+pub(in crate::image) struct Unpacked<'a> {
+    pub(in crate::image) tree: Tree<'a>,
+    pub(in crate::image) path: PathBuf,
+    pub(in crate::image) diff_id: Digest,
+    pub(in crate::image) bytes: u64,
+    pub(in crate::image) extracted: Extracted,
 }
 
 impl<'a> Import<'a> {
@@ -99,7 +99,7 @@ impl<'a> Import<'a> {
     }
 
     /// Unpacks one layer and checks it against everything that was promised of it.
-    pub(super) fn unpack<'b, R: Read>(
+    pub(in crate::image) fn unpack<'b, R: Read>(
         &self,
         source: Watched<'_, R>,
         layer: usize,
@@ -171,12 +171,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A source that reports what is read from it, and ends when the import is stopped.
-pub(super) struct Watched<'a, R> {
-    pub(super) input: R,
-    pub(super) progress: Receiver<'a>,
-    pub(super) layer: usize,
-    pub(super) total: u64,
-    pub(super) stopped: &'a AtomicBool,
+pub(in crate::image) struct Watched<'a, R> {
+    pub(in crate::image) input: R,
+    pub(in crate::image) progress: Receiver<'a>,
+    pub(in crate::image) layer: usize,
+    pub(in crate::image) total: u64,
+    pub(in crate::image) stopped: &'a AtomicBool,
 }
 
 impl<R: Read> Read for Watched<'_, R> {

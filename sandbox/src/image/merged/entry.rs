@@ -1,7 +1,7 @@
 //! One file of an image: what it is, and where its content can be read.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io,
     os::fd::{AsFd as _, OwnedFd},
@@ -28,6 +28,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The directory that holds it in that layer.
+    pub(crate) fn parent(&self) -> &OwnedFd {
+        &self.parent
+    }
+
+    /// Its name there.
+    pub(crate) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
     /// Its type: one of the bits of `S_IFMT`.
     pub(crate) fn kind(&self) -> SFlag {
         kind(&self.status)

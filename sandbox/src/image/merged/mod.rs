@@ -10,5 +10,5 @@ mod write_out;
 
 pub use compare::{Difference, Kind};
 use entry::Entry;
-use walk::Walk;
+pub(crate) use walk::Walk;
 pub use write_out::Written;

@@ -37,6 +37,8 @@ pub(crate) struct Walk {
     /// Highest first.
     layers: Vec<OwnedFd>,
     directories: Vec<Directory>,
+    /// Only what is below this is told, and the directories on the way there.
+    only: PathBuf,
 }
 
 /// A directory on the way to the current entry.
@@ -54,11 +56,17 @@ struct Directory {
 impl Walk {
     /// Begins at the root of `image`.
     pub(crate) fn new(image: &Image) -> Result<Self> {
+        Self::below(image, Path::new(""))
+    }
+
+    /// As [`Self::new`], and goes into no directory but `only`, those above it and those in it.
+    pub(crate) fn below(image: &Image, only: &Path) -> Result<Self> {
         let layers = image.layers.iter().rev().map(|layer| {
             let copy = layer.as_fd().try_clone_to_owned();
             copy.system(|| format!("open the layer `{}`", layer.diff_id))
         });
-        let mut walk = Self { layers: layers.collect::<Result<_>>()?, directories: Vec::new() };
+        let layers = layers.collect::<Result<_>>()?;
+        let mut walk = Self { layers, directories: Vec::new(), only: only.to_owned() };
         let all = (0..walk.layers.len()).collect();
         walk.enter(PathBuf::new(), all).system(|| "list the root directory of an image")?;
         Ok(walk)
@@ -76,7 +84,8 @@ impl Walk {
             let doing = || format!("read `/{}` of an image", path.display());
             let found = self.look(&name).system(doing)?;
             let Some((parent, status, below)) = found else { continue };
-            if let Some(below) = below {
+            let on_the_way = path.starts_with(&self.only) || self.only.starts_with(&path);
+            if let Some(below) = below.filter(|_| on_the_way) {
                 self.enter(path.clone(), below).system(doing)?;
             }
             return Ok(Some(Entry { path, status, parent, name }));

@@ -1,14 +1,18 @@
 //! Keeps the store from filling the disk: what nobody has used for longest goes first.
 //!
-//! Nothing goes that could not be had again by itself: images from a registry are, images from a
-//! file are only taken when they are named ([`Store::remove`]).
+//! Nothing goes that could not be had again by itself: images from a registry are, and what build
+//! steps came to; images from a file are only taken when they are named ([`Store::remove`]).
 
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 
-use super::{ImageSummary, Scratch, Store, sweep::Swept};
-use crate::{Result, error::Doing as _, image::reference::Reference};
+use super::{ImageSummary, Scratch, Store, steps::StepUse, sweep::Swept};
+use crate::{
+    Result,
+    error::Doing as _,
+    image::{digest::Digest, reference::Reference},
+};
 
 /// What may stay; the smaller bound counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +30,22 @@ pub struct Keep {
 pub struct Collected {
     /// The names that went, the longest unused first.
     pub names: Vec<Reference>,
+    /// How many build steps went, which would have to be run again.
+    pub steps: usize,
     /// What went with them.
     pub swept: Swept,
 }
 
+/// What may go, the least important first where both were unused for as long.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Going<'a> {
+    Step(&'a Digest),
+    Name(&'a ImageSummary),
+}
+
 impl Store {
-    /// Removes what no name leads to, then the names that were not used for longest, until what is
-    /// left is within bounds. With `dry`, only says what would go.
+    /// Removes what no name leads to, then the names and build steps that were not used for longest,
+    /// until what is left is within bounds. With `dry`, only says what would go.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -52,11 +65,29 @@ impl Store {
                 replaceable.push((used, name));
             }
         }
-        replaceable.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.reference.cmp(&b.1.reference)));
-        for (_, name) in replaceable {
+        let steps = self.step_uses()?;
+        let mut going: Vec<(SystemTime, Going<'_>)> =
+            replaceable.into_iter().map(|(used, name)| (used, Going::Name(name))).collect();
+        let long_unused =
+            |step: &StepUse| step.used.elapsed().is_ok_and(|unused| unused >= keep.used_within);
+        let unused = steps.iter().filter(|(_, step)| step.layer.is_some() && long_unused(step));
+        going.extend(unused.map(|(key, step)| (step.used, Going::Step(key))));
+        going.sort_unstable();
+        for (_, going) in going {
             if holdings.named() <= bound {
                 break;
             }
+            let name = match going {
+                Going::Name(name) => name,
+                Going::Step(key) => {
+                    collected.steps += 1;
+                    holdings.forget_step(key);
+                    if !dry {
+                        self.remove_step(key)?;
+                    }
+                    continue;
+                }
+            };
             collected.names.push(name.reference.clone());
             let other =
                 |it: &&ImageSummary| it.id == name.id && !collected.names.contains(&it.reference);

@@ -29,6 +29,18 @@ pub struct LayerDir {
     directory: File,
 }
 
+impl LayerDir {
+    /// One more hold on it.
+    ///
+    /// # Errors
+    /// When this process may open no more files.
+    pub fn again(&self) -> Result<Self> {
+        let copy = self.directory.try_clone();
+        let directory = copy.system(|| format!("hold the layer `{}`", self.diff_id))?;
+        Ok(Self { diff_id: self.diff_id.clone(), path: self.path.clone(), directory })
+    }
+}
+
 impl AsFd for LayerDir {
     /// The layer's directory, open for reading.
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -147,22 +159,28 @@ impl Store {
     /// them in ascending order, or two could wait for each other.
     pub(crate) fn lock_layer(&self, diff_id: &Digest) -> Result<Lock> {
         let name = format!("{}-{}", diff_id.algorithm().as_str(), diff_id.hex());
-        let path = self.root.join("locks").join(name);
-        let doing = || format!("lock `{}`", path.display());
         loop {
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .system(doing)?;
-            file.lock().system(doing)?;
-            // The one before removes the file when done; a lock on a removed file binds nobody.
-            if scratch::is_at(&file, &path) {
-                return Ok(Lock { path, _file: file });
+            if let Some(lock) = self.lock_named(&name, |file| file.lock().map(|()| true))? {
+                return Ok(lock);
             }
         }
+    }
+
+    /// Takes the lock of this name in the way of `take`, which tells whether it has it. The one
+    /// before removes the file when done, and a lock on a removed file binds nobody: then there is
+    /// none, as where `take` has none.
+    pub(super) fn lock_named(
+        &self,
+        name: &str,
+        take: impl Fn(&File) -> io::Result<bool>,
+    ) -> Result<Option<Lock>> {
+        let path = self.root.join("locks").join(name);
+        let doing = || format!("lock `{}`", path.display());
+        let options =
+            File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.system(doing)?;
+        let taken = take(&file).system(doing)? && scratch::is_at(&file, &path);
+        Ok(taken.then_some(file).map(|file| Lock { path: path.clone(), _file: file }))
     }
 
     /// Keeps removal away while something that uses layers is being published.

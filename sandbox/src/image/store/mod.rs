@@ -8,7 +8,8 @@
 //! store/layers/host/HEX/        the embedded host image's layer, by its fingerprint
 //! store/images/sha256/HEX.json  an image: its documents and its layers
 //! store/names/HEX.json          a reference, under the hash of its text
-//! store/locks/…                 one layer being unpacked
+//! store/steps/HEX.json          what a build step came to, under its key
+//! store/locks/…                 one layer being unpacked, one build step being run
 //! store/tmp/…                   work in progress, each locked by the process that does it
 //! ```
 //!
@@ -23,6 +24,7 @@ mod open;
 mod record;
 mod remove;
 mod scratch;
+mod steps;
 mod sweep;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ pub use collect::{Collected, Keep};
 pub use details::{ImageDetails, LayerDetails, Made};
 pub use layer::LayerDir;
 pub use record::ImageSummary;
+pub use steps::{KeptStep, StepLock};
 pub use sweep::Swept;
 
 /// An open store. Cheap to open, and any number of processes may have it open.

@@ -6,13 +6,13 @@
 use std::{
     fs::{self, File, FileTimes},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{LayerKey, Scratch, Store};
+use super::{LayerDir, LayerKey, Scratch, Store};
 use crate::{
     Error, Result,
     error::Doing as _,
@@ -31,11 +31,22 @@ pub(crate) struct ImageRecord {
 }
 
 /// One layer of an image.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct LayerUse {
     pub(crate) diff_id: String,
     /// The [`LayerKey`].
     pub(crate) layer: String,
+}
+
+impl LayerUse {
+    /// Of a layer that is held.
+    pub(crate) fn of(layer: &LayerDir) -> Self {
+        let path = layer.path.parent().unwrap_or(&layer.path);
+        let kind = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let name = path.file_name().unwrap_or_default();
+        let key = format!("{}/{}", kind.to_string_lossy(), name.to_string_lossy());
+        Self { diff_id: layer.diff_id.to_string(), layer: key }
+    }
 }
 
 /// What is known of a layer's making.
@@ -61,7 +72,7 @@ struct NameRecord {
 }
 
 /// A name in the store and what it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageSummary {
     /// The name.
     pub reference: Reference,
@@ -103,6 +114,17 @@ impl Store {
         let reference = reference.clone();
         let (id, manifest) = (id.clone(), manifest.cloned());
         self.publish_name(scratch, &ImageSummary { reference, id, manifest, replaceable })
+    }
+
+    /// Writes an image without a name, which stays until the next removal of what no name leads to.
+    pub(crate) fn publish_unnamed(
+        &self,
+        scratch: &Scratch,
+        id: &Digest,
+        record: &ImageRecord,
+    ) -> Result<()> {
+        let _lock = self.lock_shared()?;
+        write(scratch, self.image_path(id), record)
     }
 
     /// Writes a name for an image that is there, while the store's lock is held.
@@ -198,7 +220,7 @@ fn summary(record: NameRecord) -> Result<ImageSummary> {
     })
 }
 
-fn read<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>> {
+pub(super) fn read<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>> {
     let doing = || format!("read `{}`", path.display());
     let document = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -215,7 +237,7 @@ fn write(scratch: &Scratch, path: PathBuf, record: &impl Serialize) -> Result<()
     scratch.publish_file(&path, &document).system(doing)
 }
 
-fn remove(path: PathBuf) -> Result<bool> {
+pub(super) fn remove(path: PathBuf) -> Result<bool> {
     match fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -28,6 +28,8 @@ pub(super) struct Holdings {
     layers: HashMap<LayerKey, u64>,
     /// The layers of each image that has a name.
     images: HashMap<Digest, Vec<LayerKey>>,
+    /// What build steps came to.
+    steps: HashMap<Digest, LayerKey>,
 }
 
 impl Holdings {
@@ -36,7 +38,7 @@ impl Holdings {
         self.layers.values().sum()
     }
 
-    /// Bytes of the layers that a name leads to.
+    /// Bytes of the layers that a name or a build step leads to.
     pub(super) fn named(&self) -> u64 {
         self.used().into_iter().filter_map(|key| self.layers.get(key)).sum()
     }
@@ -46,14 +48,21 @@ impl Holdings {
         self.images.remove(image);
     }
 
+    /// No build step leads to its layer any more.
+    pub(super) fn forget_step(&mut self, step: &Digest) {
+        self.steps.remove(step);
+    }
+
     fn used(&self) -> HashSet<&LayerKey> {
-        self.images.values().flatten().collect()
+        self.images.values().flatten().chain(self.steps.values()).collect()
     }
 }
 
 impl Store {
     pub(super) fn holdings(&self, names: &[ImageSummary]) -> Result<Holdings> {
-        let mut holdings = Holdings { layers: HashMap::new(), images: HashMap::new() };
+        let steps = self.step_uses()?.into_iter();
+        let steps = steps.filter_map(|(step, of)| Some((step, of.layer?))).collect();
+        let mut holdings = Holdings { layers: HashMap::new(), images: HashMap::new(), steps };
         for key in self.layer_keys()? {
             if !matches!(key, LayerKey::Host(_)) {
                 let bytes = self.layer_record(&key)?.map_or(0, |record| record.bytes);
@@ -69,7 +78,7 @@ impl Store {
         Ok(holdings)
     }
 
-    /// Removes the images and layers that no name in `holdings` leads to, the files by way of
+    /// Removes the images that no name in `holdings` leads to, and the layers that nothing does, the files by way of
     /// `scratch`; without that, only says what would go. The store must be locked exclusively.
     pub(super) fn sweep(&self, scratch: Option<&Scratch>, holdings: &Holdings) -> Result<Swept> {
         let mut swept = Swept::default();

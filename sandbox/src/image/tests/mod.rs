@@ -7,5 +7,6 @@ mod fixture;
 mod formats;
 mod hostile;
 mod merged;
+mod seal;
 mod store;
 mod tools;

@@ -16,15 +16,14 @@ use nix::{
 use super::tree::{Metadata, Tree, is_directory, is_whiteout};
 use crate::{
     image::{
-        archive::{Archive, Entry, EntryPath, Kind, Skip, SparseMap},
+        archive::{Archive, Entry, EntryPath, Kind, Skip, SparseMap, WHITEOUT},
         limits::Budget,
         problem::Problem,
     },
     sys::beneath::set_attribute,
 };
 
-/// The prefix of OCI whiteouts, and the name that makes a directory opaque.
-const WHITEOUT: &[u8] = b".wh.";
+/// The name that makes a directory opaque.
 const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 
 /// What was unpacked, and what was left out on purpose.
@@ -259,6 +258,6 @@ fn set_attributes(
     Ok(())
 }
 
-pub(super) fn is_allowed_attribute(name: &[u8]) -> bool {
+pub(crate) fn is_allowed_attribute(name: &[u8]) -> bool {
     name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
 }

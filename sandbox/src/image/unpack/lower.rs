@@ -159,6 +159,14 @@ fn find(
     if let Lookup::Hidden = look(top, path, true)? {
         return Ok(None);
     }
+    find_below(below, path)
+}
+
+/// Finds what the layers `below`, highest first, show at `path`, and the directory that holds it.
+pub(crate) fn find_below(
+    below: &[BorrowedFd<'_>],
+    path: &EntryPath,
+) -> Result<Option<(OwnedFd, FileStat)>, Errno> {
     for lower in below {
         match look(*lower, path, false)? {
             Lookup::Found(directory, stat) => return Ok(Some((directory, stat))),

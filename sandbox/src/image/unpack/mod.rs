@@ -8,6 +8,6 @@ mod apply;
 mod lower;
 mod tree;
 
-pub(crate) use apply::{Extracted, extract};
-pub(crate) use lower::{copy_attributes, is_opaque, settle};
+pub(crate) use apply::{Extracted, extract, is_allowed_attribute};
+pub(crate) use lower::{copy_attributes, find_below, is_opaque, settle};
 pub(crate) use tree::{Tree, is_whiteout, kind};

@@ -1,0 +1,78 @@
+//! What all builds of a process share.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use cofferdam_sandbox::{
+    Error, Sandbox, ScratchKind,
+    image::{Base, Image, Store},
+};
+
+use super::{Configuration, Stage};
+
+/// When images are made whose base does not say when that was made: old enough for any clock, and
+/// young enough for archives that know nothing before (ZIP's time begins in 1980).
+const MOMENT: u64 = 315_532_800;
+
+/// Makes images. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    pub(super) sandbox: Sandbox,
+    /// The state directory.
+    pub(super) state: PathBuf,
+    /// Where steps keep what they write.
+    pub(super) scratch: ScratchKind,
+}
+
+impl Engine {
+    /// One that keeps layers in the store below `state`.
+    pub(crate) fn new(sandbox: Sandbox, state: PathBuf, scratch: ScratchKind) -> Self {
+        Self { sandbox, state, scratch }
+    }
+
+    /// Begins a stage on an image; `name` is what messages and the history call what it makes.
+    pub(crate) fn begin(&self, name: &str, image: &Arc<Image>) -> Result<Stage, Error> {
+        let store = Store::open(&self.state)?;
+        let base = store.base(image)?;
+        self.stage(name, base)
+    }
+
+    /// Begins a stage without any file.
+    pub(crate) fn begin_empty(&self, name: &str) -> Result<Stage, Error> {
+        let base = Store::open(&self.state)?.empty_base();
+        self.stage(name, base)
+    }
+
+    fn stage(&self, name: &str, base: Base) -> Result<Stage, Error> {
+        let moment = base.image().config.created.as_deref().and_then(seconds).unwrap_or(MOMENT);
+        let configuration = Configuration::new(&base.document, base.layers());
+        let configuration = configuration.map_err(|error| {
+            Error::pipeline(format!("read the configuration of what `{name}` is made from"), error)
+        })?;
+        Ok(Stage::new(self.clone(), name.to_owned(), base, configuration, moment))
+    }
+}
+
+/// Seconds since 1970 of an RFC 3339 time; [`None`] where it is none, is before 1980, or is not yet.
+fn seconds(time: &str) -> Option<u64> {
+    let seconds = u64::try_from(time.parse::<jiff::Timestamp>().ok()?.as_second()).ok()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    (MOMENT..=now).contains(&seconds).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_says_when_it_was_made() {
+        for (time, expect) in [
+            ("2020-01-02T03:04:05Z", Some(1_577_934_245)),
+            ("2020-01-02T03:04:05.999999999Z", Some(1_577_934_245)),
+            ("1970-01-01T00:00:00Z", None),
+            ("9000-01-01T00:00:00Z", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(seconds(time), expect, "{time}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! One image in the making, step by step.
+
+use std::{
+    io::Write as _,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use cofferdam_jobs::state::Stop;
+use cofferdam_sandbox::{
+    Error,
+    image::{
+        Base, Digest, Image, ImportLimits, LayerDir, Reference, Sealing, StepLock, Store,
+        next_chain_id,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Configuration, Engine, Instruction, Ran, Run, Step, key::Key, run::Start};
+use crate::supervise::PATH;
+
+/// An image in the making.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(super) engine: Engine,
+    /// What messages call it.
+    pub(super) name: String,
+    base: Base,
+    pub(super) configuration: Configuration,
+    /// When it is said to be made, in seconds since 1970.
+    pub(super) moment: u64,
+    /// Of the steps so far.
+    pub(super) layers: Vec<LayerDir>,
+    /// The id of the stack so far.
+    chain: Digest,
+}
+
+/// Where a step's output goes, and how it is stopped.
+#[derive(Debug)]
+pub(crate) struct Io {
+    /// Standard output and standard error.
+    pub(crate) streams: (OwnedFd, OwnedFd),
+    /// Ends the step.
+    pub(crate) stop: mpsc::UnboundedReceiver<Stop>,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was done before; nothing ran.
+    Kept,
+    /// It is done.
+    Made(Option<Ran>),
+    /// Its program failed, or was stopped; the stage is as it was before.
+    Failed(Ran),
+    /// It was stopped while it waited for another build or while its files were kept.
+    Stopped,
+}
+
+impl Stage {
+    pub(super) fn new(
+        engine: Engine,
+        name: String,
+        base: Base,
+        configuration: Configuration,
+        moment: u64,
+    ) -> Self {
+        let chain = base.chain_id();
+        Self { engine, name, base, configuration, moment, layers: Vec::new(), chain }
+    }
+
+    /// What the steps so far came to.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// No file that steps write is younger than this, and it is when the image is said to be made:
+    /// seconds since 1970, by default when the image was made that it starts from.
+    pub(crate) fn set_moment(&mut self, moment: u64) {
+        self.moment = moment;
+    }
+
+    /// The files so far.
+    pub(super) fn image(&self) -> Result<Image, Error> {
+        self.base.image().with_layers(&self.layers)
+    }
+
+    /// Does a step, or finds that it was done.
+    pub(crate) async fn perform(&mut self, step: &Step, mut io: Io) -> Result<Outcome, Error> {
+        let (outcome, layer) = match &step.instruction {
+            Instruction::Configure(changes) => {
+                for change in changes {
+                    self.configuration.apply(change);
+                }
+                (Outcome::Made(None), None)
+            }
+            Instruction::Put(put) => match self.put(put, &mut io).await? {
+                Some(layer) => (Outcome::Made(None), layer),
+                None => return Ok(Outcome::Stopped),
+            },
+            Instruction::Run(run) => self.run(step, run, io).await?,
+        };
+        if matches!(outcome, Outcome::Kept | Outcome::Made(_)) {
+            let comment = format!("cofferdam, image `{}`", self.name);
+            let created = self.created();
+            self.configuration.tell(&created, &step.created_by, &comment, layer.is_some());
+            if let Some(layer) = layer {
+                self.chain = next_chain_id(&self.chain, &layer.diff_id, self.is_empty());
+                self.layers.push(layer);
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.base.layers() == 0 && self.layers.is_empty()
+    }
+
+    async fn run(
+        &self,
+        step: &Step,
+        run: &Run,
+        io: Io,
+    ) -> Result<(Outcome, Option<LayerDir>), Error> {
+        let Io { streams, mut stop } = io;
+        let env = self.env(run);
+        let workdir = run.workdir.clone().unwrap_or_else(|| self.configuration.workdir());
+        let user = run.user.clone().unwrap_or_else(|| self.configuration.user());
+        let key = Key::of_run(&self.chain, run, &env, (&workdir, &user)).digest();
+        let store = Store::open(&self.engine.state)?;
+        let kept = |found: cofferdam_sandbox::image::KeptStep| (Outcome::Kept, found.layer);
+        if let Some(found) = store.kept_step(&key)? {
+            return Ok(kept(found));
+        }
+        let Some(_lock) = self.lock(&store, &key, &streams.1, &mut stop).await? else {
+            return Ok((Outcome::Stopped, None));
+        };
+        // Whoever was waited for has kept it, unless it failed.
+        if let Some(found) = store.kept_step(&key)? {
+            return Ok(kept(found));
+        }
+        if self.is_empty() {
+            let doing = format!("run a program in the image `{}`", self.name);
+            let why = "the image has no files so far";
+            return Err(Error::pipeline(doing, why).remedy("copy files into it first"));
+        }
+        let start = Start { image: self.image()?, run, env, workdir, user };
+        let (ran, state) = start.run(&self.engine, streams, &mut stop).await?;
+        let Some(state) = state else { return Ok((Outcome::Failed(ran), None)) };
+        let created_by = step.created_by.clone();
+        let sealed = self.blocking(&mut stop, move |store, below, how| {
+            let layer = store.seal(&state, below, how)?;
+            store.keep_step(&key, &created_by, layer.as_ref())?;
+            Ok(layer)
+        });
+        match sealed.await? {
+            Some(layer) => Ok((Outcome::Made(Some(ran)), layer)),
+            None => Ok((Outcome::Stopped, None)),
+        }
+    }
+
+    /// All variables of a program, later ones over earlier ones.
+    fn env(&self, run: &Run) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = vec![("PATH".to_owned(), PATH.to_owned())];
+        for (name, value) in self.configuration.env().into_iter().chain(run.env.iter().cloned()) {
+            match env.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => env.push((name, value)),
+            }
+        }
+        env
+    }
+
+    /// The right to run the step of this key; [`None`] where it was stopped while it waited.
+    async fn lock(
+        &self,
+        store: &Store,
+        key: &Digest,
+        notes: &OwnedFd,
+        stop: &mut mpsc::UnboundedReceiver<Stop>,
+    ) -> Result<Option<StepLock>, Error> {
+        if let Some(lock) = store.try_lock_step(key)? {
+            return Ok(Some(lock));
+        }
+        let note = format!("waiting for another build of `{}`\n", self.name);
+        let copy = notes.try_clone().map(std::fs::File::from);
+        // Who reads it may have gone; the step goes on all the same.
+        copy.and_then(|mut file| file.write_all(note.as_bytes())).ok();
+        let (locked, waiting) = oneshot::channel();
+        let (state, key) = (self.engine.state.clone(), key.clone());
+        // Not one of the runtime's threads: nothing ends the wait, so nothing must wait for it.
+        std::thread::spawn(move || {
+            let lock = Store::open(&state).and_then(|store| store.lock_step(&key));
+            // Whoever waited may have been stopped, and then the lock goes to the next.
+            locked.send(lock).ok();
+        });
+        tokio::select! {
+            lock = waiting => lock.map_err(|_| self.lost())?.map(Some),
+            Some(_) = stop.recv() => Ok(None),
+        }
+    }
+
+    /// Makes a layer over those so far on a thread that may wait; [`None`] where it was stopped.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        stop: &mut mpsc::UnboundedReceiver<Stop>,
+        make: impl FnOnce(&Store, &[LayerDir], Sealing<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let (state, moment, below) = (self.engine.state.clone(), self.moment, self.image()?);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stopped);
+        let made = tokio::task::spawn_blocking(move || {
+            let limits = ImportLimits::default();
+            let how = Sealing { moment, limits: &limits, stopped: &seen };
+            make(&Store::open(&state)?, &below.layers, how)
+        });
+        tokio::pin!(made);
+        loop {
+            tokio::select! {
+                made = &mut made => {
+                    return match made.map_err(|_| self.lost())? {
+                        Err(_) if stopped.load(Ordering::Relaxed) => Ok(None),
+                        other => other.map(Some),
+                    };
+                }
+                Some(_) = stop.recv() => stopped.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn lost(&self) -> Error {
+        Error::system(format!("build the image `{}`", self.name), "a thread ended early")
+    }
+
+    /// When it is said to be made (RFC 3339).
+    fn created(&self) -> String {
+        let seconds = i64::try_from(self.moment).unwrap_or_default();
+        jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+    }
+
+    /// The image, under `names`; without one it stays until the store lets go of what has none.
+    pub(crate) fn finish(self, names: &[Reference]) -> Result<Arc<Image>, Error> {
+        let store = Store::open(&self.engine.state)?;
+        let document = self.configuration.document(&self.created());
+        store.put_together(&self.base, &self.layers, &document, names).map(Arc::new)
+    }
+}
