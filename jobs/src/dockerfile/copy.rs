@@ -150,7 +150,7 @@ fn source_is_sound(
 }
 
 /// What a source is that lies on another machine.
-pub(super) fn remote(source: &str) -> Option<&'static str> {
+pub fn remote(source: &str) -> Option<&'static str> {
     let lower = source.to_ascii_lowercase();
     let scheme = |schemes: &[&str]| schemes.iter().any(|scheme| lower.starts_with(scheme));
     if scheme(&["git://", "git@", "ssh://", "github.com/"]) || lower.contains(".git#") {

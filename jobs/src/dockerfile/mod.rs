@@ -30,6 +30,7 @@ mod text;
 mod word;
 mod words;
 
+pub use copy::remote;
 pub use expand::Scope;
 pub use glob::{DoubleStar, Glob};
 pub use ignore::{Ignore, Verdict};
@@ -39,5 +40,5 @@ pub use model::{
     Instruction, Kind, Mount, MountKind, Run, RunNetwork, Sharing, Stage, Trigger,
 };
 pub use parse::{Read, parse, parse_trigger};
-pub use select::{Base, Request, Selected, Selection, is_predefined, select};
+pub use select::{Base, Request, Selected, Selection, is_predefined, select, too_many_variables};
 pub use word::Word;

@@ -119,8 +119,8 @@ pub fn select(file: &Dockerfile, request: &Request, report: &mut Report) -> Opti
     (report.errors() == 0).then_some(Selection { stages: selection, arguments })
 }
 
-/// A stage has more variables than are kept.
-pub(super) fn too_many_variables(span: crate::source::Span) -> Diagnostic {
+/// The fault of a place with more variables than are kept.
+pub fn too_many_variables(span: crate::source::Span) -> Diagnostic {
     Diagnostic::error(Code::DockerfileTooLarge, "the variables take more than 1 MiB in all")
         .at(span, "this one is too many")
         .help("put long text into a file of the context")

@@ -32,6 +32,21 @@ pub(crate) fn open_beneath<P: NixPath + ?Sized>(
     Ok(openat2(root, path, how)?)
 }
 
+/// Opens `path` as a process would whose root is `root`: links are followed, and lead nowhere else.
+/// `O_CLOEXEC` is always set.
+pub(crate) fn open_in_root<P: NixPath + ?Sized>(
+    root: BorrowedFd<'_>,
+    path: &P,
+    flags: OFlag,
+) -> io::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).mode(Mode::empty()).resolve(
+        ResolveFlag::RESOLVE_IN_ROOT
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_XDEV,
+    );
+    Ok(openat2(root, path, how)?)
+}
+
 /// Sets the extended attribute `name` of an open file (`fsetxattr(2)`).
 pub(crate) fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: `name` is NUL-terminated, `value` is valid for the given length, and the kernel

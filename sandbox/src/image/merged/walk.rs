@@ -39,6 +39,8 @@ pub(crate) struct Walk {
     directories: Vec<Directory>,
     /// Only what is below this is told, and the directories on the way there.
     only: PathBuf,
+    /// Components of the paths that are told at most.
+    parts: usize,
 }
 
 /// A directory on the way to the current entry.
@@ -56,17 +58,18 @@ struct Directory {
 impl Walk {
     /// Begins at the root of `image`.
     pub(crate) fn new(image: &Image) -> Result<Self> {
-        Self::below(image, Path::new(""))
+        Self::below(image, Path::new(""), usize::MAX)
     }
 
-    /// As [`Self::new`], and goes into no directory but `only`, those above it and those in it.
-    pub(crate) fn below(image: &Image, only: &Path) -> Result<Self> {
+    /// As [`Self::new`], and goes into no directory but `only`, those above it and those in it, nor
+    /// into one whose path has `parts` components or more.
+    pub(crate) fn below(image: &Image, only: &Path, parts: usize) -> Result<Self> {
         let layers = image.layers.iter().rev().map(|layer| {
             let copy = layer.as_fd().try_clone_to_owned();
             copy.system(|| format!("open the layer `{}`", layer.diff_id))
         });
         let layers = layers.collect::<Result<_>>()?;
-        let mut walk = Self { layers, directories: Vec::new(), only: only.to_owned() };
+        let mut walk = Self { layers, directories: Vec::new(), only: only.to_owned(), parts };
         let all = (0..walk.layers.len()).collect();
         walk.enter(PathBuf::new(), all).system(|| "list the root directory of an image")?;
         Ok(walk)
@@ -85,6 +88,7 @@ impl Walk {
             let found = self.look(&name).system(doing)?;
             let Some((parent, status, below)) = found else { continue };
             let on_the_way = path.starts_with(&self.only) || self.only.starts_with(&path);
+            let on_the_way = on_the_way && path.components().count() < self.parts;
             if let Some(below) = below.filter(|_| on_the_way) {
                 self.enter(path.clone(), below).system(doing)?;
             }

@@ -57,7 +57,7 @@ impl std::fmt::Debug for CopyFrom<'_> {
 }
 
 /// What is copied into an image.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Copying<'a> {
     /// Where it comes from.
     pub from: CopyFrom<'a>,
@@ -69,8 +69,17 @@ pub struct Copying<'a> {
     pub to: &'a str,
     /// Whose it becomes, user and group. Without this it is root's, or as it is in the image.
     pub owner: Option<(u32, u32)>,
-    /// Permission bits of everything; without this they stay.
-    pub mode: Option<u32>,
+    /// What permissions become, of files and of directories (`true`); without this they stay.
+    pub mode: Option<&'a (dyn Fn(u32, bool) -> u32 + Sync)>,
+}
+
+impl std::fmt::Debug for Copying<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, paths, to, owner, mode: _ } = self;
+        let mut shown = f.debug_struct("Copying");
+        shown.field("from", from).field("paths", paths).field("to", to).field("owner", owner);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Something on its way into a layer.
@@ -168,7 +177,8 @@ impl Plan<'_> {
                     self.item(&join(&target.path, below), found, source)
                 })?;
             } else {
-                let name = found.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                // As it was asked for: it may be a link to another.
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 let at = if into { join(&target.path, name) } else { target.path.clone() };
                 self.item(&at, &found, source)?;
             }
@@ -235,7 +245,7 @@ impl Plan<'_> {
             (about.uid, about.gid) = (uid, gid);
         }
         if let Some(mode) = self.copying.mode.filter(|_| found.kind != SFlag::S_IFLNK) {
-            about.mode = mode & 0o7777;
+            about.mode = mode(about.mode & 0o7777, found.is_directory()) & 0o7777;
         }
         let item = match found.kind {
             SFlag::S_IFDIR => Item::Directory(about),

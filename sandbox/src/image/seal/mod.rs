@@ -8,10 +8,14 @@
 
 mod attributes;
 mod copy;
+mod links;
+mod look;
 mod place;
 mod publish;
 mod source;
+mod unpacked;
 mod upper;
 
 pub use copy::{CopyFrom, Copying};
+pub use look::Seen;
 pub use publish::Sealing;

@@ -22,7 +22,7 @@ use crate::image::{
 };
 
 /// Symbolic links on the way to one path, as many as Linux follows (path_resolution(7)).
-const LINKS: usize = 40;
+pub(super) const LINKS: usize = 40;
 
 /// A path in an image, without links.
 #[derive(Clone, Debug, PartialEq, Eq)]

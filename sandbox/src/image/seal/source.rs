@@ -23,7 +23,8 @@ use nix::{
 use super::{
     attributes::{described, plain},
     copy::CopyFrom,
-    place::{place, status},
+    links,
+    place::status,
 };
 use crate::{
     image::{
@@ -135,8 +136,7 @@ impl<'a> Source<'a> {
         matches!(self, Self::Image(..))
     }
 
-    /// Finds what is at `path`. In an image links are followed on the way, as a program there would;
-    /// in a directory of the host none is, because it could lead out of it.
+    /// Finds what is at `path`, through symbolic links that stay within the source.
     pub(super) fn find(
         &self,
         path: &Path,
@@ -155,38 +155,28 @@ impl<'a> Source<'a> {
                 }))
             }
             Self::Image(_, roots) => {
-                let found = place(roots, bytes, limits)?;
-                if found.path.is_empty() {
+                let Some(found) = links::in_image(roots, bytes, limits)? else { return Ok(None) };
+                if found.is_empty() {
                     return Ok(Some(root()));
                 }
-                match status(roots, &found.path, limits)? {
+                match status(roots, &found, limits)? {
                     Some((parent, status)) => {
-                        let name = found.path.rsplit(|byte| *byte == b'/').next();
-                        let name = OsStr::from_bytes(name.unwrap_or_default());
-                        Found::new(found.path.clone(), &status, &parent, name).map(Some)
+                        let name = found.rsplit(|byte| *byte == b'/').next();
+                        let name = OsStr::from_bytes(name.unwrap_or_default()).to_owned();
+                        Found::new(found, &status, &parent, &name).map(Some)
                     }
                     None => Ok(None),
                 }
             }
             Self::Directory(fd, _) => {
-                let safe = EntryPath::parse(if bytes.is_empty() { b"." } else { bytes }, limits)?;
+                // What is wrong with it as it is written is said first.
+                EntryPath::parse(if bytes.is_empty() { b"." } else { bytes }, limits)?;
+                let Some(found) = links::in_directory(fd, bytes)? else { return Ok(None) };
+                let safe = EntryPath::parse(if found.is_empty() { b"." } else { &found }, limits)?;
                 let Some((above, name)) = safe.split() else { return Ok(Some(root())) };
                 let above = if above.is_root() { b"." } else { above.as_bytes() };
-                // Without `O_NOFOLLOW`, which would call a link at the end no directory.
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                let parent = open_beneath(fd.as_fd(), OsStr::from_bytes(above), flags);
-                let parent = match parent {
-                    Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-                        let why = "a symbolic link leads to it, which is not followed";
-                        return Err(Problem::refused(bytes, why));
-                    }
-                    Err(error)
-                        if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) =>
-                    {
-                        return Ok(None);
-                    }
-                    other => other.map_err(Problem::Read)?,
-                };
+                let parent = open_beneath(fd.as_fd(), OsStr::from_bytes(above), DIRECTORY);
+                let parent = parent.map_err(Problem::Read)?;
                 match fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                     Err(Errno::ENOENT) => Ok(None),
                     other => {
@@ -205,12 +195,22 @@ impl<'a> Source<'a> {
         limits: &ImportLimits,
         tell: &mut Tell<'_>,
     ) -> Result<(), Problem> {
+        self.walk_to(from, usize::MAX, limits, tell)
+    }
+
+    /// As [`Self::walk`], and tells of no path with more than `parts` components.
+    pub(super) fn walk_to(
+        &self,
+        from: &[u8],
+        parts: usize,
+        limits: &ImportLimits,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Problem> {
         match self {
             Self::Files(_) => Ok(()),
             Self::Image(image, _) => {
                 let from = PathBuf::from(OsStr::from_bytes(from));
-                let walk = Walk::below(image, &from).map_err(Problem::from_error)?;
-                let mut walk = walk;
+                let mut walk = Walk::below(image, &from, parts).map_err(Problem::from_error)?;
                 while let Some(entry) = walk.next_entry().map_err(Problem::from_error)? {
                     let Ok(below) = entry.path.strip_prefix(&from) else { continue };
                     if below.as_os_str().is_empty() {
@@ -222,7 +222,9 @@ impl<'a> Source<'a> {
                 }
                 Ok(())
             }
-            Self::Directory(root, selects) => walk_directory(root, selects, from, limits, tell),
+            Self::Directory(root, selects) => {
+                walk_directory(root, selects, (from, parts), limits, tell)
+            }
         }
     }
 
@@ -258,7 +260,7 @@ impl<'a> Source<'a> {
 fn walk_directory(
     root: &OwnedFd,
     selects: &(dyn Fn(&Path, bool) -> bool + Sync),
-    from: &[u8],
+    (from, parts): (&[u8], usize),
     limits: &ImportLimits,
     tell: &mut Tell<'_>,
 ) -> Result<(), Problem> {
@@ -292,7 +294,7 @@ fn walk_directory(
                 let found = Found::new(path.clone(), &status, &directory, name)?;
                 tell(&below, &found)?;
             }
-            if is_directory {
+            if is_directory && path.split(|byte| *byte == b'/').count() < parts {
                 waiting.push((path, below, depth + 1));
             }
         }

@@ -8,5 +8,6 @@ mod formats;
 mod hostile;
 mod merged;
 mod seal;
+mod sources;
 mod store;
 mod tools;
