@@ -30,6 +30,10 @@ pub(crate) enum Change {
     StopSignal(String),
     /// Who made it.
     Author(String),
+    /// What says whether a container is well, in images of Docker's making.
+    Health(Value),
+    /// An instruction for images that are built on this one, in images of Docker's making.
+    Trigger(String),
 }
 
 /// The configuration so far.
@@ -84,6 +88,12 @@ impl Configuration {
             Change::Volume(path) => self.put("Volumes", path, json!({})),
             Change::Shell(argv) => self.set("Shell", argv.clone().into()),
             Change::StopSignal(signal) => self.set("StopSignal", signal.as_str().into()),
+            Change::Health(check) => self.set("Healthcheck", check.clone()),
+            Change::Trigger(instruction) => {
+                let mut triggers = self.texts("OnBuild");
+                triggers.push(instruction.clone());
+                self.set("OnBuild", triggers.into());
+            }
             Change::Author(author) => {
                 self.document.insert("author".to_owned(), author.as_str().into());
             }
@@ -115,6 +125,13 @@ impl Configuration {
     /// What runs scripts, where the image says.
     pub(crate) fn shell(&self) -> Option<Vec<String>> {
         Some(self.texts("Shell")).filter(|shell| !shell.is_empty())
+    }
+
+    /// Takes the instructions for images that are built on this one away.
+    pub(super) fn take_triggers(&mut self) -> Vec<String> {
+        let triggers = self.texts("OnBuild");
+        self.set("OnBuild", Value::Null);
+        triggers
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
@@ -207,6 +224,9 @@ mod tests {
             Change::Shell(vec!["/bin/sh".into(), "-c".into()]),
             Change::StopSignal("SIGINT".into()),
             Change::Author("me".into()),
+            Change::Health(json!({ "Test": ["CMD", "true"] })),
+            Change::Trigger("RUN a".into()),
+            Change::Trigger("RUN b".into()),
         ] {
             configuration.apply(&change);
         }

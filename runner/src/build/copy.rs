@@ -26,7 +26,11 @@ impl Stage {
                 Source::Files(files) => CopyFrom::Files(files),
             };
             let (paths, to) = (put.paths.as_slice(), put.to.as_str());
-            let copying = Copying { from, paths, to, owner, mode: put.mode };
+            let mode = put.mode.as_ref().map(|change| {
+                move |mode: u32, is_directory: bool| change.apply(mode, is_directory)
+            });
+            let mode = mode.as_ref().map(|mode| mode as &(dyn Fn(u32, bool) -> u32 + Sync));
+            let copying = Copying { from, paths, to, owner, mode };
             store.copy_in(copying, below, how)
         });
         made.await

@@ -1,6 +1,10 @@
 //! What all builds of a process share.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use cofferdam_sandbox::{
     Error, Sandbox, ScratchKind,
@@ -27,6 +31,11 @@ impl Engine {
     /// One that keeps layers in the store below `state`.
     pub(crate) fn new(sandbox: Sandbox, state: PathBuf, scratch: ScratchKind) -> Self {
         Self { sandbox, state, scratch }
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Begins a stage on an image; `name` is what messages and the history call what it makes.

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use cofferdam_jobs::dockerfile::ModeChange;
 use cofferdam_sandbox::{Limits, ProgramFile, image::Image, network::Network};
 
 use super::Change;
@@ -28,6 +29,8 @@ pub(crate) enum Instruction {
     Put(Put),
     /// Changes how containers of the image are started.
     Configure(Vec<Change>),
+    /// Makes a directory where it is missing, and starts programs there.
+    Enter(String),
 }
 
 /// A program that makes a layer.
@@ -65,7 +68,7 @@ pub(crate) struct Put {
     /// that they come from.
     pub(crate) owner: Option<String>,
     /// Permission bits; otherwise they stay.
-    pub(crate) mode: Option<u32>,
+    pub(crate) mode: Option<ModeChange>,
 }
 
 /// Whether a path of a directory is taken, and whether it is a directory.

@@ -21,6 +21,7 @@
 
 mod configuration;
 mod copy;
+pub(crate) mod dockerfile;
 mod engine;
 mod instruction;
 mod key;
@@ -29,6 +30,6 @@ mod stage;
 
 pub(crate) use configuration::{Change, Configuration};
 pub(crate) use engine::Engine;
-pub(crate) use instruction::{Instruction, Put, Run, Source, Step};
+pub(crate) use instruction::{Instruction, Put, Run, Selects, Source, Step};
 pub(crate) use run::Ran;
 pub(crate) use stage::{Io, Outcome, Stage};

@@ -19,7 +19,9 @@ use cofferdam_sandbox::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Configuration, Engine, Instruction, Ran, Run, Step, key::Key, run::Start};
+use super::{
+    Change, Configuration, Engine, Instruction, Put, Ran, Run, Source, Step, key::Key, run::Start,
+};
 use crate::supervise::PATH;
 
 /// An image in the making.
@@ -77,6 +79,11 @@ impl Stage {
         &self.configuration
     }
 
+    /// What the image says that images built on it begin with; they do not say it again.
+    pub(crate) fn take_triggers(&mut self) -> Vec<String> {
+        self.configuration.take_triggers()
+    }
+
     /// No file that steps write is younger than this, and it is when the image is said to be made:
     /// seconds since 1970, by default when the image was made that it starts from.
     pub(crate) fn set_moment(&mut self, moment: u64) {
@@ -101,6 +108,20 @@ impl Stage {
                 Some(layer) => (Outcome::Made(None), layer),
                 None => return Ok(Outcome::Stopped),
             },
+            Instruction::Enter(path) => {
+                let put = Put {
+                    from: Source::Files(Vec::new()),
+                    paths: Vec::new(),
+                    to: path.clone(),
+                    owner: None,
+                    mode: None,
+                };
+                let Some(layer) = self.put(&put, &mut io).await? else {
+                    return Ok(Outcome::Stopped);
+                };
+                self.configuration.apply(&Change::Workdir(path.clone()));
+                (Outcome::Made(None), layer)
+            }
             Instruction::Run(run) => self.run(step, run, io).await?,
         };
         if matches!(outcome, Outcome::Kept | Outcome::Made(_)) {

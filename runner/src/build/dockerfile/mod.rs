@@ -1,0 +1,35 @@
+//! Dockerfiles as a front end of the build engine: instructions become steps, stages are built side
+//! by side, and only those that the target needs.
+//!
+//! `cofferdam_jobs::dockerfile` has read and checked the text; [`Project`] is that with the files
+//! around it. Variables are put in when their stage gets there, because an image's own variables
+//! are among them.
+
+mod drive;
+mod files;
+mod lower;
+mod metadata;
+mod progress;
+mod sources;
+mod stage;
+mod variables;
+
+pub(crate) use drive::{build, wanted};
+pub(crate) use files::Project;
+pub(crate) use progress::Progress;
+
+use cofferdam_jobs::dockerfile;
+use cofferdam_sandbox::{Limits, image::Reference, network::Network};
+
+/// What the caller wants of a Dockerfile.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The stage, and the values of `ARG`.
+    pub(crate) selection: dockerfile::Request,
+    /// What `RUN` can reach.
+    pub(crate) network: Network,
+    /// What each `RUN` may use.
+    pub(crate) limits: Limits,
+    /// What the image is called.
+    pub(crate) names: Vec<Reference>,
+}

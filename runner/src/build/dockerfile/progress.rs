@@ -1,0 +1,186 @@
+//! What a build shows of itself, on standard error: a line per step, and what programs say.
+//!
+//! A step that is quick, or was done before, is one line at its end. One that takes longer, or says
+//! something, is announced first. On a terminal what is running is at the bottom, with its time.
+
+use std::{
+    io::IsTerminal as _,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    log::{index::Stream, terminal::Sanitizer},
+    print,
+    report::{
+        quantity::{Bytes, Elapsed},
+        style::one_line,
+    },
+};
+
+/// A step that takes longer than this is announced.
+pub(super) const ANNOUNCED_AFTER: Duration = Duration::from_millis(300);
+/// Characters of an instruction that are shown.
+const WIDTH: usize = 100;
+
+/// Shows how builds go.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bars: Option<MultiProgress>,
+    quiet: bool,
+}
+
+impl Progress {
+    /// On a terminal with what is running; nothing but failures where `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let is_terminal = std::io::stderr().is_terminal() && !quiet;
+        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { bars: is_terminal.then(bars), quiet }
+    }
+
+    /// One step more, such as `[build 2/5]`, and what it does; output beyond `limit` bytes is
+    /// dropped.
+    pub(super) fn step(&self, label: String, text: &str, limit: u64) -> Shown<'_> {
+        let text = one_line(text);
+        let mut short: String = text.chars().take(WIDTH).collect();
+        if short.len() < text.len() {
+            short.push('…');
+        }
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_message(format!("{label} {short}"));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        let output = Output {
+            streams: [Sanitizer::new(self.bars.is_some()), Sanitizer::new(self.bars.is_some())],
+            announced: false,
+            left: limit,
+            dropped: 0,
+        };
+        let started = Instant::now();
+        Shown { progress: self, label, text: short, bar, started, output: Mutex::new(output) }
+    }
+
+    fn line(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        match &self.bars {
+            Some(bars) => bars.suspend(|| print::standard_error(line)),
+            None => print::standard_error(line),
+        }
+    }
+
+    /// Takes what is running away.
+    pub(crate) fn finish(&self) {
+        if let Some(bars) = &self.bars {
+            // Nothing can be done about a terminal that is gone.
+            bars.clear().ok();
+        }
+    }
+}
+
+/// A step that is being shown.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    progress: &'a Progress,
+    label: String,
+    text: String,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    output: Mutex<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    /// Standard output, standard error.
+    streams: [Sanitizer; 2],
+    announced: bool,
+    left: u64,
+    dropped: u64,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was done before.
+    Cached,
+    /// It is done.
+    Done,
+    /// It did not get done.
+    Failed,
+}
+
+impl Shown<'_> {
+    /// Says what is going on, once.
+    pub(super) fn announce(&self) {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        self.announce_with(&mut output);
+    }
+
+    fn announce_with(&self, output: &mut Output) {
+        if !std::mem::replace(&mut output.announced, true) {
+            self.progress.line(&format!("{} {}", self.label(), self.text));
+        }
+    }
+
+    fn label(&self) -> String {
+        let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        format!("{style}{}{style:#}", self.label)
+    }
+
+    /// What its program said.
+    pub(super) fn output(&self, stream: Stream, bytes: &[u8]) {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        self.announce_with(&mut output);
+        let keep = usize::try_from(output.left).unwrap_or(usize::MAX).min(bytes.len());
+        output.left -= keep as u64;
+        output.dropped += (bytes.len() - keep) as u64;
+        let sanitizer = Self::stream(&mut output, stream);
+        let kept = bytes.get(..keep).unwrap_or_default();
+        sanitizer.push(kept, |line| self.progress.line(&format!("  {line}")));
+    }
+
+    fn stream(output: &mut Output, stream: Stream) -> &mut Sanitizer {
+        let [stdout, stderr] = &mut output.streams;
+        match stream {
+            Stream::Stderr => stderr,
+            _ => stdout,
+        }
+    }
+
+    /// Says how it ended.
+    pub(super) fn end(self, ending: Ending) {
+        let mut output = self.output.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for sanitizer in &mut output.streams {
+            sanitizer.flush(|line| self.progress.line(&format!("  {line}")));
+        }
+        if output.dropped > 0 {
+            let dropped = Bytes(output.dropped);
+            self.progress.line(&format!("  ({dropped} of output dropped: `--log-limit`)"));
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        let label = format!("{style}{}{style:#}", self.label);
+        let time = Elapsed(self.started.elapsed());
+        let how = match ending {
+            Ending::Cached => "cached".to_owned(),
+            Ending::Done => format!("{time}"),
+            Ending::Failed => format!("failed after {time}"),
+        };
+        let dim = Style::new().dimmed();
+        let how = format!("{dim}{how}{dim:#}");
+        match output.announced {
+            true => self.progress.line(&format!("{label} {how}")),
+            false => self.progress.line(&format!("{label} {}  {how}", self.text)),
+        }
+    }
+}
