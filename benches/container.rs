@@ -23,10 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(async {
         let sandbox = Sandbox::open(spawner, state.path())?;
         let image = Arc::new(Store::open(state.path())?.get("host")?);
-        sandbox.expect(count);
+        let spec = ContainerSpec::new(image);
+        sandbox.expect_like(spec.clone(), count);
         for _ in 0..count {
             let began = Instant::now();
-            let container = sandbox.create(ContainerSpec::new(Arc::clone(&image))).await?;
+            let container = sandbox.create(spec.clone()).await?;
             let up = began.elapsed();
             let program = Program::new(["/usr/bin/true"]);
             container.start(program, Streams::null()?, None).await?.wait().await?;

@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 use crate::{
     Limits,
     cgroup::{self, Hierarchy, Limit},
-    container::{Container, ContainerSpec, Pool, Takedowns},
+    container::{Ahead, Container, ContainerSpec, Pool, Takedowns},
     error::{Doing as _, Error, Result, with_causes},
     ids::{self, Ids},
     in_use::{InUse, Unused},
@@ -58,6 +58,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Sandbox {
     pub(crate) shared: InUse<Shared>,
     pool: Arc<Pool>,
+    ahead: Arc<Ahead>,
     unused: Arc<Mutex<Unused>>,
 }
 
@@ -132,7 +133,8 @@ impl Sandbox {
             trail: Trail::default(),
         };
         let (shared, unused) = InUse::new(shared);
-        Ok(Self { shared, pool: Arc::default(), unused: Arc::new(Mutex::new(unused)) })
+        let unused = Arc::new(Mutex::new(unused));
+        Ok(Self { shared, pool: Arc::default(), ahead: Arc::default(), unused })
     }
 
     /// Puts a container up: when this returns, it stands and was verified.
@@ -141,6 +143,11 @@ impl Sandbox {
     /// With [`crate::Fault::Pipeline`] when the image or the mounts are to blame, with
     /// [`crate::Fault::System`] otherwise. Nothing is left behind then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
+        self.shared.takedowns.catch_up().await;
+        if let Some(container) = self.ahead.take(&spec).await {
+            self.make_ahead();
+            return Ok(container);
+        }
         let (shared, pool) = (self.shared.clone(), Arc::clone(&self.pool));
         // Should nobody wait for it any more, what was made goes before the share in the sandbox.
         let make = move || (crate::container::prepare(&shared, &pool, spec), shared);
@@ -164,7 +171,19 @@ impl Sandbox {
         self.make_ahead();
     }
 
+    /// As [`Self::expect`], for containers that are known already: [`Self::create`] with the same
+    /// description only hands one over that stands and was verified. A few stand at once; those
+    /// that are connected to a network, or lie beside another container, are made when asked for.
+    pub fn expect_like(&self, spec: ContainerSpec, more: usize) {
+        self.ahead.expect(spec, more);
+        self.make_ahead();
+    }
+
     fn make_ahead(&self) {
+        while let Some(order) = self.ahead.next() {
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || order.make(shared));
+        }
         while let Some(wanted) = self.pool.wanted() {
             let shared = self.shared.clone();
             tokio::task::spawn_blocking(move || wanted.begin(shared));
@@ -200,7 +219,8 @@ impl Sandbox {
     ///
     /// It waits for containers that are still being put up or taken down elsewhere.
     pub async fn close(self) -> Vec<Residue> {
-        let Self { shared, pool, unused } = self;
+        let Self { shared, pool, ahead, unused } = self;
+        ahead.close();
         // A container that cannot be ended is left to the spawner's end.
         let ends = shared.clone();
         let end = move || {

@@ -1,5 +1,6 @@
 //! One throwaway container: from a description to its end.
 
+mod ahead;
 mod exit;
 mod memory;
 mod mounts;
@@ -10,6 +11,7 @@ mod state;
 mod takedown;
 mod warm;
 
+pub(crate) use ahead::Ahead;
 pub use exit::{End, Exit};
 pub(crate) use prepare::prepare;
 pub use process::{Container, Process};

@@ -6,10 +6,7 @@
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -42,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Prepared {
     pub(super) channel: Channel,
     pub(super) init: Init,
-    pub(super) group: Arc<Group>,
+    pub(super) group: Group,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
     pub(super) control: OwnedFd,
@@ -74,25 +71,18 @@ impl Drop for Init {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) group: cgroup::Group,
-    removed: AtomicBool,
 }
 
 impl Group {
     pub(super) fn new(group: cgroup::Group) -> Self {
-        Self { group, removed: AtomicBool::new(false) }
-    }
-
-    /// Removes it now, with all groups below; nothing may run in it any more.
-    pub(super) fn remove(&self) -> Result<()> {
-        if self.removed.swap(true, Ordering::Relaxed) { Ok(()) } else { self.group.remove() }
+        Self { group }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.removed.load(Ordering::Relaxed)
-            && let Err(error) = self.group.kill().and_then(|()| self.group.remove())
-        {
+        // Kills what is still in it, where nothing has waited for its end.
+        if let Err(error) = self.group.remove() {
             tracing::warn!(%error, "a control group is left for the end of the run");
         }
     }
@@ -161,7 +151,7 @@ pub(crate) fn prepare(
     Ok(Prepared {
         channel,
         init,
-        group: Arc::new(group),
+        group,
         scratch: Arc::new(scratch),
         kept: Mutex::new(kept),
         root,

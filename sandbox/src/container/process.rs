@@ -143,6 +143,11 @@ impl Container {
         &self.prepared.spec
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).ended
+    }
+
     /// Starts a program; `group` is its own control group where its use shall be told apart.
     ///
     /// # Errors
@@ -389,18 +394,16 @@ impl Container {
         Ok(Arc::new(State::new(mount, room, has_workspace, image, spec.layers.clone())))
     }
 
-    /// As [`Self::stop`], and removes the control groups. What is left goes when this is dropped.
+    /// As [`Self::stop`], and lets go of its network. What is left of it is removed once this is
+    /// dropped, in the background: [`crate::Sandbox::close`] waits for that, and says what could not
+    /// be.
     ///
     /// # Errors
-    /// When something cannot be removed; the end of the run tries again.
+    /// When its processes do not end.
     pub async fn end(&self) -> Result<End> {
         let end = self.stop().await?;
-        let group = Arc::clone(&self.prepared.group);
         // Unless others are still in it, this is its end.
         drop(self.network().take());
-        tokio::task::spawn_blocking(move || group.remove())
-            .await
-            .system(|| "remove the container's control group")??;
         Ok(end)
     }
 }

@@ -52,6 +52,42 @@ impl ContainerSpec {
     }
 }
 
+impl ContainerSpec {
+    /// Whether a container of one is a container of the other. Where that cannot be told by looking,
+    /// it is not.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            image,
+            limits,
+            hostname,
+            workspace,
+            beside,
+            workspace_copies,
+            layers,
+            keep,
+            mounts,
+            scratch,
+            network,
+        } = self;
+        Arc::ptr_eq(image, &other.image)
+            && *limits == other.limits
+            && *hostname == other.hostname
+            && *workspace == other.workspace
+            && beside.is_none()
+            && other.beside.is_none()
+            && *workspace_copies == other.workspace_copies
+            && layers.len() == other.layers.len()
+            && layers.iter().zip(&other.layers).all(|(layer, other)| layer.is(other))
+            && *keep == other.keep
+            && *mounts == other.mounts
+            && *scratch == other.scratch
+            && match (network, &other.network) {
+                (ContainerNetwork::Own(network), ContainerNetwork::Own(other)) => network == other,
+                _ => false,
+            }
+    }
+}
+
 /// Something that lies over a container's image and project and below what it writes. It is shown as
 /// it stands: nothing of it is copied.
 #[derive(Clone, Debug)]
@@ -60,6 +96,16 @@ pub enum Layer {
     State(Arc<State>),
     /// A directory of the host that stands for `/`; its `workspace` lies over the project.
     Tree(PathBuf),
+}
+
+impl Layer {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::State(state), Self::State(other)) => Arc::ptr_eq(state, other),
+            (Self::Tree(path), Self::Tree(other)) => path == other,
+            (Self::State(_), Self::Tree(_)) | (Self::Tree(_), Self::State(_)) => false,
+        }
+    }
 }
 
 /// A part of the host that the operator shows to a container.

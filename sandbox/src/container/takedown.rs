@@ -3,14 +3,26 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    task::JoinSet,
+};
+
+/// So many may be under way while new containers are made: whoever makes them faster than they can
+/// be removed waits.
+const MOST: usize = 64;
 
 /// The takedowns of a sandbox that are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Takedowns(Mutex<JoinSet<()>>);
+pub(crate) struct Takedowns {
+    under_way: Mutex<JoinSet<()>>,
+    one_less: Arc<Notify>,
+}
 
 /// Says, by being dropped after it, that its owner has dropped its share of something.
 #[derive(Debug)]
@@ -35,22 +47,47 @@ impl Takedowns {
     /// only other that has a share, has let go of it.
     pub(super) fn begin<T: Send + Sync + 'static>(&self, share: Arc<T>, owner: &mut LetGo) {
         let Some(receiver) = owner.receiver.take() else { return };
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_less = Arc::clone(&self.one_less);
+        let mut under_way = self.lock();
         while under_way.try_join_next().is_some() {}
         under_way.spawn_blocking_on(
             move || {
                 // Nothing is ever sent: this is the wait.
                 receiver.blocking_recv().ok();
                 drop(share);
+                one_less.notify_waiters();
             },
             &owner.runtime,
         );
     }
 
+    /// Waits while too many are under way.
+    pub(crate) async fn catch_up(&self) {
+        loop {
+            let mut one_less = pin!(self.one_less.notified());
+            // From here on it hears of them.
+            one_less.as_mut().enable();
+            if self.count() < MOST {
+                return;
+            }
+            one_less.await;
+        }
+    }
+
+    fn count(&self) -> usize {
+        let mut under_way = self.lock();
+        while under_way.try_join_next().is_some() {}
+        under_way.len()
+    }
+
     /// Waits until all of them have ended.
     pub(crate) async fn finish(&self) {
-        let under_way = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let under_way = std::mem::take(&mut *self.lock());
         under_way.join_all().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
