@@ -8,9 +8,10 @@ mod telling;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cofferdam_jobs::state::{
@@ -82,7 +83,17 @@ pub(super) struct Driver {
     started: HashMap<usize, Instant>,
     /// Whether whoever read the progress has gone.
     unread: bool,
+    /// How long this loop did something, as opposed to waiting for something to do.
+    busy: Duration,
     pub(super) ledger: Ledger,
+}
+
+/// What the loop was waiting for.
+enum Woken {
+    Interrupt,
+    Message(Message),
+    Output(StepOutput),
+    Screen(Option<io::Error>),
 }
 
 /// What is kept of one job.
@@ -112,6 +123,7 @@ impl Driver {
             file_names: FileNames::default(),
             started: HashMap::new(),
             unread: false,
+            busy: Duration::ZERO,
             ledger: Ledger::default(),
         }
     }
@@ -125,8 +137,10 @@ impl Driver {
             display.show(display::Event::RunStarted { run: &run, jobs: &names })
         });
         let mut cancelled = false;
+        let woke = Instant::now();
         let actions = self.state.start();
         self.perform(actions)?;
+        self.busy += woke.elapsed();
         let mut killed = false;
         while self.state.conclusion().is_none() {
             // As with any filter, that is the end; jobs are left in order, and the record is kept.
@@ -135,19 +149,27 @@ impl Driver {
                 self.feed(Event::CancelRequested)?;
                 continue;
             }
-            tokio::select! {
-                () = interrupts.next() => {
+            let woken = tokio::select! {
+                () = interrupts.next() => Woken::Interrupt,
+                Some(message) = self.received.recv() => Woken::Message(message),
+                // Whoever wants the end now does not wait for a display that is stopped.
+                Some(output) = self.written.recv(), if killed || self.screen.has_room() => {
+                    Woken::Output(output)
+                }
+                failed = self.screen.changed() => Woken::Screen(failed),
+            };
+            let woke = Instant::now();
+            match woken {
+                Woken::Interrupt => {
                     killed = cancelled;
                     cancelled = true;
                     self.feed(if killed { Event::KillRequested } else { Event::CancelRequested })?;
                 }
-                Some(message) = self.received.recv() => self.take(message)?,
-                // Whoever wants the end now does not wait for a display that is stopped.
-                Some(output) = self.written.recv(), if killed || self.screen.has_room() => {
-                    self.show_output(output);
-                }
-                failed = self.screen.changed() => self.take_failure(failed)?,
+                Woken::Message(message) => self.take(message)?,
+                Woken::Output(output) => self.show_output(output),
+                Woken::Screen(failed) => self.take_failure(failed)?,
             }
+            self.busy += woke.elapsed();
         }
         self.screen.act(0, |display| display.show(display::Event::RunEnded));
         Ok(self.state.conclusion().unwrap_or(Conclusion::System))
@@ -156,6 +178,11 @@ impl Driver {
     /// The state, for the record.
     pub(super) fn state(&self) -> &Run {
         &self.state
+    }
+
+    /// How long the loop did something: what jobs wait for that is no job's.
+    pub(super) fn busy(&self) -> Duration {
+        self.busy
     }
 
     /// Whether the run was ended because nobody reads its progress any more.

@@ -231,7 +231,7 @@ impl Finished<'_> {
             needles: &needles,
         };
         let (jobs, tests) = records.jobs();
-        let unread = driver.is_unread();
+        let (unread, busy) = (driver.is_unread(), driver.busy());
         let screen = driver.into_screen();
         let residue = sandbox.close().await;
         screen.finish().await;
@@ -248,6 +248,7 @@ impl Finished<'_> {
             ended: Some(timestamp(SystemTime::now())),
             conclusion: Some(record::conclusion(conclusion)),
             jobs,
+            scheduling_ms: Some(record::milliseconds(busy)),
             residue: residue.iter().map(ToString::to_string).collect(),
             ..self.record()
         };
@@ -274,6 +275,7 @@ impl Finished<'_> {
             ended: None,
             conclusion: None,
             jobs: Vec::new(),
+            scheduling_ms: None,
             without_limits: self.without_limits.clone(),
             residue: Vec::new(),
         }

@@ -241,7 +241,7 @@ fn usage(wall: std::time::Duration, usage: &Usage) -> UsageRecord {
     }
 }
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
+pub(super) fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cofferdam_jobs::{
     Plan, Sources,
     model::{Network, Step, Workspace},
-    plan::{Group, PlannedJob},
+    plan::PlannedJob,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use super::{
 
 /// Columns of the table.
 const WIDTH: u16 = 100;
+/// How deep the tree is drawn; what is deeper goes on at the left, or a chain of jobs would take
+/// room with the square of its length.
+const DEPTH: usize = 24;
 
 /// A row for each job.
 pub(crate) fn table(plan: &Plan) -> String {
@@ -75,14 +78,20 @@ fn limits(job: &PlannedJob) -> String {
 /// stand beside it.
 pub(crate) fn tree(plan: &Plan) -> String {
     let depth = depths(plan);
-    let parent = |group: &Group| {
-        let needs = group.needs.iter().map(|need| need.group);
-        needs.max_by_key(|need| (depth.get(*need).copied(), std::cmp::Reverse(*need)))
-    };
+    let parents: Vec<Option<usize>> = plan
+        .groups
+        .iter()
+        .zip(&depth)
+        .map(|(group, level)| {
+            let needs = group.needs.iter().map(|need| need.group);
+            let last = needs.max_by_key(|need| (depth.get(*need), std::cmp::Reverse(*need)));
+            last.filter(|_| level % DEPTH != 0)
+        })
+        .collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); plan.groups.len()];
     let mut roots = Vec::new();
-    for (index, group) in plan.groups.iter().enumerate() {
-        match parent(group).and_then(|parent| children.get_mut(parent)) {
+    for (index, parent) in parents.iter().enumerate() {
+        match parent.and_then(|parent| children.get_mut(parent)) {
             Some(siblings) => siblings.push(index),
             None => roots.push(index),
         }
@@ -95,16 +104,17 @@ pub(crate) fn tree(plan: &Plan) -> String {
         let Some(group) = plan.group(index) else { continue };
         let many = group.jobs.len();
         let times = if many == 1 { String::new() } else { format!(" ×{many}") };
+        let parent = parents.get(index).copied().flatten();
         let others: Vec<&str> = group
             .needs
             .iter()
-            .filter(|need| Some(need.group) != parent(group))
+            .filter(|need| Some(need.group) != parent)
             .filter_map(|need| Some(plan.group(need.group)?.id.as_str()))
             .collect();
-        let others = if others.is_empty() {
-            String::new()
-        } else {
-            format!(" (also after {})", others.join(", "))
+        let others = match (others.join(", "), parent) {
+            (others, _) if others.is_empty() => others,
+            (others, Some(_)) => format!(" (also after {others})"),
+            (others, None) => format!(" (after {others})"),
         };
         let fork = if group.source.from.is_some() { ", from its file system" } else { "" };
         // Writing into a string cannot fail.
@@ -149,7 +159,8 @@ pub(crate) fn dot(plan: &Plan) -> String {
     }
     for (from, to, fork) in edges(plan) {
         let style = if fork { " [style = bold]" } else { "" };
-        let _ = writeln!(text, "  {} -> {}{style};", quoted(from), quoted(to));
+        let id = |index: usize| plan.group(index).map_or("", |group| group.id.as_str());
+        let _ = writeln!(text, "  {} -> {}{style};", quoted(id(from)), quoted(id(to)));
     }
     text.push_str("}\n");
     text
@@ -157,7 +168,6 @@ pub(crate) fn dot(plan: &Plan) -> String {
 
 /// For Mermaid flowcharts.
 pub(crate) fn mermaid(plan: &Plan) -> String {
-    let place = |id: &str| plan.groups.iter().position(|group| group.id == id).unwrap_or_default();
     let mut text = String::from("flowchart LR\n");
     for (index, group) in plan.groups.iter().enumerate() {
         let times = match group.jobs.len() {
@@ -169,23 +179,20 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
     }
     for (from, to, fork) in edges(plan) {
         let arrow = if fork { "==>" } else { "-->" };
-        let _ = writeln!(text, "  j{} {arrow} j{}", place(from), place(to));
+        let _ = writeln!(text, "  j{from} {arrow} j{to}");
     }
     text
 }
 
-/// What waits for what, and whether it starts in its file system.
-fn edges(plan: &Plan) -> Vec<(&str, &str, bool)> {
-    let mut edges = Vec::new();
-    for group in &plan.groups {
-        let forked = group.source.from.as_ref().map(|from| from.job.value.as_str());
-        for need in &group.needs {
-            if let Some(needed) = plan.group(need.group) {
-                edges.push((needed.id.as_str(), group.id.as_str(), forked == Some(&needed.id)));
-            }
-        }
-    }
-    edges
+/// What waits for what, by their places in the plan, and whether it starts in its file system.
+fn edges(plan: &Plan) -> impl Iterator<Item = (usize, usize, bool)> {
+    plan.groups.iter().enumerate().flat_map(move |(index, group)| {
+        let forked = group.source.from.as_ref().map(|from| &from.job.value);
+        group.needs.iter().map(move |need| {
+            let needed = plan.group(need.group).map(|needed| &needed.id);
+            (need.group, index, forked.is_some() && forked == needed)
+        })
+    })
 }
 
 /// All of it. Secrets have no value in a plan, so none can be here.
@@ -303,5 +310,34 @@ jobs:
         let json = serde_json::to_string_pretty(&json(&plan, &sources)["jobs"][5]).unwrap();
         let all = [table(&plan), tree(&plan), dot(&plan), mermaid(&plan), json];
         insta::assert_snapshot!(all.join("\n----\n"));
+    }
+
+    /// Names may hold anything that is no control character; ids are words.
+    #[test]
+    fn names_take_over_neither_table_nor_graph() {
+        let yaml = "jobs:\n  a: { name: \"x\\\"]; y -> z [label=\\\"\\u202e<b>\\n\", steps: [{ run: x }] }\n  \
+                    b.c_d-e: { needs: a, name: '\"]-->j9', steps: [{ run: x }] }\n";
+        let mut sources = Sources::new();
+        let id = sources.add("a.yml", yaml.as_bytes());
+        let plan = plan(&parse(&sources, id).pipeline.unwrap(), &Inputs::default()).unwrap();
+        insta::assert_snapshot!([table(&plan), tree(&plan), dot(&plan), mermaid(&plan)].join("\n"));
+    }
+
+    #[test]
+    fn a_long_chain_is_drawn_in_room_that_grows_with_its_length() {
+        let mut yaml = String::from("jobs:\n  j0: { steps: [{ run: x }] }\n");
+        for job in 1..1000 {
+            let before = job - 1;
+            let _ = writeln!(yaml, "  j{job}: {{ needs: j{before}, steps: [{{ run: x }}] }}");
+        }
+        let mut sources = Sources::new();
+        let id = sources.add("a.yml", yaml.as_bytes());
+        let plan = plan(&parse(&sources, id).pipeline.unwrap(), &Inputs::default()).unwrap();
+        let tree = tree(&plan);
+        assert_eq!(tree.lines().count(), 1000);
+        assert!(tree.lines().all(|line| line.chars().count() < 100));
+        assert!(tree.contains("\nj24 (after j23)\n└─ j25\n   └─ j26\n"), "{tree}");
+        assert_eq!(mermaid(&plan).matches("-->").count(), 999);
+        assert_eq!(dot(&plan).matches("->").count(), 999);
     }
 }

@@ -96,6 +96,10 @@ pub(crate) struct RunRecord {
     pub(crate) conclusion: Option<Conclusion>,
     /// The jobs, in the order of the plan.
     pub(crate) jobs: Vec<JobRecord>,
+    /// How long the run was busy deciding what comes next and writing it down, of all its time;
+    /// absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling_ms: Option<u64>,
     /// Limits that the jobs went without, because the host cannot enforce them and the operator
     /// allows that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

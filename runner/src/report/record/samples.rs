@@ -147,6 +147,7 @@ pub(in crate::report) fn run() -> RunRecord {
                 vec![],
             ),
         ],
+        scheduling_ms: Some(3),
         without_limits: vec![],
         residue: vec![],
     }
