@@ -65,6 +65,8 @@ mod run;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod shared_machine;
+#[cfg(test)]
 mod system_calls;
 #[cfg(test)]
 mod teardown;

@@ -15,8 +15,8 @@ use cofferdam_jobs::{
     Inputs, Sources, parse, plan,
     plan::Plan,
     state::{
-        Action, Capacity, Conclusion, End, Event, Fault, Kept, Limit, Part, ResolvedCommand, Run,
-        Settings, StepEnd, StepRef, Stop, Timer,
+        Action, Capacity, Conclusion, Demand, Elsewhere, End, Event, Fault, Kept, Limit, Part,
+        ResolvedCommand, Resource, Run, Settings, StepEnd, StepRef, Stop, Timer, WaitingFor,
     },
 };
 
@@ -427,4 +427,48 @@ fn a_chain_of_a_thousand_jobs_needs_no_stack() {
         assert!(ended.is_sorted() && ended.len() == 1000);
     };
     std::thread::Builder::new().stack_size(256 << 10).spawn(through).unwrap().join().unwrap();
+}
+
+/// What other runs hold is told with the reason to wait, and so is whose turn it is.
+#[test]
+fn jobs_wait_for_other_runs_and_say_for_which() {
+    let yaml = "jobs:\n  big: { limits: { cpus: 3, memory: 1GiB }, steps: [{ run: x }] }\n  \
+                small: { limits: { cpus: 1, memory: 1GiB }, steps: [{ run: x }] }\n";
+    let machine = Capacity { millicpus: Some(4000), ..Capacity::default() };
+    let elsewhere = |millicpus: u64, first: Option<&str>| Elsewhere {
+        used: Demand { jobs: 1, millicpus, ..Demand::default() },
+        runs: vec!["other".to_owned()],
+        first: first.map(str::to_owned),
+        stuck: false,
+    };
+    let check = |held: Elsewhere, started: &[usize], waiting: [Option<WaitingFor>; 2]| {
+        let mut run = Run::new(planned(yaml), Settings { machine, ..Settings::default() }).unwrap();
+        assert_eq!(run.start(), [], "before anything is known of others");
+        let starts = run.handle(Event::Room(held)).into_iter().filter_map(|action| match action {
+            Action::StartJob(start) => Some(start.job),
+            _ => None,
+        });
+        assert_eq!(starts.collect::<Vec<_>>(), started);
+        let told = [0, 1].map(|job| run.job(job).unwrap().waiting);
+        assert_eq!(
+            run.is_crowded(),
+            told.iter()
+                .any(|it| matches!(it, Some(WaitingFor::Machine { .. } | WaitingFor::Turn(_))))
+        );
+        assert_eq!(told, waiting);
+    };
+    let lacks = |wanted, held| {
+        let runs = vec!["other".to_owned()];
+        Some(WaitingFor::Machine { resource: Resource::Processors, wanted, held, runs })
+    };
+    check(elsewhere(0, None), &[0, 1], [None, None]);
+    check(elsewhere(1000, None), &[0], [None, lacks(1000, 1000)]);
+    check(elsewhere(2000, None), &[1], [lacks(3000, 2000), None]);
+    check(elsewhere(4000, None), &[], [lacks(3000, 4000), lacks(1000, 4000)]);
+    let turn = || Some(WaitingFor::Turn("first".to_owned()));
+    check(elsewhere(1000, Some("first")), &[], [turn(), turn()]);
+    check(elsewhere(2000, Some("first")), &[], [lacks(3000, 2000), turn()]);
+    let most = Capacity { memory: Some(1 << 29), ..machine };
+    let refused = Run::new(planned(yaml), Settings { machine: most, ..Settings::default() });
+    assert_eq!(refused.map(drop).unwrap_err().len(), 2, "more than the machine has");
 }

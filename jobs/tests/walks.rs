@@ -8,8 +8,8 @@ use cofferdam_jobs::{
     Inputs, Sources, parse, plan,
     plan::Plan,
     state::{
-        Action, Capacity, Conclusion, End, Event, Fault, Kept, Limit, Part, Phase, Run, Settings,
-        StepEnd, StepRef, Timer,
+        Action, Capacity, Conclusion, Demand, Elsewhere, End, Event, Fault, Kept, Limit, Part,
+        Phase, Run, Settings, StepEnd, StepRef, Timer,
     },
 };
 use proptest::{prelude::*, sample::select};
@@ -298,25 +298,68 @@ impl Runner {
     }
 }
 
-/// Runs to the end, by `choices` while there are any and then by the first thing that is owed.
-fn walk(yaml: &str, choices: &[(u16, u8)]) {
+/// Tells the run what others hold: nothing where `choice` is 0.
+fn offer(run: &mut Run, runner: &mut Runner, plan: &Plan, capacity: &Capacity, choice: u16) {
+    let used = Demand {
+        jobs: u32::from(choice % 3),
+        millicpus: u64::from(choice % 5) * 1000,
+        ..Demand::default()
+    };
+    let first = (choice % 7 == 3).then(|| "other".to_owned());
+    let turn = first.is_none();
+    let runs = if used == Demand::default() { vec![] } else { vec!["other".to_owned()] };
+    let before = *run.used();
+    let actions = run.handle(Event::Room(Elsewhere { used, runs, first, stuck: false }));
+    let started = actions.iter().any(|action| matches!(action, Action::StartJob(_)));
+    assert!(turn || !started, "a job starts out of turn");
+    let mut all = *run.used();
+    all.add(&used);
+    let nothing = Demand::default();
+    assert!(
+        *run.used() == before || all.lacks(&nothing, capacity).is_none(),
+        "more is taken than the machine has: {all:?}"
+    );
+    assert!(!run.is_crowded() || choice != 0, "crowded where nobody else is");
+    runner.perform(plan, capacity, actions);
+}
+
+/// Runs to the end, by `choices` while there are any and then by the first thing that is owed; where
+/// the machine is shared, other runs come and go in between.
+fn walk(yaml: &str, choices: &[(u16, u8)], shared: bool) {
     let plan = planned(yaml);
     let capacity = Capacity { jobs: Some(3), millicpus: Some(4000), ..Capacity::default() };
-    let mut settings = Settings { capacity, ..Settings::default() };
+    let machine = if shared { capacity } else { Capacity::default() };
+    let mut settings = Settings { capacity, machine, ..Settings::default() };
     settings.limits.millicpus =
         Some(cofferdam_jobs::Spanned::new(1000, cofferdam_jobs::Span::default()));
     let mut run = Run::new(Arc::clone(&plan), settings).unwrap();
     let mut runner = Runner::default();
     let first = run.start();
     runner.perform(&plan, &capacity, first);
+    if shared {
+        offer(&mut run, &mut runner, &plan, &capacity, 0);
+    }
     let mut choices = choices.iter().copied();
     for count in 0.. {
         assert!(count < 10_000, "the run does not end");
         // No cancel and no failure in what is left.
         let (choice, detail) = choices.next().unwrap_or((0, 7));
-        let Some(event) = runner.next(&plan, choice, detail) else { break };
+        let mut event = runner.next(&plan, choice, detail);
+        if event.is_none() && shared {
+            // The others have gone.
+            offer(&mut run, &mut runner, &plan, &capacity, 0);
+            event = runner.next(&plan, 0, 7);
+        }
+        let Some(event) = event else { break };
         let actions = run.handle(event);
+        if shared {
+            let starts = |action: &Action| matches!(action, Action::StartJob(_));
+            assert!(!actions.iter().any(starts), "a job starts without asking for room");
+        }
         runner.perform(&plan, &capacity, actions);
+        if shared {
+            offer(&mut run, &mut runner, &plan, &capacity, choice);
+        }
     }
     assert!(runner.over.is_some(), "nothing is owed, and the run has not ended");
     assert_eq!(run.conclusion(), runner.over);
@@ -345,6 +388,14 @@ proptest! {
         yaml in pipeline(),
         choices in prop::collection::vec(any::<(u16, u8)>(), 0..120),
     ) {
-        walk(&yaml, &choices);
+        walk(&yaml, &choices, false);
+    }
+
+    #[test]
+    fn so_it_does_beside_others(
+        yaml in pipeline(),
+        choices in prop::collection::vec(any::<(u16, u8)>(), 0..120),
+    ) {
+        walk(&yaml, &choices, true);
     }
 }

@@ -1,6 +1,6 @@
 //! What the runner tells the run.
 
-use super::Timer;
+use super::{Demand, Timer};
 
 /// Something that happened. `job` is an index into [`crate::plan::Plan::jobs`].
 ///
@@ -66,10 +66,28 @@ pub enum Event {
         /// What is kept for others to start from takes so much.
         kept: Kept,
     },
+    /// What other runs of the machine hold just now. Jobs start in answer to this where
+    /// [`Settings::machine`](super::Settings::machine) bounds anything; nobody else may decide in
+    /// between.
+    Room(Elsewhere),
     /// The user wants the run to end in order: steps are stopped, cleanup steps run.
     CancelRequested,
     /// The user wants the run to end now: steps are killed, nothing starts any more.
     KillRequested,
+}
+
+/// What other runs of the machine hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// All of them together.
+    pub used: Demand,
+    /// Those that hold anything, by id.
+    pub runs: Vec<String>,
+    /// The run that waits as well and goes first.
+    pub first: Option<String>,
+    /// All of them wait for what others keep, nobody runs anything, and of those who wait this run
+    /// is to give way.
+    pub stuck: bool,
 }
 
 /// What a file system takes that is kept.

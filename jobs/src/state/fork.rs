@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Cause, Conclusion, Fault, Kept, Part, Phase, Reason, StartFrom, StepRef, Stop,
-    StopReason, resolve::Unresolved, run::Run, settings::Demand,
+    Action, Cause, Conclusion, Fault, Kept, Part, Phase, Reason, Settings, StartFrom, StepRef,
+    Stop, StopReason, resolve::Unresolved, run::Run, settings::Demand,
 };
 use crate::{diagnostic::quoted, plan::Plan};
 
@@ -198,15 +198,25 @@ impl Run {
     /// it, and waiting would not end: the first of them fails. False when that is not so.
     pub(super) fn give_up_for_room(&mut self) -> bool {
         let busy = |phase: Phase| !matches!(phase, Phase::Blocked | Phase::Ready | Phase::Ended);
-        if self.places > 0 || self.jobs.iter().any(|job| busy(job.phase)) {
+        if self.used.jobs > 0 || self.jobs.iter().any(|job| busy(job.phase)) {
             return false;
         }
         let Some(job) = self.ready.first().map(|(_, job)| *job) else { return false };
         let demand = self.demands.get(job).copied().unwrap_or_default();
-        let Some(what) = demand.lacks(&self.used, &self.settings.capacity) else { return false };
-        let message = format!(
-            "what is kept of the jobs before it leaves too little {what}, and nothing else runs"
-        );
+        let Settings { capacity, machine, .. } = &self.settings;
+        let lacks = |capacity| demand.lacks(&self.used, capacity);
+        let alone = lacks(capacity).or_else(|| lacks(machine));
+        let mut all = self.used;
+        all.add(&self.elsewhere.used);
+        let message = match (alone, demand.lacks(&all, machine)) {
+            (Some(what), _) => format!(
+                "what is kept of the jobs before it leaves too little {what}, and nothing else runs"
+            ),
+            (None, Some(what)) if self.elsewhere.stuck => format!(
+                "what this run and others keep leaves too little {what}, and none of them goes on"
+            ),
+            _ => return false,
+        };
         self.leave_queue(job);
         self.end_job(job, Conclusion::Failed, Reason::Fault { cause: Cause::NoRoom, message });
         true
@@ -214,5 +224,5 @@ impl Run {
 }
 
 fn taken(kept: Kept) -> Demand {
-    Demand { millicpus: 0, memory: kept.memory, disk: kept.disk }
+    Demand { memory: kept.memory, disk: kept.disk, ..Demand::default() }
 }

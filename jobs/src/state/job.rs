@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, Cause, Conclusion, Part, Reason, StepRef, StopReason, Timer};
+use super::{Attempt, Cause, Conclusion, Part, Reason, Resource, StepRef, StopReason, Timer};
 use crate::{
     expr::Value,
     model::{AllowFailure, RetryCause, Step},
@@ -39,8 +39,21 @@ pub enum WaitingFor {
     Place,
     /// A place among the jobs of its matrix, by `max-parallel`.
     MatrixPlace,
-    /// Processors, memory or disk.
-    Room(&'static str),
+    /// What the other jobs of the run leave too little of.
+    Room(Resource),
+    /// What other runs of the machine leave too little of.
+    Machine {
+        /// What.
+        resource: Resource,
+        /// How much of it the job asks for.
+        wanted: u64,
+        /// How much of it other runs hold.
+        held: u64,
+        /// Which runs, by id.
+        runs: Vec<String>,
+    },
+    /// Another run of the machine, by id, whose turn it is.
+    Turn(String),
     /// The time before another try.
     Backoff,
 }

@@ -19,7 +19,7 @@
 //! | phase | leaves it when | to |
 //! |---|---|---|
 //! | blocked | all it needs has ended | ready, or ended (skipped) by its `if` |
-//! | ready | there is room: run, matrix, processors, memory, disk | starting |
+//! | ready | there is room: run, matrix, processors, memory, disk, also beside other runs | starting |
 //! | starting | the container is up | steps |
 //! | steps | the last step ended, the time is up, or it is cancelled, and no step is left running | cleanup |
 //! | cleanup | the last cleanup step ended, or its own time is up | finishing |
@@ -36,7 +36,9 @@
 //! - `allow-failure` covers failures and timeouts of the job, never faults of the system.
 //! - A job whose time is up runs no further step, also none with `if: always()`; cleanup steps
 //!   have [`CLEANUP_TIMEOUT`] of their own.
-//! - A job that waits for room does not hold up smaller ones behind it.
+//! - A job that waits for room does not hold up smaller ones behind it. Between runs it does: the
+//!   run whose turn it is gets what becomes free until its job fits, or a large job would wait for
+//!   ever. Whose turn it is, is for the runner to say ([`Event::Room`]).
 //! - A service that ends while its job's steps run fails the job: its steps are stopped.
 //! - What is kept of a job for others to start from counts against the capacity, by what it takes,
 //!   until the last of these, and of those that start from them, has ended. A job for which it
@@ -62,8 +64,8 @@ pub use action::{
     ResolvedService, ResolvedStep, SecretFile, StartFrom, StartJob, Stop, StopReason, Timer,
 };
 pub use conclusion::{Attempt, Cause, Conclusion, Reason};
-pub use event::{End, Event, Fault, Kept, Limit, Part, StepEnd, StepRef};
+pub use event::{Elsewhere, End, Event, Fault, Kept, Limit, Part, StepEnd, StepRef};
 pub use job::{JobView, Phase, StepRecord, WaitingFor};
 pub use run::Run;
-pub use settings::{Capacity, Settings};
+pub use settings::{Capacity, Demand, Resource, Settings};
 pub use steps::CLEANUP_TIMEOUT;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Action, Attempt, Cause, Conclusion, Event, Fault, Phase, Reason, Settings, Stop, StopReason,
-    Timer, WaitingFor,
+    Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, Phase, Reason, Settings, Stop,
+    StopReason, Timer, WaitingFor,
     fork::Fork,
     job::{JobState, JobView, allows, retries},
     schedule::GroupState,
@@ -33,9 +33,16 @@ pub struct Run {
     pub(super) ready: BTreeSet<(Reverse<Duration>, usize)>,
     /// Jobs that have begun to wait since [`Run::newly_waiting`] was asked.
     pub(super) queued: Vec<usize>,
-    /// What the jobs that hold a place take together, and how many they are.
+    /// What the jobs that hold a place take together, and what is kept of others.
     pub(super) used: Demand,
-    pub(super) places: u32,
+    /// The least that any job takes, of each resource.
+    pub(super) least: Demand,
+    /// What other runs hold, as far as is known.
+    pub(super) elsewhere: Elsewhere,
+    /// Whether that is known for certain just now.
+    pub(super) asked: bool,
+    /// Whether a job could start but for other runs.
+    pub(super) crowded: bool,
     /// Groups that have ended and whose dependents do not know.
     pub(super) settled: VecDeque<usize>,
     pub(super) actions: Vec<Action>,
@@ -59,12 +66,16 @@ impl Run {
             .iter()
             .zip(&demands)
             .filter_map(|(job, demand)| {
-                demand.lacks(&nothing, &settings.capacity).map(|what| exceeds(job, what))
+                let of = |capacity| demand.lacks(&nothing, capacity);
+                of(&settings.capacity)
+                    .or_else(|| of(&settings.machine))
+                    .map(|what| exceeds(job, what))
             })
             .collect();
         if !too_large.is_empty() {
             return Err(too_large);
         }
+        let least = demands.iter().copied().reduce(Demand::least).unwrap_or_default();
         let jobs: Vec<JobState> = plan.jobs.iter().map(JobState::new).collect();
         let groups = GroupState::all(&plan);
         let forks = Fork::all(&plan);
@@ -77,7 +88,10 @@ impl Run {
             ready: BTreeSet::new(),
             queued: Vec::new(),
             used: Demand::default(),
-            places: 0,
+            least,
+            elsewhere: Elsewhere::default(),
+            asked: false,
+            crowded: false,
             settled: VecDeque::new(),
             actions: Vec::new(),
             cancelled: false,
@@ -124,6 +138,10 @@ impl Run {
                     self.end_attempt(job);
                 }
             }
+            Event::Room(elsewhere) => {
+                self.elsewhere = elsewhere;
+                self.asked = true;
+            }
             Event::CancelRequested => self.cancel(),
             Event::KillRequested => self.kill(),
         }
@@ -163,6 +181,21 @@ impl Run {
             .filter(|job| self.phase(*job) == Some(Phase::Ready))
             .filter_map(waiting)
             .collect()
+    }
+
+    /// What the run holds just now.
+    pub fn used(&self) -> &Demand {
+        &self.used
+    }
+
+    /// Whether there are jobs that only lack room.
+    pub fn wants_room(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether a job would have started at the last [`Event::Room`] but for other runs.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded && self.wants_room()
     }
 
     /// The plan that is run.
@@ -320,6 +353,7 @@ impl Run {
     fn settle(&mut self) -> Vec<Action> {
         self.settle_groups();
         self.start_ready();
+        self.asked = false;
         if self.open == 0 && self.conclusion.is_none() {
             let conclusion = self.run_conclusion();
             self.conclusion = Some(conclusion);

@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 
 use super::{
-    Action, Cause, Conclusion, Phase, Reason, StartJob, WaitingFor, resolve::Unresolved, run::Run,
+    Action, Cause, Conclusion, Elsewhere, Phase, Reason, Resource, Settings, StartJob, WaitingFor,
+    resolve::Unresolved, run::Run,
 };
 use crate::{expr::Status, plan::Plan};
 
@@ -134,7 +135,12 @@ impl Run {
 
     /// Starts what there is room for. A job that cannot be started at all leaves its place again
     /// and may release others, so this goes on until there is no such job.
+    ///
+    /// Where other runs share the machine, only while what they hold is known for certain.
     pub(super) fn start_ready(&mut self) {
+        if self.settings.machine.is_bounded() && !self.asked {
+            return;
+        }
         loop {
             let mut gave_up = false;
             let taken = self.take_places();
@@ -155,17 +161,26 @@ impl Run {
     /// Moves jobs from the queue to places, as far as there are any.
     fn take_places(&mut self) -> Vec<usize> {
         let mut taken = Vec::new();
+        self.crowded = false;
         for (_, job) in &self.ready {
-            if self.settings.capacity.jobs.is_some_and(|most| self.places >= most) {
+            if self.least.lacks(&self.used, &self.settings.capacity).is_some() {
                 break;
             }
-            if self.room(*job).is_some() {
-                continue;
+            match self.room(*job) {
+                None => {}
+                Some(waiting) => {
+                    self.crowded |=
+                        matches!(waiting, WaitingFor::Machine { .. } | WaitingFor::Turn(_));
+                    if self.crowded && self.beside().is_some() {
+                        // There is no room for any job.
+                        break;
+                    }
+                    continue;
+                }
             }
             taken.push(*job);
             let demand = self.demands.get(*job).copied().unwrap_or_default();
             self.used.add(&demand);
-            self.places += 1;
             let group = self.plan.jobs.get(*job).map(|job| job.group);
             if let Some(group) = group.and_then(|group| self.groups.get_mut(group)) {
                 group.active += 1;
@@ -177,10 +192,17 @@ impl Run {
         taken
     }
 
+    /// What even the smallest job lacks, beside what other runs hold.
+    fn beside(&self) -> Option<Resource> {
+        let mut all = self.used;
+        all.add(&self.elsewhere.used);
+        self.least.lacks(&all, &self.settings.machine)
+    }
+
     /// What a job that is ready waits for.
     fn room(&self, job: usize) -> Option<WaitingFor> {
-        let capacity = &self.settings.capacity;
-        if capacity.jobs.is_some_and(|most| self.places >= most) {
+        let Settings { capacity, machine, .. } = &self.settings;
+        if capacity.jobs.is_some_and(|most| self.used.jobs >= most) {
             return Some(WaitingFor::Place);
         }
         let planned = self.plan.jobs.get(job)?;
@@ -189,7 +211,23 @@ impl Run {
         {
             return Some(WaitingFor::MatrixPlace);
         }
-        self.demands.get(job)?.lacks(&self.used, capacity).map(WaitingFor::Room)
+        let demand = self.demands.get(job)?;
+        let alone =
+            demand.lacks(&self.used, capacity).or_else(|| demand.lacks(&self.used, machine));
+        if let Some(resource) = alone {
+            return Some(match resource {
+                Resource::Jobs => WaitingFor::Place,
+                other => WaitingFor::Room(other),
+            });
+        }
+        let Elsewhere { used, runs, first, .. } = &self.elsewhere;
+        let mut all = self.used;
+        all.add(used);
+        if let Some(resource) = demand.lacks(&all, machine) {
+            let (wanted, held) = (demand.amount(resource), used.amount(resource));
+            return Some(WaitingFor::Machine { resource, wanted, held, runs: runs.clone() });
+        }
+        first.clone().map(WaitingFor::Turn)
     }
 
     /// What a job waits for that has not started.
@@ -255,7 +293,6 @@ impl Run {
     pub(super) fn leave_place(&mut self, job: usize) {
         let demand = self.demands.get(job).copied().unwrap_or_default();
         self.used.subtract(&demand);
-        self.places = self.places.saturating_sub(1);
         if let Some(group) = self.plan.jobs.get(job).and_then(|job| self.groups.get_mut(job.group))
         {
             group.active = group.active.saturating_sub(1);

@@ -26,6 +26,9 @@ pub struct Capacity {
 pub struct Settings {
     /// What all jobs may use together.
     pub capacity: Capacity,
+    /// What all runs of the machine may use together. Where it bounds anything, jobs start only
+    /// in answer to [`Event::Room`](super::Event::Room).
+    pub machine: Capacity,
     /// What a job takes that does not say.
     pub limits: Limits,
     /// Values of secrets by name.
@@ -38,6 +41,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("capacity", &self.capacity)
+            .field("machine", &self.machine)
             .field("limits", &self.limits)
             .field("secrets", &self.secrets.keys())
             .field("hashes", &self.hashes)
@@ -45,12 +49,63 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// What one job takes of the capacity.
+/// What is taken of a capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Demand {
-    pub(super) millicpus: u64,
-    pub(super) memory: u64,
-    pub(super) disk: u64,
+pub struct Demand {
+    /// Jobs at the same time.
+    pub jobs: u32,
+    /// Thousandths of a processor.
+    pub millicpus: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of disk.
+    pub disk: u64,
+}
+
+/// What a capacity bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Jobs at the same time.
+    Jobs,
+    /// Processor time.
+    Processors,
+    /// Memory.
+    Memory,
+    /// Disk.
+    Disk,
+}
+
+impl Resource {
+    /// All, in the order in which they are told of.
+    pub const ALL: [Self; 4] = [Self::Jobs, Self::Processors, Self::Memory, Self::Disk];
+
+    /// How much of it there is; [`None`] where that is not bounded.
+    pub fn most(self, capacity: &Capacity) -> Option<u64> {
+        match self {
+            Self::Jobs => capacity.jobs.map(u64::from),
+            Self::Processors => capacity.millicpus,
+            Self::Memory => capacity.memory,
+            Self::Disk => capacity.disk,
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jobs => "jobs",
+            Self::Processors => "processors",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+impl Capacity {
+    /// Whether anything is bounded.
+    pub fn is_bounded(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 impl Demand {
@@ -66,7 +121,7 @@ impl Demand {
                 .filter(move |(step, image)| image.is_some() && stays(step) == background)
                 .map(|(step, _)| step.limits.or(&job.limits))
         };
-        let mut demand = Self::default();
+        let mut demand = Self { jobs: 1, ..Self::default() };
         let beside = services.chain(with_image(true)).chain(with_image(false).take(1));
         for limits in std::iter::once(job.limits.clone()).chain(beside) {
             let limits = limits.or(defaults);
@@ -79,28 +134,45 @@ impl Demand {
     }
 
     /// What there is too little of, for as much as `used` takes already.
-    pub(super) fn lacks(&self, used: &Self, capacity: &Capacity) -> Option<&'static str> {
-        let over = |wanted: u64, used: u64, most: Option<u64>| {
-            most.is_some_and(|most| wanted.saturating_add(used) > most)
+    pub fn lacks(&self, used: &Self, capacity: &Capacity) -> Option<Resource> {
+        let over = |resource: Resource| {
+            resource.most(capacity).is_some_and(|most| {
+                self.amount(resource).saturating_add(used.amount(resource)) > most
+            })
         };
-        if over(self.millicpus, used.millicpus, capacity.millicpus) {
-            Some("processors")
-        } else if over(self.memory, used.memory, capacity.memory) {
-            Some("memory")
-        } else if over(self.disk, used.disk, capacity.disk) {
-            Some("disk")
-        } else {
-            None
+        Resource::ALL.into_iter().find(|resource| over(*resource))
+    }
+
+    /// How much of one thing.
+    pub fn amount(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Jobs => u64::from(self.jobs),
+            Resource::Processors => self.millicpus,
+            Resource::Memory => self.memory,
+            Resource::Disk => self.disk,
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// The less of each.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self {
+            jobs: self.jobs.min(other.jobs),
+            millicpus: self.millicpus.min(other.millicpus),
+            memory: self.memory.min(other.memory),
+            disk: self.disk.min(other.disk),
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.jobs = self.jobs.saturating_add(other.jobs);
         self.millicpus = self.millicpus.saturating_add(other.millicpus);
         self.memory = self.memory.saturating_add(other.memory);
         self.disk = self.disk.saturating_add(other.disk);
     }
 
     pub(super) fn subtract(&mut self, other: &Self) {
+        self.jobs = self.jobs.saturating_sub(other.jobs);
         self.millicpus = self.millicpus.saturating_sub(other.millicpus);
         self.memory = self.memory.saturating_sub(other.memory);
         self.disk = self.disk.saturating_sub(other.disk);
@@ -108,12 +180,13 @@ impl Demand {
 }
 
 /// A job that could never start.
-pub(super) fn exceeds(job: &PlannedJob, what: &str) -> Diagnostic {
+pub(super) fn exceeds(job: &PlannedJob, what: Resource) -> Diagnostic {
     let limits = &job.limits;
     let span = match what {
-        "processors" => limits.millicpus.as_ref(),
-        "memory" => limits.memory.as_ref(),
-        _ => limits.disk.as_ref(),
+        Resource::Jobs => None,
+        Resource::Processors => limits.millicpus.as_ref(),
+        Resource::Memory => limits.memory.as_ref(),
+        Resource::Disk => limits.disk.as_ref(),
     };
     Diagnostic::error(
         Code::ExceedsCapacity,

@@ -40,15 +40,15 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME=COMMAND")]
     pub(crate) secret_command: Vec<String>,
 
-    /// Jobs at the same time [default: the number of processors]
+    /// Jobs of this run at the same time [default: the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) max_parallel: Option<NonZeroUsize>,
 
-    /// Processors that all running jobs may ask for together, such as 3.5; more have to wait
+    /// Processors that all running jobs of this run may ask for together, such as 3.5; more have to wait
     #[arg(long, value_name = "N", value_parser = quantity::millicpus)]
     pub(crate) max_cpus: Option<u64>,
 
-    /// Memory that all running jobs may ask for together, such as 8GiB; more have to wait
+    /// Memory that all running jobs of this run may ask for together, such as 8GiB; more have to wait
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) max_memory: Option<u64>,
 

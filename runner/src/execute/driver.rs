@@ -27,11 +27,13 @@ use super::{
     ledger::Ledger,
     live::Live,
     message::{Message, StepId, StepOutput, StepReport},
+    room::Room,
     screen::Screen,
     seal::{self, Sealed},
     timers::Timers,
 };
 use crate::{
+    exit::Exit,
     log::{file_names::FileNames, needles::Needles},
     problem::Problem,
     report::display::{self, Display},
@@ -83,6 +85,8 @@ pub(super) struct Driver {
     started: HashMap<usize, Instant>,
     /// Whether whoever read the progress has gone.
     unread: bool,
+    /// What is shared with other runs.
+    room: Option<Room>,
     /// How long this loop did something, as opposed to waiting for something to do.
     busy: Duration,
     pub(super) ledger: Ledger,
@@ -94,6 +98,7 @@ enum Woken {
     Message(Message),
     Output(StepOutput),
     Screen(Option<io::Error>),
+    Room,
 }
 
 /// What is kept of one job.
@@ -105,7 +110,11 @@ struct States {
 }
 
 impl Driver {
-    pub(super) fn new(surroundings: Surroundings, state: Run, display: Display) -> Self {
+    pub(super) fn new(
+        surroundings: Surroundings,
+        (state, room): (Run, Option<Room>),
+        display: Display,
+    ) -> Self {
         let (messages, received) = mpsc::channel(QUEUE);
         let (outputs, written) = mpsc::channel(QUEUE);
         Self {
@@ -123,6 +132,7 @@ impl Driver {
             file_names: FileNames::default(),
             started: HashMap::new(),
             unread: false,
+            room,
             busy: Duration::ZERO,
             ledger: Ledger::default(),
         }
@@ -157,6 +167,7 @@ impl Driver {
                     Woken::Output(output)
                 }
                 failed = self.screen.changed() => Woken::Screen(failed),
+                () = room_changed(&mut self.room) => Woken::Room,
             };
             let woke = Instant::now();
             match woken {
@@ -168,6 +179,7 @@ impl Driver {
                 Woken::Message(message) => self.take(message)?,
                 Woken::Output(output) => self.show_output(output),
                 Woken::Screen(failed) => self.take_failure(failed)?,
+                Woken::Room => self.perform(Vec::new())?,
             }
             self.busy += woke.elapsed();
         }
@@ -245,7 +257,14 @@ impl Driver {
         records
     }
 
-    fn perform(&mut self, actions: Vec<Action>) -> Result<(), Problem> {
+    fn perform(&mut self, mut actions: Vec<Action>) -> Result<(), Problem> {
+        if let Some(room) = &mut self.room {
+            let decided = room.decide(&mut self.state).map_err(|error| {
+                Problem::new(Exit::System, "failed to share the machine with other runs")
+                    .because(error)
+            })?;
+            actions.extend(decided);
+        }
         for action in actions {
             match action {
                 Action::StartJob(start) => self.start_job(start)?,
@@ -273,7 +292,9 @@ impl Driver {
                 Action::RunEnded { .. } => {}
             }
         }
-        self.tell_waiting();
+        if self.room.as_ref().is_none_or(Room::has_decided) {
+            self.tell_waiting();
+        }
         Ok(())
     }
 
@@ -379,5 +400,12 @@ impl Driver {
     /// Takes the display, for the end.
     pub(super) fn into_screen(self) -> Screen {
         self.screen
+    }
+}
+
+async fn room_changed(room: &mut Option<Room>) {
+    match room {
+        Some(room) => room.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod pipeline;
 mod program;
 mod ready;
 mod record;
+mod room;
 mod screen;
 mod seal;
 mod service;
@@ -65,6 +66,7 @@ use caches::CacheStore;
 use driver::{Driver, Surroundings};
 use pipeline::PipelineFile;
 use record::{Records, timestamp};
+use room::Room;
 
 /// Bytes that all caches may take where nobody says.
 const CACHE_SIZE: u64 = 10 << 30;
@@ -122,11 +124,16 @@ pub(crate) async fn run(
     });
     let settings = Settings {
         capacity: capacity(&arguments, configuration),
+        machine: configuration.capacity,
         limits: limits::defaults(configuration).at_most(&configuration.ceilings).limits,
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
     };
     let machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
+    let room = Room::enter(state, &run_id, configuration.capacity).map_err(|error| {
+        Problem::new(Exit::System, format!("failed to use `{}`", state.join("shares").display()))
+            .because(error)
+    })?;
     let mut interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
@@ -177,7 +184,7 @@ pub(crate) async fn run(
         run_id,
         without_limits,
     };
-    finished.drive(surroundings, machine, interrupts).await
+    finished.drive(surroundings, (machine, room), interrupts).await
 }
 
 /// Takes the images of all jobs, so that a missing one is told before anything runs.
@@ -215,7 +222,7 @@ impl Finished<'_> {
     async fn drive(
         &self,
         surroundings: Surroundings,
-        machine: Run,
+        machine: (Run, Option<Room>),
         mut interrupts: Interrupts,
     ) -> Result<u8, Problem> {
         // From now on, the directory is known to be that of a run.
@@ -364,18 +371,18 @@ fn directory(said: Option<&Path>, state: &Path, run: &str) -> Result<PathBuf, Pr
     fs::canonicalize(&directory).map_err(problem)
 }
 
-/// What the command line says, the configuration where it says nothing; as many jobs as there are
-/// processors where neither does.
+/// What the command line says for this run by itself; what the configuration says holds for all runs
+/// together, and where neither says how many jobs run at once, as many as there are processors.
 fn capacity(arguments: &cli::Run, configuration: &Configuration) -> Capacity {
     let configured = configuration.capacity;
     let processors = std::thread::available_parallelism();
     let said = arguments.max_parallel.and_then(|jobs| u32::try_from(jobs.get()).ok());
     let processors = || processors.ok().and_then(|jobs| u32::try_from(jobs.get()).ok());
     Capacity {
-        jobs: said.or(configured.jobs).or_else(processors),
-        millicpus: arguments.max_cpus.or(configured.millicpus),
-        memory: arguments.max_memory.or(configured.memory),
-        disk: configured.disk,
+        jobs: said.or_else(|| if configured.jobs.is_some() { None } else { processors() }),
+        millicpus: arguments.max_cpus,
+        memory: arguments.max_memory,
+        disk: None,
     }
 }
 

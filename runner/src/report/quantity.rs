@@ -2,6 +2,13 @@
 
 use std::{fmt, time::Duration};
 
+/// Thousandths of a processor as people write them: `2`, `1.5`.
+pub(crate) fn cpus(millicpus: u64) -> String {
+    let (whole, rest) = (millicpus / 1000, millicpus % 1000);
+    let text = format!("{whole}.{rest:03}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A number of bytes in binary units with at most one decimal: `1000 B`, `1.5 KiB`, `2 GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);

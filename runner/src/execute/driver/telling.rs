@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_jobs::state::{Conclusion, Part, WaitingFor};
+use cofferdam_jobs::state::{Conclusion, Part, Resource, WaitingFor};
 
 use super::Driver;
 use crate::{
@@ -15,15 +15,43 @@ use crate::{
     },
     exit::Exit,
     problem::Problem,
-    report::display::{self, Display},
+    report::{
+        display::{self, Display},
+        quantity::{Bytes, count, cpus},
+    },
 };
+
+/// Why a job waits, where that does not show by itself.
+fn waits(waiting: &WaitingFor) -> Option<String> {
+    match waiting {
+        WaitingFor::Room(what) => Some(format!("waits: the running jobs leave too little {what}")),
+        WaitingFor::Machine { resource, wanted, held, runs } => {
+            let amount = |amount: u64| match resource {
+                Resource::Jobs => count(amount, "job"),
+                Resource::Processors => match cpus(amount).as_str() {
+                    "1" => "1 cpu".to_owned(),
+                    more => format!("{more} cpus"),
+                },
+                Resource::Memory => format!("{} of memory", Bytes(amount)),
+                Resource::Disk => format!("{} of disk", Bytes(amount)),
+            };
+            let (wanted, held) = (amount(*wanted), amount(*held));
+            let who = match runs.as_slice() {
+                [run] => format!("run {run} holds"),
+                runs => format!("{} hold", count(runs.len() as u64, "other run")),
+            };
+            Some(format!("waits for {wanted}: {who} {held} of the machine"))
+        }
+        WaitingFor::Turn(run) => Some(format!("waits: it is the turn of run {run}")),
+        _ => None,
+    }
+}
 
 impl Driver {
     /// Tells of jobs that wait for the machine; that others have the places shows by itself.
     pub(super) fn tell_waiting(&mut self) {
         for (job, waiting) in self.state.newly_waiting() {
-            if let WaitingFor::Room(what) = waiting {
-                let reason = format!("waits: the running jobs leave too little {what}");
+            if let Some(reason) = waits(&waiting) {
                 self.screen.act(0, move |display| {
                     display.show(display::Event::JobQueued { job, reason: &reason })
                 });
