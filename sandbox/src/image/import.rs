@@ -7,10 +7,12 @@
 
 mod complete;
 mod layers;
+mod write_behind;
 
 use std::{fs::File, io::Read, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 
 pub(super) use self::layers::Watched;
+use self::{layers::WRITING, write_behind::WriteBehind};
 use super::{
     digest::{Algorithm, Digest},
     limits::{Budget, ImportLimits},
@@ -198,11 +200,14 @@ impl<'a> Import<'a> {
         }
         let budget = Budget::new(limits);
         let stopped = AtomicBool::new(false);
-        let source =
-            Watched { input: file, progress: self.progress, layer: 0, total, stopped: &stopped };
-        let unpacked = self
-            .unpack(source, 0, Algorithm::Sha256, None, &budget)
-            .map_err(|problem| problem.during(doing()))?;
+        let unpacked = WriteBehind::during(self.scratch.file(), |write_behind| {
+            let progress = self.progress;
+            let (stopped, write_behind) = (&stopped, Some(write_behind));
+            let source = Watched { input: file, progress, layer: 0, total, stopped, write_behind };
+            self.unpack(source, 0, Algorithm::Sha256, None, &budget)
+                .map_err(|problem| problem.during(doing()))
+        })
+        .system(|| WRITING)??;
         if unpacked.extracted.entries == 0 {
             return Err(Error::pipeline(doing(), "the archive is empty"));
         }

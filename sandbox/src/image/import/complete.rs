@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Import, layers::Unpacked};
+use super::{
+    Import,
+    layers::{Unpacked, WRITING},
+};
 use crate::{
     Error, Result,
     error::Doing as _,
@@ -54,8 +57,7 @@ impl Import<'_> {
         drop(roots);
         if !made.is_empty() {
             // One call for all files of all layers, where fsync would take one for each.
-            nix::unistd::syncfs(self.scratch.file())
-                .system(|| "write the image's layers to disk")?;
+            nix::unistd::syncfs(self.scratch.file()).system(|| WRITING)?;
         }
         let mut layers = Vec::new();
         let mut made = made.into_iter();

@@ -12,9 +12,10 @@ use std::{
     thread,
 };
 
-use super::{Import, Open, Progress, Receiver};
+use super::{Import, Open, Progress, Receiver, write_behind::WriteBehind};
 use crate::{
     Result,
+    error::Doing as _,
     image::{
         archive::{Archive, Skip},
         compression::{Compressed, Decompressed},
@@ -26,6 +27,9 @@ use crate::{
         unpack::{Extracted, Tree, extract},
     },
 };
+
+/// What is done when the disk refuses.
+pub(super) const WRITING: &str = "write the image's layers to disk";
 
 /// A layer that was unpacked below the scratch directory.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl<'a> Import<'a> {
         let stopped = AtomicBool::new(false);
         let done = Mutex::new(Vec::new());
         let failure = Mutex::new(None);
-        let work = || {
+        let work = |write_behind: &WriteBehind| {
             while !stopped.load(Ordering::Relaxed)
                 && let Some((layer, blob, diff_id)) =
                     missing.get(next.fetch_add(1, Ordering::Relaxed))
@@ -65,6 +69,7 @@ impl<'a> Import<'a> {
                         layer: *layer,
                         total: blob.size,
                         stopped: &stopped,
+                        write_behind: Some(write_behind),
                     };
                     self.unpack(watched, *layer, diff_id.algorithm(), Some((blob, diff_id)), budget)
                         .map_err(|problem| {
@@ -84,12 +89,15 @@ impl<'a> Import<'a> {
             }
         };
         let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len());
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
+        WriteBehind::during(self.scratch.file(), |write_behind| {
+            thread::scope(|scope| {
+                for _ in 1..threads {
+                    scope.spawn(|| work(write_behind));
+                }
+                work(write_behind);
+            });
+        })
+        .system(|| WRITING)?;
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
@@ -177,6 +185,8 @@ pub(in crate::image) struct Watched<'a, R> {
     pub(in crate::image) layer: usize,
     pub(in crate::image) total: u64,
     pub(in crate::image) stopped: &'a AtomicBool,
+    /// Told of what was read, where what is unpacked is to be on disk in the end.
+    pub(in crate::image) write_behind: Option<&'a WriteBehind>,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
@@ -185,6 +195,9 @@ impl<R: Read> Read for Watched<'_, R> {
             return Err(Problem::Cancelled.into());
         }
         let read = self.input.read(buffer)?;
+        if let Some(write_behind) = self.write_behind {
+            write_behind.count(read as u64);
+        }
         let event = Progress::Read { layer: self.layer, bytes: read as u64, total: self.total };
         if (self.progress)(event).is_break() {
             return Err(Problem::Cancelled.into());

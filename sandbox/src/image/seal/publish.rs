@@ -96,6 +96,7 @@ impl Store {
                 layer: 0,
                 total: 0,
                 stopped,
+                write_behind: None,
             };
             let unpacked = import.unpack(source, 0, Algorithm::Sha256, None, &budget);
             let lost = || Err(Problem::Read(io::Error::other("the writing thread has panicked")));

@@ -76,7 +76,9 @@ impl Store {
         let budget = Budget::new(limits);
         let stopped = AtomicBool::new(false);
         let total = file.metadata().system(doing)?.len();
-        let source = Watched { input: file, progress, layer: 0, total, stopped: &stopped };
+        let stopped = &stopped;
+        let source =
+            Watched { input: file, progress, layer: 0, total, stopped, write_behind: None };
         let unpacked = import
             .unpack(source, 0, Algorithm::Sha256, None, &budget)
             .map_err(|problem| problem.during(doing()))?;
