@@ -1,7 +1,8 @@
 //! The root file system that every subject starts: a static busybox, in a directory of its own.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
@@ -41,6 +42,15 @@ impl Rootfs {
     /// Its directory, which has room for whatever else a subject needs.
     pub(crate) fn directory(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Writes it as an archive, in which all files are root's.
+    pub(crate) fn archive(&self, archive: &Path) -> io::Result<()> {
+        let mut builder = tar::Builder::new(io::BufWriter::new(fs::File::create(archive)?));
+        builder.follow_symlinks(false);
+        builder.mode(tar::HeaderMode::Deterministic);
+        builder.append_dir_all(".", layer(self.directory()))?;
+        builder.into_inner()?.flush()
     }
 }
 

@@ -3,10 +3,14 @@
 //!
 //!     cargo bench -p cofferdam --bench pull -- [ROUNDS]
 //!
-//! Needs `docker-registry` and `skopeo`. `umoci` is measured where it is installed, `docker` and
-//! `podman` where `docker info` and `podman info` succeed. All run in turns, so that a noisy
+//! Needs `docker-registry`, `skopeo` and `zstd`. `umoci` is measured where it is installed, `docker`
+//! and `podman` where `docker info` and `podman info` succeed. All run in turns, so that a noisy
 //! machine is noisy for all; the table has medians. What is written is synced to disk by all: the
 //! store does so by itself, the others are followed by `sync`.
+//!
+//! Nothing but what the engines pull again is removed before the end, and `TMPDIR` (and their
+//! storage) should be on a file system with a journal: an ext4 without one is slow at making files
+//! for minutes after many were removed.
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -16,6 +20,7 @@
 )]
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -34,16 +39,24 @@ fn main() {
     let root = directory.path();
     println!("making the image");
     let archives: Vec<PathBuf> = (0..LAYERS).map(|layer| make_layer(root, layer)).collect();
-    let layout = make_layout(root, &archives);
     let registry = Registry::start(root);
-    let name = format!("127.0.0.1:{}/bench:1", registry.port);
-    run(skopeo(&format!("oci:{}", layout.display()), &format!("docker://{name}")));
+    let layouts = ["gzip", "zstd"].map(|kind| make_layout(root, &archives, kind));
+    let names = ["gzip", "zstd"].map(|kind| format!("127.0.0.1:{}/bench:{kind}", registry.port));
+    for (layout, name) in layouts.iter().zip(&names) {
+        run(skopeo(&format!("oci:{}", layout.display()), &format!("docker://{name}")));
+    }
+    let [gzip, zstd] = &names;
     let configuration = root.join("config.yml");
     let insecure =
         format!("registries: {{ '127.0.0.1:{}': {{ insecure: true }} }}\n", registry.port);
     fs::write(&configuration, insecure).expect("write");
 
     let largest = archives.first().expect("a layer").with_extension("tar.gz");
+    let count = Cell::new(0_usize);
+    let fresh = |what: &str| {
+        count.set(count.get() + 1);
+        root.join(format!("{what}-{}", count.get()))
+    };
     let mut subjects: Vec<Subject<'_>> = Vec::new();
     subjects.push((
         "gzip -d of the largest layer",
@@ -52,46 +65,45 @@ fn main() {
             timed(Command::new("gzip").arg("-dc").stdin(file).stdout(Stdio::null()))
         }),
     ));
-    subjects.push(("raw write of the files", Box::new(|| raw_write(root, &archives))));
-    subjects.push((
-        "cofferdam image pull",
-        Box::new(|| {
-            let state = root.join("state");
-            fs::remove_dir_all(&state).ok();
+    subjects.push(("raw write of the files", Box::new(|| raw_write(&fresh("raw"), &archives))));
+    for (title, name) in [("cofferdam image pull", gzip), ("the same, zstd", zstd)] {
+        let (configuration, fresh) = (&configuration, &fresh);
+        let pull = move || {
             let mut pull = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
-            pull.args(["image", "pull", "--quiet", &name]);
-            pull.env("COFFERDAM_STATE", &state).env("COFFERDAM_CONFIG", &configuration);
+            pull.args(["image", "pull", "--quiet", name]);
+            pull.env("COFFERDAM_STATE", fresh("state")).env("COFFERDAM_CONFIG", configuration);
             timed(pull.stdout(Stdio::null()))
-        }),
-    ));
+        };
+        subjects.push((title, Box::new(pull)));
+    }
     if works(Command::new("umoci").arg("--version")) {
         subjects.push((
             "umoci unpack (no download)",
             Box::new(|| {
-                let bundle = root.join("bundle");
-                fs::remove_dir_all(&bundle).ok();
-                let image = format!("{}:bench", layout.display());
+                let image = format!("{}:bench", root.join("layout-gzip").display());
                 let mut unpack = Command::new("umoci");
-                unpack.args(["unpack", "--image", &image]).arg(&bundle);
+                unpack.args(["unpack", "--image", &image]).arg(fresh("bundle"));
                 synced(&mut unpack)
             }),
         ));
     }
-    for engine in ["docker", "podman"] {
+    for (title, engine, name) in [
+        ("docker pull", "docker", gzip),
+        ("podman pull", "podman", gzip),
+        ("podman pull, zstd", "podman", zstd),
+    ] {
         if works(Command::new(engine).arg("info")) {
-            let name = name.clone();
-            let title = if engine == "docker" { "docker pull" } else { "podman pull" };
             subjects.push((
                 title,
                 Box::new(move || {
-                    let remove = ["image", "rm", "--force", &name];
+                    let remove = ["image", "rm", "--force", name];
                     Command::new(engine).args(remove).output().expect("remove the image");
                     let mut pull = Command::new(engine);
                     pull.args(["pull", "--quiet"]);
                     if engine == "podman" {
                         pull.arg("--tls-verify=false");
                     }
-                    synced(pull.arg(&name))
+                    synced(pull.arg(name))
                 }),
             ));
         }
@@ -116,8 +128,8 @@ fn main() {
     for ((what, _), median) in subjects.iter().zip(&medians) {
         println!("| {what} | {median:.2} s | {:.2} |", median / bound);
     }
-    let state = root.join("state/store/layers");
-    let recipes: u64 = disk(&state, "archive.zst");
+    // The number of the first state directory that was made: after those of the two before it.
+    let recipes: u64 = disk(&root.join("state-2/store/layers"), "archive.zst");
     let compressed: u64 =
         archives.iter().map(|it| it.with_extension("tar.gz")).map(|it| size(&it)).sum();
     let plain: u64 = archives.iter().map(|it| size(it)).sum();
@@ -160,18 +172,24 @@ fn make_layer(root: &Path, layer: usize) -> PathBuf {
     fs::remove_dir_all(tree).expect("remove the files");
     let gzip = File::create(archive.with_extension("tar.gz")).expect("create");
     run(Command::new("gzip").arg("-nc").arg(&archive).stdout(gzip));
+    run(Command::new("zstd")
+        .arg("-q")
+        .arg(&archive)
+        .arg("-o")
+        .arg(archive.with_extension("tar.zstd")));
     archive
 }
 
-fn make_layout(root: &Path, archives: &[PathBuf]) -> PathBuf {
-    let layout = root.join("layout");
+fn make_layout(root: &Path, archives: &[PathBuf], compression: &str) -> PathBuf {
+    let layout = root.join(format!("layout-{compression}"));
     fs::create_dir_all(layout.join("blobs/sha256")).expect("make the layout");
     let mut layers = Vec::new();
     let mut ids = Vec::new();
     for archive in archives {
         ids.push(format!("sha256:{}", digest(archive)));
-        let media = "application/vnd.oci.image.layer.v1.tar+gzip";
-        layers.push(blob(&layout, media, &archive.with_extension("tar.gz")));
+        let media = format!("application/vnd.oci.image.layer.v1.tar+{compression}");
+        let extension = if compression == "gzip" { "tar.gz" } else { "tar.zstd" };
+        layers.push(blob(&layout, &media, &archive.with_extension(extension)));
     }
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -234,12 +252,10 @@ fn disk(layers: &Path, name: &str) -> u64 {
 }
 
 /// Writes what is in the archives as `tar` would, from memory, on one thread, and syncs it.
-fn raw_write(root: &Path, archives: &[PathBuf]) -> Duration {
+fn raw_write(target: &Path, archives: &[PathBuf]) -> Duration {
     let contents: Vec<Vec<u8>> =
         archives.iter().map(|archive| fs::read(archive).expect("read")).collect();
-    let target = root.join("raw");
-    fs::remove_dir_all(&target).ok();
-    fs::create_dir_all(&target).expect("make a directory");
+    fs::create_dir_all(target).expect("make a directory");
     let started = Instant::now();
     for content in &contents {
         let mut archive = tar::Archive::new(content.as_slice());
@@ -255,7 +271,7 @@ fn raw_write(root: &Path, archives: &[PathBuf]) -> Duration {
             }
         }
     }
-    run(Command::new("sync").arg("-f").arg(&target));
+    run(Command::new("sync").arg("-f").arg(target));
     started.elapsed()
 }
 

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use cofferdam_jobs::{
-    Code, Diagnostic,
     diagnostic::Report,
     dockerfile::{
         Command, Copy, CopyFrom, Instruction as Line, Kind, Run as RunLine, RunNetwork, Word,
@@ -187,16 +186,7 @@ impl Lowering {
             Some(RunNetwork::None) => Network::None,
             Some(RunNetwork::Default) | None => self.request.network.clone(),
         };
-        for mount in &run.mounts {
-            report.push(
-                Diagnostic::error(Code::DockerfileUnsupported, "mounts of `RUN` are not supported")
-                    .at(mount.span, "")
-                    .help("`COPY` what it needs, and remove what shall not stay in the same `RUN`"),
-            );
-        }
-        if !run.mounts.is_empty() {
-            return None;
-        }
+        let _ = report;
         Some(Run {
             argv,
             files,

@@ -61,9 +61,7 @@ impl Taking<'_> {
             };
             for path in self.found(from, &path, (word, place))? {
                 let archive = match unpack {
-                    Some(store) => store
-                        .unpacked(context, &path)
-                        .map_err(|error| self.project.failed(place.span, error))?,
+                    Some(store) => store.unpacked(context, &path)?,
                     None => None,
                 };
                 match (archive, all.last_mut()) {
@@ -117,8 +115,7 @@ impl Taking<'_> {
                 }
         };
         if !has_wildcards(word) {
-            let found = from.find(path);
-            let found = found.map_err(|error| self.project.failed(place.span, error))?;
+            let found = from.find(path)?;
             return match found {
                 None => {
                     let why = format!("there is no `{word}` {}", self.place(from));
@@ -151,8 +148,7 @@ impl Taking<'_> {
             .take_while(|part| !has_wildcards(&part.as_os_str().to_string_lossy()))
             .collect();
         let mut all: Vec<PathBuf> = from
-            .list(&fixed, depth)
-            .map_err(|error| self.project.failed(place.span, error))?
+            .list(&fixed, depth)?
             .into_iter()
             .filter(|found| glob.matches(&found.path.to_string_lossy()))
             .filter(|found| seen(&found.path, found.is_directory))
