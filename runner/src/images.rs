@@ -209,4 +209,66 @@ mod tests {
         let expect = [("a".to_owned(), PullPolicy::Always), ("b".to_owned(), PullPolicy::Never)];
         assert_eq!(wanted.0.into_iter().collect::<Vec<_>>(), expect);
     }
+
+    /// The pipeline and the store each have a reader of image names, since neither knows the other:
+    /// what one takes, the other has to take.
+    fn both(text: &str) -> (bool, bool) {
+        let quoted = serde_json::Value::from(text);
+        let pipeline = format!("jobs: {{ a: {{ image: {quoted}, steps: [{{ run: x }}] }} }}");
+        let mut sources = cofferdam_jobs::Sources::new();
+        let file = sources.add("cofferdam.yml", pipeline.as_bytes());
+        let accepted = !cofferdam_jobs::parse(&sources, file).has_errors();
+        (accepted, text.parse::<Reference>().is_ok())
+    }
+
+    #[test]
+    fn pipelines_and_the_store_know_the_same_names() {
+        let hex = "0123456789abcdef".repeat(8);
+        let (long, longer) = ("a".repeat(255), "a".repeat(256));
+        let (tag, longer_tag) =
+            (format!("a:{}", "t".repeat(128)), format!("a:{}", "t".repeat(129)));
+        let digest = format!("a@sha256:{}", &hex[..64]);
+        let all = format!("registry.example:5000/team/app:v1@sha512:{hex}");
+        for (text, expect) in [
+            ("debian", true),
+            ("debian:12", true),
+            ("localhost/app", true),
+            ("[::1]:5000/app:v1", true),
+            ("[::zz]/app", false),
+            ("a__b/c-d---e.f:_x", true),
+            ("a___b", false),
+            ("a..b", false),
+            ("registry.example:99999/app", false),
+            ("registry.example:/app", false),
+            ("exa_mple.com:5000/app", false),
+            ("-x.example/app", false),
+            ("UPPER.example/app", true),
+            ("Debian", false),
+            ("debian:", false),
+            ("debian:-x", false),
+            ("debian:12:13", false),
+            ("a//b", false),
+            ("a/../b", false),
+            ("app@md5:00", false),
+            ("app@sha256:12", false),
+            (&digest, true),
+            (&digest.to_uppercase(), false),
+            (&all, true),
+            (&long, true),
+            (&longer, false),
+            (&tag, true),
+            (&longer_tag, false),
+        ] {
+            assert_eq!(both(text), (expect, expect), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(3000))]
+        #[test]
+        fn they_agree_on_any_name(text in "([a-z]{1,3}|[A-Z._:/@-]|[a-z0-9]{2}\\.[a-z]|:[0-9]{1,5}|@sha256:){1,8}") {
+            let (pipeline, store) = both(&text);
+            proptest::prop_assert_eq!(pipeline, store, "{}", text);
+        }
+    }
 }

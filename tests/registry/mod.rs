@@ -8,6 +8,8 @@ mod proxy;
 mod pull;
 mod push;
 mod server;
+mod token;
+mod ways;
 
 use std::path::Path;
 

@@ -46,6 +46,8 @@ pub(crate) enum Act {
     Cut(usize),
     /// Sent so far, and then nothing, for as long as anyone waits.
     Stall(usize),
+    /// Sent a kilobyte at a time, this many in a second.
+    Crawl(u64),
     /// The byte at this place of the body changed.
     Corrupt(usize),
     /// Answered in the registry's stead.
@@ -117,7 +119,7 @@ impl Proxy {
 }
 
 /// Reads a request with its body.
-fn read(mut connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
+pub(crate) fn read(mut connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
     let mut raw = Vec::new();
     let mut buffer = [0; 65536];
     let end = loop {
@@ -187,6 +189,13 @@ fn serve(mut client: TcpStream, upstream: u16, request: &[u8], act: Act) -> std:
             // Longer than any test waits; a client that goes away ends it.
             client.set_read_timeout(Some(Duration::from_secs(60)))?;
             return client.read(&mut [0; 1]).map(drop);
+        }
+        Act::Crawl(rate) => {
+            for piece in answer.chunks(1024) {
+                client.write_all(piece)?;
+                thread::sleep(Duration::from_secs(1) / u32::try_from(rate).expect("a rate"));
+            }
+            return client.shutdown(Shutdown::Write);
         }
         Act::Pass | Act::Answer { .. } => {}
     }

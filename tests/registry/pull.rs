@@ -94,7 +94,7 @@ fn several_platforms() {
 fn password_and_private_authority() {
     needs_registry!();
     let directory = tempfile::tempdir().expect("a directory");
-    let kind = Kind { tls: true, password: true };
+    let kind = Kind { tls: true, password: true, ..Kind::default() };
     let (server, picture) = (Server::of(kind), Picture::of(&[]));
     server.push(picture.layout(), "app:1");
     let tag = format!("{}/app:1", server.name());

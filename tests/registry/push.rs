@@ -122,7 +122,7 @@ fn pushes_that_are_refused_or_fail() {
     needs_registry!();
     let directory = tempfile::tempdir().expect("a directory");
     let picture = Picture::of(&["one"]);
-    let server = Server::of(Kind { tls: true, password: true });
+    let server = Server::of(Kind { tls: true, password: true, ..Kind::default() });
     let configuration = format!(
         "registries: {{ '{}': {{ ca: {} }} }}\ndownloads: {{ attempts: 2 }}",
         server.name(),

@@ -21,6 +21,8 @@ pub(crate) struct Kind {
     pub(crate) tls: bool,
     /// For those who know [`USER`] and [`PASSWORD`].
     pub(crate) password: bool,
+    /// For those who have a token that another service gives to [`USER`]; `with` says which.
+    pub(crate) token: bool,
 }
 
 /// A running registry, ended when dropped.
@@ -38,6 +40,11 @@ impl Server {
     }
 
     pub(crate) fn of(kind: Kind) -> Self {
+        Self::with(kind, "")
+    }
+
+    /// With this of its configuration besides.
+    pub(crate) fn with(kind: Kind, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path();
         let mut text = format!(
@@ -61,6 +68,7 @@ impl Server {
             let auth = format!("auth:\n  htpasswd: {{ realm: test, path: {hash} }}\n");
             text.push_str(&auth);
         }
+        text.push_str(more);
         let configuration = file(path, "registry.yml", text);
         let mut child = program("docker-registry")
             .arg("serve")
@@ -105,7 +113,7 @@ impl Server {
         let mut skopeo = program("skopeo");
         skopeo.args(["--insecure-policy", "copy", "--quiet", "--all"]);
         skopeo.args(["--preserve-digests", "--dest-tls-verify=false"]);
-        if self.kind.password {
+        if self.kind.password || self.kind.token {
             skopeo.arg("--dest-creds").arg(format!("{USER}:{PASSWORD}"));
         }
         let output = skopeo.arg(format!("oci:{}", layout.display())).arg(target).output();
@@ -141,7 +149,7 @@ fn certificates(directory: &Path) {
     );
 }
 
-fn openssl(directory: &Path, arguments: &str) {
+pub(crate) fn openssl(directory: &Path, arguments: &str) {
     let output = program("openssl").current_dir(directory).args(arguments.split(' ')).output();
     let output = output.expect("openssl");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

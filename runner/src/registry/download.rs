@@ -49,7 +49,8 @@ impl Download {
     ) -> Self {
         let (sender, pieces) = mpsc::channel(WAITING);
         let task = runtime.spawn(async move {
-            let fetch = Fetch { reach, digest, size, at: 0, sender };
+            let left = patience(reach.settings.idle, size);
+            let fetch = Fetch { reach, digest, size, at: 0, left, sender };
             let sender = fetch.sender.clone();
             if let Err(failed) = fetch.run().await {
                 // Nobody listens where the reader was dropped.
@@ -81,12 +82,20 @@ impl Read for Download {
     }
 }
 
+/// How long a layer may be waited for in all, as multiples of the time that a connection may be
+/// silent, and a second more for so many bytes. One that is never quite silent, and brings just
+/// enough each time for a broken connection not to count, could go on for weeks.
+const PATIENCE: u32 = 20;
+const SECOND: u64 = 128 * 1024;
+
 struct Fetch {
     reach: Arc<Reach>,
     digest: Digest,
     size: u64,
     /// Bytes that came.
     at: u64,
+    /// How much longer it is waited for; the time in which it waits for us does not count.
+    left: Duration,
     sender: mpsc::Sender<Result<Bytes, Error>>,
 }
 
@@ -116,7 +125,7 @@ impl Fetch {
                 attempts.reset();
                 counted = self.at;
             }
-            match attempts.next(None) {
+            match attempts.next(None).filter(|wait| self.waits(*wait)) {
                 Some(wait) => {
                     last = Some(failure);
                     tokio::time::sleep(wait).await;
@@ -136,7 +145,11 @@ impl Fetch {
             })?;
             headers.insert(header::RANGE, range);
         }
+        let asking = Instant::now();
         let (host, response) = self.reach.get("blobs", &self.digest.to_string(), &headers).await?;
+        if !self.waits(asking.elapsed()) {
+            return Err(self.late(&host));
+        }
         // One that does not know ranges sends everything again.
         let skip = if self.at > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             self.at
@@ -145,6 +158,19 @@ impl Fetch {
             0
         };
         self.receive(&host, response, skip).await
+    }
+
+    /// Counts time that was waited; false when there is none left.
+    fn waits(&mut self, time: Duration) -> bool {
+        self.left = self.left.saturating_sub(time);
+        !self.left.is_zero()
+    }
+
+    fn late(&self, host: &str) -> Failed {
+        let (at, size) = (self.at, self.size);
+        let seconds = patience(self.reach.settings.idle, size).as_secs();
+        let why = format!("`{host}` had sent {at} bytes of {size} after {seconds} s of waiting");
+        Failure::Short(why).into()
     }
 
     fn check_range(&self, host: &str, response: &Response) -> Result<(), Failure> {
@@ -190,6 +216,9 @@ impl Fetch {
                 let why = format!("`{host}` ended after {at} bytes of {size}");
                 return Ok(Ended::Broken(Failure::Short(why)));
             };
+            if !self.waits(waiting.elapsed()) {
+                return Err(self.late(host));
+            }
             if pace.crawls(waiting.elapsed(), piece.len() as u64) {
                 return Ok(Ended::Broken(pace.silent(host)));
             }
@@ -207,6 +236,11 @@ impl Fetch {
             }
         }
     }
+}
+
+/// How long a layer of this size is waited for in all.
+fn patience(idle: Duration, size: u64) -> Duration {
+    idle.saturating_mul(PATIENCE).saturating_add(Duration::from_secs(size / SECOND))
 }
 
 /// Tells a connection that crawls: only the time counts in which we wait for it, for we may be the
@@ -241,6 +275,14 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_is_waited_for_by_its_size() {
+        let idle = Duration::from_secs(30);
+        assert_eq!(patience(idle, 0), Duration::from_secs(600));
+        assert_eq!(patience(idle, 128 << 20), Duration::from_secs(600 + 1024));
+        assert!(patience(Duration::MAX, u64::MAX) > idle);
+    }
 
     #[test]
     fn a_crawl_is_told_from_a_reader_that_is_slow() {

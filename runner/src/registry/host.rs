@@ -120,6 +120,8 @@ pub(super) struct Host {
     /// For what is sent to it: the answer comes only after the last byte has gone.
     upload: reqwest::Client,
     known: Arc<Known>,
+    /// Hosts that are reached wherever they are.
+    proxies: Vec<String>,
     settings: Arc<Settings>,
     environment: Arc<Environment>,
     proofs: tokio::sync::Mutex<HashMap<Scope, Proof>>,
@@ -168,10 +170,15 @@ impl Host {
             foreign: build(client().read_timeout(settings.idle).dns_resolver(foreign))?,
             base,
             known,
+            proxies,
             settings,
             environment,
             proofs: tokio::sync::Mutex::default(),
         })
+    }
+
+    fn origin(&self) -> (&Url, &[String]) {
+        (&self.base, &self.proxies)
     }
 
     /// Host and port, for messages.
@@ -210,7 +217,7 @@ impl Host {
     /// The URL that the answer to an [`Ask`] says to go on with.
     pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
         let location = response.headers().get(header::LOCATION);
-        redirect::target(&self.base, self.known.reach(), response.url(), location)
+        redirect::target(self.origin(), self.known.reach(), response.url(), location)
     }
 
     /// One try, with its redirects and the proof that is asked for.
@@ -260,7 +267,7 @@ impl Host {
                     return Err(Failure::Refused(format!("`{host}` redirects too often")));
                 }
                 let location = response.headers().get(header::LOCATION);
-                url = redirect::target(&self.base, self.known.reach(), &url, location)?;
+                url = redirect::target(self.origin(), self.known.reach(), &url, location)?;
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && !own {
@@ -370,7 +377,7 @@ impl Host {
     async fn token(&self, question: Question) -> Result<Proof, Failure> {
         let Question { url, proof, form } = question;
         let host = redirect::host(&url);
-        redirect::allowed(&self.base, self.known.reach(), &url).map_err(|why| {
+        redirect::allowed(self.origin(), self.known.reach(), &url).map_err(|why| {
             Failure::Refused(format!("`{}` names the token service `{host}`, {why}", self.name()))
         })?;
         let own = redirect::same_origin(&url, &self.base);

@@ -29,7 +29,7 @@ pub(super) fn host(url: &Url) -> String {
 /// `base` is the registry, and `reach` how near that is. Nothing leads from encryption to none,
 /// nor nearer to this host; names are judged again when they are resolved.
 pub(super) fn target(
-    base: &Url,
+    (base, proxies): (&Url, &[String]),
     reach: Reach,
     from: &Url,
     location: Option<&HeaderValue>,
@@ -40,7 +40,7 @@ pub(super) fn target(
     let mut to = from
         .join(location)
         .map_err(|_| refused(&format!("redirects to `{}`, which is no URL", shown(location))))?;
-    allowed(base, reach, &to)
+    allowed((base, proxies), reach, &to)
         .map_err(|why| refused(&format!("redirects to `{}`, {why}", host(&to))))?;
     // A name and password in a URL would be sent along.
     if !to.username().is_empty() || to.password().is_some() {
@@ -51,7 +51,14 @@ pub(super) fn target(
 }
 
 /// Whether a registry may make us ask `to`; the error continues a sentence.
-pub(super) fn allowed(base: &Url, reach: Reach, to: &Url) -> Result<(), String> {
+///
+/// The names of `proxies` resolve wherever these are, so they are no place to be sent to: what else
+/// listens on such a host would be in reach.
+pub(super) fn allowed(
+    (base, proxies): (&Url, &[String]),
+    reach: Reach,
+    to: &Url,
+) -> Result<(), String> {
     match to.scheme() {
         "https" => {}
         "http" if base.scheme() == "http" => {}
@@ -60,6 +67,10 @@ pub(super) fn allowed(base: &Url, reach: Reach, to: &Url) -> Result<(), String> 
     }
     if same_origin(base, to) {
         return Ok(());
+    }
+    let named = |proxy: &String| to.host_str().is_some_and(|it| it.eq_ignore_ascii_case(proxy));
+    if proxies.iter().any(named) {
+        return Err("the host of our proxy, where no registry may send us".to_owned());
     }
     let address = match to.host() {
         Some(url_host) => url_host.to_string().trim_matches(['[', ']']).parse::<IpAddr>().ok(),
@@ -80,7 +91,8 @@ mod tests {
     fn check(base: &str, reach: Reach, location: &str, expect: Result<&str, &str>) {
         let base: Url = base.parse().unwrap();
         let value = HeaderValue::from_str(location).unwrap();
-        let found = target(&base, reach, &base, Some(&value));
+        let proxies = ["proxy.example".to_owned()];
+        let found = target((&base, &proxies), reach, &base, Some(&value));
         match (found, expect) {
             (Ok(url), Ok(expect)) => assert_eq!(url.as_str(), expect, "{location}"),
             (Err(failure), Err(part)) => {
@@ -101,6 +113,10 @@ mod tests {
         check(base, Public, "http://r.example/b", Err("not encrypted"));
         check(base, Public, "file:///etc/passwd", Err("neither http nor https"));
         check(base, Public, "https://user:hunter22@cdn.example/", Err("password in it"));
+        check(base, Public, "https://Proxy.example:8443/b", Err("the host of our proxy"));
+        let proxy = "http://proxy.example:5000/v2/";
+        check(proxy, Public, "http://proxy.example:5000/b", Ok("http://proxy.example:5000/b"));
+        check(proxy, Public, "http://proxy.example:5001/b", Err("the host of our proxy"));
         for near in [
             "127.0.0.1",
             "[::1]",

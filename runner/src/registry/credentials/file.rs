@@ -129,11 +129,14 @@ fn names(place: &Place) -> Vec<String> {
     names
 }
 
-/// A key without the scheme and version that older programs wrote.
+/// A key without the scheme and version that older programs wrote. Where there is no scheme, `v1` and
+/// `v2` are folders, and what is said of those holds for them alone.
 fn normal(key: &str) -> &str {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.trim_end_matches('/');
-    key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key)
+    let Some(url) = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")) else {
+        return key.trim_end_matches('/');
+    };
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/v1").or_else(|| url.strip_suffix("/v2")).unwrap_or(url)
 }
 
 #[cfg(test)]
@@ -173,6 +176,9 @@ mod tests {
         ));
         check(&folders, "r.example", "team/app", password("robot", "two"));
         check(&folders, "r.example", "teams/app", password("ci", "secret"));
+        let version = auths(&format!("\"r.example/v2\":{{\"auth\":\"{robot}\"}}"));
+        check(&version, "r.example", "v2/app", password("robot", "two"));
+        check(&version, "r.example", "app", None);
         let named = auths("\"r.example\":{\"username\":\"ci\",\"password\":\"p\"}");
         check(&named, "r.example", "app", password("ci", "p"));
         let identity = auths("\"r.example\":{\"auth\":\"Y2k6\",\"identitytoken\":\"t\"}");
