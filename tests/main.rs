@@ -15,6 +15,8 @@ mod between_runs;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod build_image;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod check;

@@ -3,11 +3,11 @@
 use cofferdam_jobs::{
     Configuration, Span, Spanned,
     configuration::{Allowance, Downgrade},
-    model,
+    model::{self, IoLimits},
 };
 use cofferdam_sandbox::{IoRates, Limits, Sandbox, cgroup::Limit};
 
-use crate::print;
+use crate::{cli, exit::Exit, print, problem::Problem};
 
 /// What a job has that does not say: what the operator decided, or what is built in.
 pub(crate) fn defaults(configuration: &Configuration) -> Allowance {
@@ -52,6 +52,36 @@ pub(crate) fn enforced(allowance: &Allowance) -> Limits {
         logs: said(&limits.logs).unwrap_or(built_in.logs),
         timeout: allowance.timeout.as_ref().map_or(built_in.timeout, |timeout| timeout.value),
     }
+}
+
+/// The flags as a pipeline would say them; above a ceiling, the command line is at fault.
+pub(crate) fn of_arguments(
+    said: &cli::LimitArguments,
+    configuration: &Configuration,
+) -> Result<Limits, Problem> {
+    let here = |value: Option<u64>| value.map(|value| Spanned::new(value, Span::default()));
+    let io = (said.io_read.is_some() || said.io_write.is_some())
+        .then_some(IoLimits { read: said.io_read, write: said.io_write });
+    let asked = Allowance {
+        limits: model::Limits {
+            millicpus: here(said.cpus),
+            memory: here(said.memory),
+            pids: here(said.pids),
+            disk: here(said.disk),
+            inodes: here(said.inodes),
+            shm: here(said.shm),
+            io: io.map(|io| Spanned::new(io, Span::default())),
+            nofile: here(said.nofile),
+            logs: here(said.log_limit),
+        },
+        timeout: said.timeout.map(|timeout| Spanned::new(timeout, Span::default())),
+    };
+    if let Some(excess) = asked.excesses(&configuration.ceilings).first() {
+        let message = format!("the limit `{}` is above what the operator allows", excess.limit);
+        return Err(Problem::new(Exit::Usage, message).remedy(excess.help()));
+    }
+    let allowance = asked.or(&defaults(configuration)).at_most(&configuration.ceilings);
+    Ok(enforced(&allowance))
 }
 
 /// Thousandths of a processor as processors.

@@ -6,7 +6,11 @@ use std::str::FromStr;
 use cofferdam_jobs::model;
 use cofferdam_sandbox::network::{Destination, Network, Rule};
 
-use crate::report::{quantity::count, record::AttemptedDestination as Attempt};
+use crate::{
+    exit::Exit,
+    problem::Problem,
+    report::{quantity::count, record::AttemptedDestination as Attempt},
+};
 
 /// Refused destinations that are told to people; all of them are in the record.
 pub(crate) const SHOWN: usize = 5;
@@ -62,6 +66,18 @@ impl FromStr for Argument {
             }
         };
         Ok(Self(network))
+    }
+}
+
+/// What the command line asks for, with its `--bandwidth`.
+pub(crate) fn with_bandwidth(network: Network, bandwidth: Option<u64>) -> Result<Network, Problem> {
+    match (network, bandwidth) {
+        (network, None) => Ok(network),
+        (Network::Allow { rules, .. }, bandwidth) => Ok(Network::Allow { rules, bandwidth }),
+        (Network::None | Network::Full | Network::Learn, Some(_)) => {
+            Err(Problem::new(Exit::Usage, "`--bandwidth` needs a list of destinations")
+                .remedy("add `--network HOST:PORT,…`"))
+        }
     }
 }
 

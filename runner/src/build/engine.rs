@@ -25,12 +25,21 @@ pub(crate) struct Engine {
     pub(super) state: PathBuf,
     /// Where steps keep what they write.
     pub(super) scratch: ScratchKind,
+    /// Whether steps run although they were done before.
+    pub(super) afresh: bool,
 }
 
 impl Engine {
     /// One that keeps layers in the store below `state`.
     pub(crate) fn new(sandbox: Sandbox, state: PathBuf, scratch: ScratchKind) -> Self {
-        Self { sandbox, state, scratch }
+        Self { sandbox, state, scratch, afresh: false }
+    }
+
+    /// One that runs every step, and keeps what it comes to in place of what was kept.
+    #[must_use]
+    pub(crate) fn afresh(mut self, afresh: bool) -> Self {
+        self.afresh = afresh;
+        self
     }
 
     /// The state directory.

@@ -13,7 +13,7 @@ use cofferdam_jobs::state::Stop;
 use cofferdam_sandbox::{
     Error,
     image::{
-        Base, Digest, Image, ImportLimits, LayerDir, Reference, Sealing, StepLock, Store,
+        Base, Digest, Image, ImportLimits, KeptStep, LayerDir, Reference, Sealing, StepLock, Store,
         next_chain_id,
     },
 };
@@ -152,15 +152,15 @@ impl Stage {
         let user = run.user.clone().unwrap_or_else(|| self.configuration.user());
         let key = Key::of_run(&self.chain, run, &env, (&workdir, &user)).digest();
         let store = Store::open(&self.engine.state)?;
-        let kept = |found: cofferdam_sandbox::image::KeptStep| (Outcome::Kept, found.layer);
-        if let Some(found) = store.kept_step(&key)? {
+        let kept = |found: KeptStep| (Outcome::Kept, found.layer);
+        if let Some(found) = self.kept(&store, &key)? {
             return Ok(kept(found));
         }
         let Some(_lock) = self.lock(&store, &key, &streams.1, &mut stop).await? else {
             return Ok((Outcome::Stopped, None));
         };
         // Whoever was waited for has kept it, unless it failed.
-        if let Some(found) = store.kept_step(&key)? {
+        if let Some(found) = self.kept(&store, &key)? {
             return Ok(kept(found));
         }
         if self.is_empty() {
@@ -181,6 +181,11 @@ impl Stage {
             Some(layer) => Ok((Outcome::Made(Some(ran)), layer)),
             None => Ok((Outcome::Stopped, None)),
         }
+    }
+
+    /// What the step of this key came to before, unless it is to run afresh.
+    fn kept(&self, store: &Store, key: &Digest) -> Result<Option<KeptStep>, Error> {
+        if self.engine.afresh { Ok(None) } else { store.kept_step(key) }
     }
 
     /// All variables of a program, later ones over earlier ones.

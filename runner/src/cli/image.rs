@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use cofferdam_jobs::model::quantity;
 use cofferdam_sandbox::image::{Packing, Platform};
 
+use super::BuildImage;
+
 /// Arguments of `image`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -19,6 +21,8 @@ pub(crate) struct Image {
 pub(crate) enum ImageCommand {
     /// Take an image from a registry
     Pull(PullImage),
+    /// Make an image from a Dockerfile
+    Build(Box<BuildImage>),
     /// Give an image to a registry
     Push(PushImage),
     /// Take an image from a file or directory

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod build;
 mod exec;
 mod image;
 mod logs;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
+pub(crate) use build::BuildImage;
 pub(crate) use exec::{Exec, LimitArguments};
 pub(crate) use image::{ExportFormat, ExportImage, Image, ImageCommand, PullImage, PushImage};
 pub(crate) use logs::Logs;
@@ -174,6 +176,7 @@ impl Command {
         match self {
             // Each of its runs is a process of its own.
             Self::Run(run) => !run.watch,
+            Self::Image(image) => matches!(image.command, ImageCommand::Build(_)),
             other => matches!(other, Self::Exec(_) | Self::Doctor { .. }),
         }
     }

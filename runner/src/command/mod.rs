@@ -17,7 +17,7 @@ use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::spawner::Spawner;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, ImageCommand},
     configuration, exec, execute,
     exit::Exit,
     print,
@@ -56,7 +56,15 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
             Ok(Exit::Passed.code())
         }
         (Command::Logs(arguments), _) => logs::run(&arguments, &state()?),
-        (Command::Image(image), _) => image::run(image.command, &configuration, &state()?),
+        (Command::Image(image), spawner) => {
+            let state = state()?;
+            match (image.command, spawner) {
+                (ImageCommand::Build(arguments), Some(spawner)) => {
+                    block_on(image::build(*arguments, &configuration, &state, spawner))
+                }
+                (command, _) => image::run(command, &configuration, &state),
+            }
+        }
         (Command::Gc { dry_run, json }, _) => gc::run(&state()?, dry_run, json),
         (Command::Completions { shell }, _) => {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());

@@ -2,12 +2,8 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use cofferdam_jobs::{
-    Configuration, Span, Spanned,
-    configuration::Allowance,
-    model::{self, IoLimits},
-};
-use cofferdam_sandbox::{ContainerSpec, Limits, Network, Program, image::Image};
+use cofferdam_jobs::Configuration;
+use cofferdam_sandbox::{ContainerSpec, Program, image::Image};
 use globset::GlobSet;
 
 use crate::{
@@ -16,6 +12,7 @@ use crate::{
     exit::Exit,
     limits,
     log::{needles::Needles, secret::Secret},
+    network,
     problem::Problem,
     scratch,
     supervise::PATH,
@@ -89,11 +86,12 @@ impl Description {
         let command_line = needles.mask_text(&program.argv.join(" "));
         let container = ContainerSpec {
             scratch: scratch::kind(arguments.limits.scratch, configuration),
-            limits: limits(&arguments.limits, configuration)?,
+            limits: limits::of_arguments(&arguments.limits, configuration)?,
             hostname: hostname(arguments.hostname)?,
             workspace: arguments.workspace,
             mounts: arguments.mount.into_iter().map(Into::into).collect(),
-            network: network(arguments.network.0, arguments.limits.bandwidth)?.into(),
+            network: network::with_bandwidth(arguments.network.0, arguments.limits.bandwidth)?
+                .into(),
             ..ContainerSpec::new(image)
         };
         Ok(Self {
@@ -178,42 +176,4 @@ fn hostname(said: String) -> Result<String, Problem> {
     }
     Err(Problem::new(Exit::Usage, format!("`--hostname {said}` is not a host name"))
         .remedy("use 1 to 63 letters, digits, `-` and `.`"))
-}
-
-fn network(network: Network, bandwidth: Option<u64>) -> Result<Network, Problem> {
-    match (network, bandwidth) {
-        (network, None) => Ok(network),
-        (Network::Allow { rules, .. }, bandwidth) => Ok(Network::Allow { rules, bandwidth }),
-        (Network::None | Network::Full | Network::Learn, Some(_)) => {
-            Err(Problem::new(Exit::Usage, "`--bandwidth` needs a list of destinations")
-                .remedy("add `--network HOST:PORT,…`"))
-        }
-    }
-}
-
-/// The flags as a pipeline would say them; above a ceiling, the command line is at fault.
-fn limits(said: &cli::LimitArguments, configuration: &Configuration) -> Result<Limits, Problem> {
-    let here = |value: Option<u64>| value.map(|value| Spanned::new(value, Span::default()));
-    let io = (said.io_read.is_some() || said.io_write.is_some())
-        .then_some(IoLimits { read: said.io_read, write: said.io_write });
-    let asked = Allowance {
-        limits: model::Limits {
-            millicpus: here(said.cpus),
-            memory: here(said.memory),
-            pids: here(said.pids),
-            disk: here(said.disk),
-            inodes: here(said.inodes),
-            shm: here(said.shm),
-            io: io.map(|io| Spanned::new(io, Span::default())),
-            nofile: here(said.nofile),
-            logs: here(said.log_limit),
-        },
-        timeout: said.timeout.map(|timeout| Spanned::new(timeout, Span::default())),
-    };
-    if let Some(excess) = asked.excesses(&configuration.ceilings).first() {
-        let message = format!("the limit `{}` is above what the operator allows", excess.limit);
-        return Err(Problem::new(Exit::Usage, message).remedy(excess.help()));
-    }
-    let allowance = asked.or(&limits::defaults(configuration)).at_most(&configuration.ceilings);
-    Ok(limits::enforced(&allowance))
 }

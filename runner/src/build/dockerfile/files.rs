@@ -13,6 +13,8 @@ use cofferdam_jobs::{
     dockerfile::{self, Dockerfile, Ignore, Selection},
 };
 
+use cofferdam_sandbox::Fault;
+
 use crate::{
     exit::Exit, print, problem::Problem, report::quantity::count, report::style::wants_colour,
 };
@@ -100,6 +102,20 @@ impl Project {
         match position {
             Some(position) => format!("`{}`, line {}", self.name, position.line),
             None => format!("`{}`", self.name),
+        }
+    }
+
+    /// Something that went wrong in the sandbox, with its place.
+    pub(super) fn failed(&self, span: Span, error: cofferdam_sandbox::Error) -> Problem {
+        let exit = match error.fault() {
+            Fault::Pipeline => Exit::Failed,
+            Fault::System => Exit::System,
+        };
+        let remedy = error.remedy_text().map(str::to_owned);
+        let problem = Problem::new(exit, self.at(span)).because(error);
+        match remedy {
+            Some(remedy) => problem.remedy(remedy),
+            None => problem,
         }
     }
 

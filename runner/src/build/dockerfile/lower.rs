@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use cofferdam_jobs::{
+    Code, Diagnostic,
     diagnostic::Report,
     dockerfile::{
         Command, Copy, CopyFrom, Instruction as Line, Kind, Run as RunLine, RunNetwork, Word,
@@ -186,7 +187,16 @@ impl Lowering {
             Some(RunNetwork::None) => Network::None,
             Some(RunNetwork::Default) | None => self.request.network.clone(),
         };
-        let _ = report;
+        for mount in &run.mounts {
+            report.push(
+                Diagnostic::error(Code::DockerfileUnsupported, "mounts of `RUN` are not supported")
+                    .at(mount.span, "")
+                    .help("`COPY` what it needs, and remove what shall not stay in the same `RUN`"),
+            );
+        }
+        if !run.mounts.is_empty() {
+            return None;
+        }
         Some(Run {
             argv,
             files,

@@ -61,7 +61,9 @@ impl Taking<'_> {
             };
             for path in self.found(from, &path, (word, place))? {
                 let archive = match unpack {
-                    Some(store) => store.unpacked(context, &path)?,
+                    Some(store) => store
+                        .unpacked(context, &path)
+                        .map_err(|error| self.project.failed(place.span, error))?,
                     None => None,
                 };
                 match (archive, all.last_mut()) {
@@ -115,7 +117,8 @@ impl Taking<'_> {
                 }
         };
         if !has_wildcards(word) {
-            let found = from.find(path)?;
+            let found = from.find(path);
+            let found = found.map_err(|error| self.project.failed(place.span, error))?;
             return match found {
                 None => {
                     let why = format!("there is no `{word}` {}", self.place(from));
@@ -148,7 +151,8 @@ impl Taking<'_> {
             .take_while(|part| !has_wildcards(&part.as_os_str().to_string_lossy()))
             .collect();
         let mut all: Vec<PathBuf> = from
-            .list(&fixed, depth)?
+            .list(&fixed, depth)
+            .map_err(|error| self.project.failed(place.span, error))?
             .into_iter()
             .filter(|found| glob.matches(&found.path.to_string_lossy()))
             .filter(|found| seen(&found.path, found.is_directory))

@@ -7,7 +7,7 @@ use cofferdam_jobs::{
     dockerfile::{Base, Instruction as Line, Kind, Selected, parse_trigger},
     state::Stop,
 };
-use cofferdam_sandbox::{Fault, image::Image, network::Network};
+use cofferdam_sandbox::{image::Image, network::Network};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) async fn build(
             return Err(Problem::new(Exit::System, "what a stage starts from was not made"));
         }
     };
-    let mut stage = stage.map_err(|error| at(&common, description.span, error))?;
+    let mut stage = stage.map_err(|error| project.failed(description.span, error))?;
     let inherited = match &selected.base {
         Base::Stage(number) => made.get(number).map(|made| made.arguments.clone()),
         _ => None,
@@ -92,7 +92,7 @@ pub(super) async fn build(
         }
     }
     let names = if is_target { common.request.names.as_slice() } else { &[] };
-    let image = stage.finish(names).map_err(|error| at(&common, description.span, error))?;
+    let image = stage.finish(names).map_err(|error| project.failed(description.span, error))?;
     Ok(Finished { image, arguments: lowering.variables.inherited().to_vec() })
 }
 
@@ -195,7 +195,7 @@ async fn perform(
         Ok(Outcome::Made(_)) => Ok(Ending::Done),
         Ok(Outcome::Stopped) => Err(cancelled()),
         Ok(Outcome::Failed(ran)) => Err(failure(&ran, line, &tail, common)),
-        Err(error) => Err(at(common, line.span, error)),
+        Err(error) => Err(common.project.failed(line.span, error)),
     }
 }
 
@@ -224,20 +224,6 @@ fn take(
 
 fn cancelled() -> Problem {
     Problem::new(Exit::Cancelled, "cancelled while building")
-}
-
-/// Something that went wrong at an instruction.
-fn at(common: &Common, span: cofferdam_jobs::Span, error: cofferdam_sandbox::Error) -> Problem {
-    let exit = match error.fault() {
-        Fault::Pipeline => Exit::Failed,
-        Fault::System => Exit::System,
-    };
-    let remedy = error.remedy_text().map(str::to_owned);
-    let problem = Problem::new(exit, common.project.at(span)).because(error);
-    match remedy {
-        Some(remedy) => problem.remedy(remedy),
-        None => problem,
-    }
 }
 
 /// What it means that a program did not do what it should.

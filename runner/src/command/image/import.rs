@@ -28,7 +28,7 @@ pub(super) fn run(store: &Store, path: &Path, name: &str, json: bool) -> Result<
         Fault::System => Problem::sandbox(Exit::System, error),
     })?;
     if json {
-        print::standard_output(document(&name, &image))
+        print::standard_output(document(Some(&name), &image))
     } else {
         tell("imported", &name, &image);
         Ok(())

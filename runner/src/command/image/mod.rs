@@ -1,5 +1,6 @@
 //! `cofferdam image`.
 
+mod build;
 mod collect;
 mod diff;
 mod export;
@@ -21,7 +22,9 @@ use crate::{
     cli::ImageCommand, exit::Exit, image_bounds, print, problem::Problem, report::quantity::count,
 };
 
-/// Runs one of the image commands.
+pub(super) use build::run as build;
+
+/// Runs one of the image commands, but for the one that starts containers.
 pub(super) fn run(
     command: ImageCommand,
     configuration: &Configuration,
@@ -36,6 +39,10 @@ pub(super) fn run(
         ImageCommand::Import { path, name, json } => {
             import::run(&store, &path, &name, json)?;
             image_bounds::tidy(&store, configuration);
+        }
+        // `main` starts the spawner for it.
+        ImageCommand::Build(_) => {
+            return Err(Problem::new(Exit::System, "the spawner was not started"));
         }
         ImageCommand::Push(arguments) => push::run(&store, configuration, arguments)?,
         ImageCommand::Export(arguments) => export::run(&store, arguments)?,
@@ -94,9 +101,9 @@ fn table() -> comfy_table::Table {
 }
 
 /// An image that was taken in, as `--json` prints it.
-fn document(name: &Reference, image: &Image) -> Value {
+fn document(name: Option<&Reference>, image: &Image) -> Value {
     json!({
-        "name": name.to_string(),
+        "name": name.map(ToString::to_string),
         "id": image.digest.to_string(),
         "layers": image.layers.len(),
         "architecture": image.config.architecture,

@@ -30,7 +30,7 @@ pub(super) fn run(
     pulls.finish();
     let image = pulled?;
     if arguments.json {
-        print::standard_output(document(&name, &image))
+        print::standard_output(document(Some(&name), &image))
     } else if arguments.quiet {
         print::standard_output(&image.digest)
     } else {

@@ -1,0 +1,129 @@
+//! `cofferdam image build`.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use cofferdam_jobs::{Configuration, dockerfile};
+use cofferdam_sandbox::{
+    Network, Sandbox,
+    image::{Image, Platform, Reference, Store},
+    spawner::Spawner,
+};
+
+use super::{document, reference, tell};
+use crate::{
+    build::{
+        Engine,
+        dockerfile::{Progress, Project, Request, build, wanted},
+    },
+    cli::BuildImage,
+    exit::Exit,
+    image_bounds,
+    images::{self, Wanted},
+    limits, network, print,
+    problem::Problem,
+    scratch,
+    supervise::Interrupts,
+};
+
+/// Builds an image; returns the status that this process shall end with.
+pub(in crate::command) async fn run(
+    arguments: BuildImage,
+    configuration: &Configuration,
+    state: &Path,
+    spawner: Spawner,
+) -> Result<u8, Problem> {
+    let names = arguments.tag.iter().map(|name| reference(name));
+    let names = names.collect::<Result<Vec<Reference>, Problem>>()?;
+    let request = Request {
+        selection: dockerfile::Request {
+            target: arguments.target.clone(),
+            arguments: values(&arguments.build_arg)?,
+            platform: Platform::host().to_string(),
+        },
+        network: reach(&arguments)?,
+        limits: limits::of_arguments(&arguments.limits, configuration)?,
+        names: names.clone(),
+    };
+    let file = arguments.file.clone().unwrap_or_else(|| arguments.context.join("Dockerfile"));
+    let project = Project::read(&file, &arguments.context)?;
+    let selection = project.select(&request.selection)?;
+    let mut interrupts = Interrupts::new().map_err(|error| {
+        Problem::new(Exit::System, "failed to watch for signals").because(error)
+    })?;
+    let mut needed = Wanted::default();
+    for name in wanted(&project, &selection) {
+        needed.add(&name, arguments.pull.into());
+    }
+    let images = images::take(state, configuration, needed, &mut interrupts).await?;
+    let dispensable = limits::dispensable(configuration);
+    let sandbox = Sandbox::open_without(spawner, state, &dispensable)?;
+    limits::tell_missing(&sandbox);
+    let scratch = scratch::kind(arguments.limits.scratch, configuration);
+    let engine = Engine::new(sandbox.clone(), state.to_owned(), scratch).afresh(arguments.no_cache);
+    let progress = Progress::new(arguments.quiet);
+    let built =
+        build(engine, project, &selection, images, request, progress, &mut interrupts).await;
+    let residue = sandbox.close().await;
+    for left in &residue {
+        print::standard_error(format_args!("cofferdam: left behind: {left}"));
+    }
+    let image = built?;
+    image_bounds::tidy(&Store::open(state)?, configuration);
+    show(&arguments, &names, &image)?;
+    Ok(if residue.is_empty() { Exit::Passed } else { Exit::System }.code())
+}
+
+fn show(arguments: &BuildImage, names: &[Reference], image: &Arc<Image>) -> Result<(), Problem> {
+    let Some(name) = names.first() else {
+        return match (arguments.json, arguments.quiet) {
+            (true, _) => print::standard_output(document(None, image)),
+            (false, true) => print::standard_output(&image.digest),
+            (false, false) => {
+                print::standard_error(format_args!("built {}", image.digest));
+                print::standard_error(format_args!(
+                    "it has no name, so it goes with the next `cofferdam image gc`; `--tag NAME` \
+                     gives it one"
+                ));
+                Ok(())
+            }
+        };
+    };
+    if arguments.json {
+        print::standard_output(document(Some(name), image))
+    } else if arguments.quiet {
+        print::standard_output(&image.digest)
+    } else {
+        tell("built", name, image);
+        Ok(())
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` with the caller's value.
+fn values(arguments: &[String]) -> Result<BTreeMap<String, String>, Problem> {
+    let mut values = BTreeMap::new();
+    for argument in arguments {
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (argument.as_str(), std::env::var(argument).ok()),
+        };
+        if name.is_empty() || argument.contains('\0') {
+            let message = format!("`--build-arg {argument}` has no name before the `=`");
+            return Err(Problem::new(Exit::Usage, message).remedy("write `--build-arg NAME=VALUE`"));
+        }
+        // As with docker, one that the caller does not have is not given at all.
+        if let Some(value) = value {
+            values.insert(name.to_owned(), value);
+        }
+    }
+    Ok(values)
+}
+
+fn reach(arguments: &BuildImage) -> Result<Network, Problem> {
+    let asked = arguments.network.0.clone();
+    if asked == Network::Learn {
+        let message = "`--network learn` is for `cofferdam exec`";
+        return Err(Problem::new(Exit::Usage, message)
+            .remedy("run the command with `cofferdam exec --network learn` once"));
+    }
+    network::with_bandwidth(asked, arguments.limits.bandwidth)
+}
