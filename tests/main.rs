@@ -65,6 +65,8 @@ mod residue;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod shared_machine;

@@ -33,6 +33,13 @@ pub(crate) fn from_file(path: &Path) -> Result<Vec<(String, String)>, Problem> {
         .collect()
 }
 
+/// Keeps the memory of this process out of core files, from now on: it is going to hold secrets.
+pub(crate) fn hide_memory() -> Result<(), Problem> {
+    nix::sys::prctl::set_dumpable(false).map_err(|error| {
+        Problem::new(Exit::System, "failed to keep secrets out of core files").because(error)
+    })
+}
+
 /// The value of a secret that is named on the command line and set in the environment.
 pub(crate) fn secret_from_environment(name: &str) -> Result<String, Problem> {
     std::env::var(name).map_err(|_| {

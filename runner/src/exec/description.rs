@@ -136,6 +136,9 @@ fn variable_argument(text: &str) -> Result<Option<(String, String)>, Problem> {
 }
 
 fn secrets(names: &[String]) -> Result<Vec<Secret>, Problem> {
+    if !names.is_empty() {
+        variables::hide_memory()?;
+    }
     names
         .iter()
         .map(|name| variables::secret(name, variables::secret_from_environment(name)?))

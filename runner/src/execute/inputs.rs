@@ -38,6 +38,11 @@ pub(super) fn secrets(
     arguments: &cli::Run,
     pipeline: &Pipeline,
 ) -> Result<BTreeMap<String, Secret>, Problem> {
+    let cli::Run { secret, secret_file, secret_dir, secret_command, .. } = arguments;
+    let (files, commands) = (secret_file.len() + secret_dir.len(), secret_command.len());
+    if files + commands + secret.len() > 0 {
+        variables::hide_memory()?;
+    }
     let mut values = BTreeMap::new();
     for path in &arguments.secret_file {
         values.extend(variables::from_file(path)?);
