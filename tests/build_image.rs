@@ -293,6 +293,41 @@ fn images_lead_nowhere_else() {
     context("COPY --from=busybox --chown=0:staff /bin/sh /x").expect(1).says(&["staff"]);
 }
 
+/// What a step sees by `--mount` is there for it alone, and leaves nothing in its layer.
+#[test]
+fn mounts_of_a_step() {
+    needs!(Need::Containers, Need::Busybox);
+    let cofferdam = Cofferdam::with_busybox();
+    let context = Context::new(
+        "FROM busybox AS tools\nRUN mkdir /t && echo tool > /t/tool\n\
+         FROM busybox\nRUN mkdir -p /cache/old /etc/kept && echo base > /cache/old/f\n\
+         RUN --mount=type=cache,target=/cache,mode=0700,uid=7 \\\n\
+             --mount=type=tmpfs,target=/scratch \\\n\
+             --mount=from=tools,source=/t,target=/t \\\n\
+             --mount=source=dir,target=/ctx,rw \\\n\
+             --mount=type=bind,source=dir/one,target=/etc/one \\\n\
+             stat -c '%a %u' /cache > /seen && ls /cache | wc -l >> /seen && cat /t/tool /ctx/one /etc/one >> /seen \\\n\
+             && echo x > /cache/new && echo x > /scratch/new && echo x > /ctx/new && rm /t/tool && echo x > /etc/new\n",
+    )
+    .file("dir/one", "one\n")
+    .file("dir/hidden", "hidden\n")
+    .file(".dockerignore", "dir/hidden\n");
+    context.build(&cofferdam, &[]).expect(0);
+    let script =
+        "cat /seen; ls -d /t /ctx /scratch /etc/one /cache/new 2>&1; cat /cache/old/f; ls /etc/new";
+    let ended = cofferdam.script_in("built", &["--workdir", "/"], script);
+    insta::assert_snapshot!(ended.stdout);
+    // It depends on what it sees.
+    context.build(&cofferdam, &[]).expect(0).says(&["cached"]);
+    file(context.path(), "dir/one", "two\n");
+    let built = context.build(&cofferdam, &[]).expect(0);
+    assert_eq!(built.stderr.matches("cached").count(), 2, "{}", built.stderr);
+    file(context.path(), "Dockerfile", "FROM busybox\nRUN --mount=type=tmpfs,target=/ true\n");
+    context.build(&cofferdam, &[]).expect(65).says(&["E0708", "`/`"]);
+    file(context.path(), "Dockerfile", "FROM busybox\nRUN --mount=source=../x,target=/x true\n");
+    context.build(&cofferdam, &[]).expect(1).says(&["outside of the context"]);
+}
+
 /// Archives are unpacked by `ADD` alone, and what they try does not succeed.
 #[test]
 fn archives_that_are_added() {

@@ -30,7 +30,7 @@ impl Stage {
                 move |mode: u32, is_directory: bool| change.apply(mode, is_directory)
             });
             let mode = mode.as_ref().map(|mode| mode as &(dyn Fn(u32, bool) -> u32 + Sync));
-            let copying = Copying { from, paths, to, owner, mode };
+            let copying = Copying { from, paths, to, owner, mode, alone: put.alone };
             store.copy_in(copying, below, how)
         });
         made.await

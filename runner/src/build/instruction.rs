@@ -51,6 +51,10 @@ pub(crate) struct Run {
     pub(crate) network: Network,
     /// What it may use, its wall time included.
     pub(crate) limits: Limits,
+    /// Files that it sees beside those of the image so far.
+    pub(crate) shown: Vec<Put>,
+    /// Absolute paths of which nothing becomes part of its layer.
+    pub(crate) aside: Vec<String>,
 }
 
 /// Files that are put into an image.
@@ -69,6 +73,8 @@ pub(crate) struct Put {
     pub(crate) owner: Option<String>,
     /// Permission bits; otherwise they stay.
     pub(crate) mode: Option<ModeChange>,
+    /// Whether what there is in the directory `to` before is hidden.
+    pub(crate) alone: bool,
 }
 
 /// Whether a path of a directory is taken, and whether it is a directory.

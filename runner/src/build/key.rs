@@ -3,7 +3,7 @@
 //! Limits, log settings and the like are not in it: a step that they stop has made no layer.
 
 use cofferdam_sandbox::{
-    image::Digest,
+    image::{Digest, LayerDir},
     network::{Destination, Network},
 };
 use serde_json::{Value, json};
@@ -43,6 +43,16 @@ impl Key {
             ("network", network(&run.network)),
         ];
         Self { parts }
+    }
+
+    /// Where it sees more than the image so far, and leaves something aside.
+    pub(super) fn and_shown(mut self, shown: &[LayerDir], aside: &[String]) -> Self {
+        if !shown.is_empty() || !aside.is_empty() {
+            let layers = shown.iter().map(|layer| layer.diff_id.to_string());
+            self.parts.push(("shown", layers.collect::<Vec<_>>().into()));
+            self.parts.push(("aside", json!(aside)));
+        }
+        self
     }
 
     /// The key itself.
@@ -89,6 +99,8 @@ mod tests {
             user: None,
             network: Network::None,
             limits: Limits::default(),
+            shown: Vec::new(),
+            aside: Vec::new(),
         };
         let env = [("A".to_owned(), "b".to_owned())];
         let key = |below: &Digest, run: &Run, env: &[(String, String)], place| {

@@ -13,8 +13,8 @@ use cofferdam_jobs::state::Stop;
 use cofferdam_sandbox::{
     Error,
     image::{
-        Base, Digest, Image, ImportLimits, KeptStep, LayerDir, Reference, Sealing, StepLock, Store,
-        next_chain_id,
+        Aside, Base, Digest, Image, ImportLimits, KeptStep, LayerDir, Reference, Sealing, StepLock,
+        Store, next_chain_id,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -115,6 +115,7 @@ impl Stage {
                     to: path.clone(),
                     owner: None,
                     mode: None,
+                    alone: false,
                 };
                 let Some(layer) = self.put(&put, &mut io).await? else {
                     return Ok(Outcome::Stopped);
@@ -146,11 +147,21 @@ impl Stage {
         run: &Run,
         io: Io,
     ) -> Result<(Outcome, Option<LayerDir>), Error> {
+        let mut io = io;
+        let mut shown = Vec::new();
+        for put in &run.shown {
+            match self.put(put, &mut io).await? {
+                Some(layer) => shown.extend(layer),
+                None => return Ok((Outcome::Stopped, None)),
+            }
+        }
         let Io { streams, mut stop } = io;
         let env = self.env(run);
         let workdir = run.workdir.clone().unwrap_or_else(|| self.configuration.workdir());
         let user = run.user.clone().unwrap_or_else(|| self.configuration.user());
-        let key = Key::of_run(&self.chain, run, &env, (&workdir, &user)).digest();
+        let key = Key::of_run(&self.chain, run, &env, (&workdir, &user))
+            .and_shown(&shown, &run.aside)
+            .digest();
         let store = Store::open(&self.engine.state)?;
         let kept = |found: KeptStep| (Outcome::Kept, found.layer);
         if let Some(found) = self.kept(&store, &key)? {
@@ -168,12 +179,14 @@ impl Stage {
             let why = "the image has no files so far";
             return Err(Error::pipeline(doing, why).remedy("copy files into it first"));
         }
-        let start = Start { image: self.image()?, run, env, workdir, user };
+        let image = self.image()?.with_layers(&shown)?;
+        let start = Start { image, run, env, workdir, user };
         let (ran, state) = start.run(&self.engine, streams, &mut stop).await?;
         let Some(state) = state else { return Ok((Outcome::Failed(ran), None)) };
-        let created_by = step.created_by.clone();
+        let (created_by, paths) = (step.created_by.clone(), run.aside.clone());
         let sealed = self.blocking(&mut stop, move |store, below, how| {
-            let layer = store.seal(&state, below, how)?;
+            let aside = Aside { shown: &shown, paths: &paths };
+            let layer = store.seal_around(&state, below, aside, how)?;
             store.keep_step(&key, &created_by, layer.as_ref())?;
             Ok(layer)
         });

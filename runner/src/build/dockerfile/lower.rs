@@ -3,7 +3,6 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use cofferdam_jobs::{
-    Code, Diagnostic,
     diagnostic::Report,
     dockerfile::{
         Command, Copy, CopyFrom, Instruction as Line, Kind, Run as RunLine, RunNetwork, Word,
@@ -38,7 +37,7 @@ const TOLD: usize = 4 * 1024;
 /// A stage while its instructions are turned into steps.
 #[derive(Debug)]
 pub(super) struct Lowering {
-    project: Arc<Project>,
+    pub(super) project: Arc<Project>,
     request: Arc<Request>,
     pub(super) variables: Variables,
     /// What earlier stages came to.
@@ -81,6 +80,11 @@ impl Lowering {
         let mut report = Report::new();
         let instructions = match &line.kind {
             Kind::Copy(copy) => return self.copy(line, copy, configuration),
+            Kind::Run(run) => {
+                let lowered = self.run(run);
+                let lowered = self.mount(line, run, lowered, configuration)?;
+                Some(vec![Instruction::Run(Box::new(lowered))])
+            }
             _ => self.instructions(line, configuration, &mut report),
         };
         let instructions = self.project.told(report, instructions)?;
@@ -101,11 +105,8 @@ impl Lowering {
                 self.variables.declare(arguments, report)?;
                 return Some(Vec::new());
             }
-            Kind::Run(run) => {
-                return Some(vec![Instruction::Run(Box::new(self.run(run, report)?))]);
-            }
-            // With the others, before this.
-            Kind::Copy(_) => return Some(Vec::new()),
+            // Before this.
+            Kind::Run(_) | Kind::Copy(_) => return Some(Vec::new()),
             Kind::Workdir(path) => {
                 let path = variables.expand(path, report)?;
                 return Some(vec![Instruction::Enter(absolute(&configuration.workdir(), &path))]);
@@ -172,7 +173,7 @@ impl Lowering {
         Some(vec![Instruction::Configure(changes)])
     }
 
-    fn run(&self, run: &RunLine, report: &mut Report) -> Option<Run> {
+    fn run(&self, run: &RunLine) -> Run {
         let mut files = Vec::new();
         let argv = match (&run.script, &run.command) {
             (Some(script), _) => {
@@ -187,17 +188,7 @@ impl Lowering {
             Some(RunNetwork::None) => Network::None,
             Some(RunNetwork::Default) | None => self.request.network.clone(),
         };
-        for mount in &run.mounts {
-            report.push(
-                Diagnostic::error(Code::DockerfileUnsupported, "mounts of `RUN` are not supported")
-                    .at(mount.span, "")
-                    .help("`COPY` what it needs, and remove what shall not stay in the same `RUN`"),
-            );
-        }
-        if !run.mounts.is_empty() {
-            return None;
-        }
-        Some(Run {
+        Run {
             argv,
             files,
             env: self.variables.for_programs(),
@@ -205,7 +196,9 @@ impl Lowering {
             user: None,
             network,
             limits: self.request.limits.clone(),
-        })
+            shown: Vec::new(),
+            aside: Vec::new(),
+        }
     }
 
     fn copy(
@@ -227,22 +220,8 @@ impl Lowering {
         if !copy.sources.is_empty() {
             let project = &*self.project;
             let taking = Taking { project, line, words: &words, exclude: &exclude };
-            let image = match copy.from.as_ref().map(|from| &from.value) {
-                None => None,
-                Some(CopyFrom::Stage(number)) => self.stages.get(number),
-                Some(CopyFrom::Image(name)) => self.images.get(name),
-            };
-            let copied = match (image, copy.from.is_some()) {
-                (Some(image), _) => taking.of_image(Arc::clone(image))?,
-                (None, false) if copy.unpack => {
-                    taking.of_context(Some(&Store::open(&self.state)?))?
-                }
-                (None, false) => taking.of_context(None)?,
-                (None, true) => {
-                    let why = "what files are copied from was not made";
-                    return Err(Problem::new(Exit::System, why));
-                }
-            };
+            let from = copy.from.as_ref().map(|from| &from.value);
+            let copied = self.taken(taking, from, copy.unpack)?;
             let mode = copy.mode.as_ref().map(|mode| mode.value.clone());
             // Archives are unpacked by themselves, in the order of the sources.
             for Copied { from, paths, unpacked } in copied {
@@ -251,7 +230,7 @@ impl Lowering {
                     false => to.clone(),
                 };
                 let (owner, mode) = (owner.clone(), mode.clone());
-                step(Put { from, paths, to, owner, mode });
+                step(Put { from, paths, to, owner, mode, alone: false });
             }
         }
         if !copy.inline.is_empty() {
@@ -271,9 +250,29 @@ impl Lowering {
                 to,
                 owner,
                 mode: copy.mode.as_ref().map(|mode| mode.value.clone()),
+                alone: false,
             });
         }
         Ok(steps)
+    }
+
+    /// The files of a source.
+    pub(super) fn taken(
+        &self,
+        taking: Taking<'_>,
+        from: Option<&CopyFrom>,
+        unpack: bool,
+    ) -> Result<Vec<Copied>, Problem> {
+        let image = match from {
+            None if unpack => return taking.of_context(Some(&Store::open(&self.state)?)),
+            None => return taking.of_context(None),
+            Some(CopyFrom::Stage(number)) => self.stages.get(number),
+            Some(CopyFrom::Image(name)) => self.images.get(name),
+        };
+        match image {
+            Some(image) => taking.of_image(Arc::clone(image)),
+            None => Err(Problem::new(Exit::System, "what files are copied from was not made")),
+        }
     }
 
     #[expect(clippy::type_complexity, reason = "the parts of one instruction, used at once")]

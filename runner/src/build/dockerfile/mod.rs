@@ -9,6 +9,7 @@ mod drive;
 mod files;
 mod lower;
 mod metadata;
+mod mounts;
 mod progress;
 mod sources;
 mod stage;

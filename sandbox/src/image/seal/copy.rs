@@ -71,13 +71,16 @@ pub struct Copying<'a> {
     pub owner: Option<(u32, u32)>,
     /// What permissions become, of files and of directories (`true`); without this they stay.
     pub mode: Option<&'a (dyn Fn(u32, bool) -> u32 + Sync)>,
+    /// Whether what there is in the directory `to` before is hidden.
+    pub alone: bool,
 }
 
 impl std::fmt::Debug for Copying<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { from, paths, to, owner, mode: _ } = self;
+        let Self { from, paths, to, owner, mode: _, alone } = self;
         let mut shown = f.debug_struct("Copying");
         shown.field("from", from).field("paths", paths).field("to", to).field("owner", owner);
+        shown.field("alone", alone);
         shown.finish_non_exhaustive()
     }
 }
@@ -109,22 +112,24 @@ impl Store {
         let doing = format!("copy files to `{}`", copying.to);
         let roots: Vec<BorrowedFd<'_>> = below.iter().rev().map(LayerDir::as_fd).collect();
         let source = Source::open(copying.from).map_err(|problem| problem.during(&doing))?;
-        let mut plan = Plan { copying, roots: &roots, how, items: Items::new(), names: 0 };
+        let (items, alone) = (Items::new(), None);
+        let mut plan = Plan { copying, roots: &roots, how, items, names: 0, alone };
         plan.all(&source).map_err(|problem| problem.during(&doing))?;
-        let items = plan.items;
+        let (items, alone) = (plan.items, plan.alone.as_deref());
         if items.is_empty() {
             return Ok(None);
         }
         // The archive names the layer, so what is there is found without storing it again.
         let mut hasher = Hashed(Hasher::new(Algorithm::Sha256));
         let mut writer = Writer::new(&mut hasher, how.moment, how.limits);
-        let hashed = write(&items, &source, &mut writer).and_then(|()| writer.finish().map(drop));
+        let hashed =
+            write(&items, alone, &source, &mut writer).and_then(|()| writer.finish().map(drop));
         hashed.map_err(|problem| problem.during(&doing))?;
         let diff_id: Digest = hasher.0.finish();
         if let Some(layer) = self.lease(&LayerKey::Diff(diff_id.clone()), &diff_id)? {
             return Ok(Some(layer));
         }
-        self.make_layer(below, how, &doing, |to| write(&items, &source, to))
+        self.make_layer(below, how, &doing, |to| write(&items, alone, &source, to))
     }
 }
 
@@ -155,15 +160,18 @@ struct Plan<'a> {
     items: Items,
     /// Bytes of names in memory.
     names: usize,
+    /// The directory that hides what the layers below have in it.
+    alone: Option<Vec<u8>>,
 }
 
 impl Plan<'_> {
     fn all(&mut self, source: &Source<'_>) -> Result<(), Problem> {
         let to = self.copying.to.as_bytes();
         let target = place(self.roots, to, self.how.limits)?;
+        self.alone = self.copying.alone.then(|| target.path.clone());
         let many = self.copying.paths.len() > 1;
         let into = target.is_directory || to.ends_with(b"/") || many;
-        if self.copying.paths.is_empty() && !target.is_directory {
+        if self.copying.paths.is_empty() && (self.copying.alone || !target.is_directory) {
             self.directory(&target.path)?;
         }
         for path in self.copying.paths {
@@ -209,7 +217,11 @@ impl Plan<'_> {
                 None => {
                     let (uid, gid) = self.copying.owner.unwrap_or_default();
                     let mtime = i64::try_from(self.how.moment).unwrap_or(i64::MAX);
-                    Described { uid, gid, mode: 0o755, mtime, attributes: Vec::new() }
+                    let mode = match self.copying.mode {
+                        Some(mode) if self.copying.paths.is_empty() => mode(0o755, true),
+                        _ => 0o755,
+                    };
+                    Described { uid, gid, mode, mtime, attributes: Vec::new() }
                 }
             };
             self.add(path.to_vec(), Item::Directory(described))?;
@@ -287,10 +299,20 @@ impl Plan<'_> {
     }
 }
 
-fn write(items: &Items, source: &Source<'_>, to: &mut Writer<'_>) -> Result<(), Problem> {
+fn write(
+    items: &Items,
+    alone: Option<&[u8]>,
+    source: &Source<'_>,
+    to: &mut Writer<'_>,
+) -> Result<(), Problem> {
     for (path, item) in items {
         match item {
-            Item::Directory(about) => to.directory(path, about)?,
+            Item::Directory(about) => {
+                to.directory(path, about)?;
+                if alone == Some(path.as_slice()) {
+                    to.opaque(path)?;
+                }
+            }
             Item::Link(about, target) => to.symbolic_link(path, about, target)?,
             Item::Fifo(about) => to.fifo(path, about)?,
             Item::File(about, size, at) => source.content(at, |content| match content {

@@ -18,4 +18,4 @@ mod upper;
 
 pub use copy::{CopyFrom, Copying};
 pub use look::Seen;
-pub use publish::Sealing;
+pub use publish::{Aside, Sealing};

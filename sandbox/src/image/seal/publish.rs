@@ -10,7 +10,7 @@ use std::{
 
 use nix::fcntl::{OFlag, openat};
 
-use super::upper::Upper;
+use super::{place::place, upper::Upper};
 use crate::{
     Error, Result,
     container::State,
@@ -36,6 +36,18 @@ pub struct Sealing<'a> {
     pub stopped: &'a AtomicBool,
 }
 
+/// What a container was shown beside its image, and what of that is no part of its layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aside<'a> {
+    /// Layers over those of the image.
+    pub shown: &'a [LayerDir],
+    /// Absolute paths of which nothing becomes part of the layer.
+    pub paths: &'a [String],
+}
+
+/// What is being done, for messages.
+const SEAL: &str = "make a layer of what a step has written";
+
 impl Store {
     /// Makes a layer of what a container has written to its root, to lie over the layers `below`,
     /// which are those of its image; [`None`] where it changed nothing.
@@ -49,23 +61,43 @@ impl Store {
         below: &[LayerDir],
         how: Sealing<'_>,
     ) -> Result<Option<LayerDir>> {
-        let doing = "make a layer of what a step has written";
+        self.seal_around(state, below, Aside::default(), how)
+    }
+
+    /// As [`Self::seal`], of a container that was shown more than its image has.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn seal_around(
+        &self,
+        state: &State,
+        below: &[LayerDir],
+        aside: Aside<'_>,
+        how: Sealing<'_>,
+    ) -> Result<Option<LayerDir>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = openat(state.mount(), "root", flags, nix::sys::stat::Mode::empty());
-        let root = root.system(|| doing)?;
-        self.seal_upper(root, below, how, doing)
+        let root = root.system(|| SEAL)?;
+        self.seal_upper(root, below, aside, how)
     }
 
     pub(in crate::image) fn seal_upper(
         &self,
         root: OwnedFd,
         below: &[LayerDir],
+        aside: Aside<'_>,
         how: Sealing<'_>,
-        doing: &str,
     ) -> Result<Option<LayerDir>> {
-        let roots: Vec<BorrowedFd<'_>> = below.iter().rev().map(LayerDir::as_fd).collect();
-        let upper = Upper::new(&roots, how.limits);
-        self.make_layer(below, how, doing, move |to| upper.write(root, to))
+        let all = below.iter().chain(aside.shown);
+        let roots: Vec<BorrowedFd<'_>> = all.rev().map(LayerDir::as_fd).collect();
+        let places: Result<Vec<_>, Problem> = aside
+            .paths
+            .iter()
+            .map(|path| Ok(place(&roots, path.as_bytes(), how.limits)?.path))
+            .collect();
+        let places = places.map_err(|problem| problem.during(SEAL))?;
+        let upper = Upper::new(&roots, how.limits).without(places);
+        self.make_layer(below, how, SEAL, move |to| upper.write(root, to))
     }
 
     /// Takes the archive that `write` writes into the store; [`None`] where it has no entry.

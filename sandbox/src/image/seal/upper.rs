@@ -60,12 +60,20 @@ pub(super) struct Upper<'a> {
     entries: u64,
     /// Bytes of names in memory.
     names: usize,
+    /// Of which nothing is written.
+    without: Vec<Vec<u8>>,
 }
 
 impl<'a> Upper<'a> {
     pub(super) fn new(below: &'a [BorrowedFd<'a>], limits: &'a ImportLimits) -> Self {
         let (path, levels, links) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { below, limits, path, levels, links, entries: 0, names: 0 }
+        Self { below, limits, path, levels, links, entries: 0, names: 0, without: Vec::new() }
+    }
+
+    /// Leaves out what is at these paths, which have no links in them.
+    pub(super) fn without(mut self, paths: Vec<Vec<u8>>) -> Self {
+        self.without = paths;
+        self
     }
 
     /// Writes all that `root` holds.
@@ -119,7 +127,7 @@ impl<'a> Upper<'a> {
             let why = "a name that begins with `.wh.` cannot be part of a layer";
             return Err(Problem::refused(&path, why));
         }
-        if COVERED.contains(&path.as_slice()) {
+        if COVERED.contains(&path.as_slice()) || self.without.contains(&path) {
             return Ok(());
         }
         let status = fstatat(&parent.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(read)?;

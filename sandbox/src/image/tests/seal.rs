@@ -17,7 +17,7 @@ use super::fixture::{Archive, Bench, listing, message};
 use crate::{
     Result,
     image::{
-        CopyFrom, Copying, Digest, Image, ImportLimits, LayerDir, Sealing, Store,
+        Aside, CopyFrom, Copying, Digest, Image, ImportLimits, LayerDir, Sealing, Store,
         digest::{Algorithm, Hasher},
     },
     sys::beneath::set_attribute,
@@ -85,7 +85,7 @@ impl Scene {
         let stopped = AtomicBool::new(false);
         let how = Sealing { moment: 1_000_000_000, limits, stopped: &stopped };
         let root = OwnedFd::from(File::open(&self.upper).unwrap());
-        self.store.seal_upper(root, &self.image.layers, how, "make a layer")
+        self.store.seal_upper(root, &self.image.layers, Aside::default(), how)
     }
 
     fn copy(&self, copying: Copying<'_>) -> Result<Option<LayerDir>> {
@@ -145,6 +145,33 @@ fn an_upper_directory_becomes_a_layer() {
     // The same files once more, made at another time and in another order.
     let again = scene.seal().unwrap().unwrap();
     assert_eq!(again.diff_id, layer.diff_id);
+}
+
+/// What a container was shown beside its image is no part of its layer, whatever it did there.
+#[test]
+fn what_was_aside_is_left_out() {
+    let scene = Scene::new();
+    let files = [("f".to_owned(), b"shown".to_vec())];
+    let paths = [PathBuf::from("f")];
+    let (from, to) = (CopyFrom::Files(&files), "/opt/cache/");
+    let copying = Copying { from, paths: &paths, to, owner: None, mode: None, alone: true };
+    let shown = scene.copy(copying).unwrap().unwrap();
+    assert!(listing(&shown.path).contains("opaque"), "{}", listing(&shown.path));
+    let seal = |aside: &[&str]| {
+        let (limits, stopped) = (ImportLimits::default(), AtomicBool::new(false));
+        let how = Sealing { moment: 1_000_000_000, limits: &limits, stopped: &stopped };
+        let root = OwnedFd::from(File::open(&scene.upper).unwrap());
+        let paths: Vec<String> = aside.iter().map(|path| (*path).to_owned()).collect();
+        let aside = Aside { shown: std::slice::from_ref(&shown), paths: &paths };
+        scene.store.seal_upper(root, &scene.image.layers, aside, how).unwrap()
+    };
+    scene.dir("opt/cache/new");
+    scene.file("opt/cache/f", "changed");
+    scene.dir("var/deep/more");
+    assert!(seal(&["/opt/cache", "/lib/more"]).is_none(), "through a link of the image too");
+    scene.file("opt/beside", "kept");
+    let layer = listing(&seal(&["/opt/cache", "/var/deep/more"]).unwrap().path);
+    assert!(layer.contains("opt/beside") && !layer.contains("cache"), "{layer}");
 }
 
 #[test]
@@ -224,7 +251,7 @@ fn files_are_copied_in() {
     let from = CopyFrom::Directory(&context, &selects);
     let path = |text: &str| vec![PathBuf::from(text)];
     let copied = |paths: &[PathBuf], to: &str| {
-        scene.copy(Copying { from, paths, to, owner: None, mode: None })
+        scene.copy(Copying { from, paths, to, owner: None, mode: None, alone: false })
     };
     let shown = |layer: Result<Option<LayerDir>>| {
         let layer = layer.unwrap().unwrap();
@@ -273,6 +300,7 @@ fn copied_files_have_the_owner_and_mode_that_is_said() {
         to: "/new/script",
         owner: Some((1000, 50)),
         mode: Some(&|_, _| 0o755),
+        alone: false,
     };
     let layer = scene.copy(copying).unwrap().unwrap();
     insta::assert_snapshot!(listing(&layer.path));
@@ -280,7 +308,8 @@ fn copied_files_have_the_owner_and_mode_that_is_said() {
     let image = scene.image.with_layers(&[layer]).unwrap();
     let paths = [PathBuf::from("/new")];
     let from = CopyFrom::Image(&image);
-    let copying = Copying { from, paths: &paths, to: "/data/", owner: None, mode: None };
+    let copying =
+        Copying { from, paths: &paths, to: "/data/", owner: None, mode: None, alone: false };
     let layer = scene.copy(copying).unwrap().unwrap();
     insta::assert_snapshot!(listing(&layer.path));
 }

@@ -100,7 +100,8 @@ fn copied(bench: &Bench, from: CopyFrom<'_>, path: &str, to: &str) -> String {
     let (limits, stopped) = (ImportLimits::default(), AtomicBool::new(false));
     let how = Sealing { moment: 1_000_000_000, limits: &limits, stopped: &stopped };
     let paths = [PathBuf::from(path)];
-    let copying = Copying { from, paths: &paths, to, owner: Some((0, 0)), mode: None };
+    let copying =
+        Copying { from, paths: &paths, to, owner: Some((0, 0)), mode: None, alone: false };
     listing(&store.copy_in(copying, &[], how).unwrap().unwrap().path)
 }
 
