@@ -149,6 +149,26 @@ fn unwritable_output_is_no_panic() {
     }
 }
 
+/// A step that renames `/run` gets the secrets of later ones into no layer: what they are given is in
+/// memory, and goes with them.
+#[test]
+fn secrets_do_not_follow_a_name() {
+    needs!(Need::Containers, Need::Busybox);
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipeline = "secrets: [TOKEN]\njobs:\n  renames:\n    image: busybox\n    workspace: none\n    \
+                    steps:\n      \
+                    - exec: [sh, -c, mv /run /gone && mkdir -p /run/secrets /run/cofferdam]\n      \
+                    - { secrets: [{ name: TOKEN, as: file }], exec: [wc, -c, /gone/secrets/TOKEN] }\n      \
+                    - exec: [find, /run, /gone]\n";
+    file(directory.path(), "renames.yml", pipeline);
+    let cofferdam =
+        Cofferdam::with_busybox().in_directory(directory.path()).variable("TOKEN", "a-secret");
+    let ended = cofferdam.run(["run", "renames.yml", "--secret", "TOKEN", "--out", "out"]);
+    let text = ended.expect(0).stdout;
+    assert!(text.contains("8 /gone/secrets/TOKEN") && text.contains("| /run/secrets\n"), "{text}");
+    assert_eq!(text.matches("TOKEN").count() - text.matches("wc -c").count(), 1, "{text}");
+}
+
 /// A1.3, A1.4: an image in which the places of the container's own mounts are links, to a directory of
 /// the host's or round about, changes nothing outside, and gets its mounts or is refused.
 #[test]

@@ -142,6 +142,24 @@ fn open_to_all(directory: &Path, mode: u32) {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
+/// A project that holds the state directory cannot be shown: a job of a run hears what to do, too.
+#[test]
+fn a_project_around_the_state_directory() {
+    needs!(Need::Containers);
+    let directory = tempfile::tempdir().expect("a directory");
+    file(directory.path(), "x.yml", "jobs:\n  x:\n    steps: [{ run: 'true' }]\n");
+    let state = directory.path().join("state");
+    let cofferdam = Cofferdam::new().with_state(&state).in_directory(directory.path());
+    let run = cofferdam.run(["run", "x.yml", "--out", "out"]).expect(1);
+    let exec = cofferdam.run(["exec", "host", "--workspace", ".", "--", "true"]).expect(125);
+    for ended in [run, exec] {
+        let text = ended.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in ["lies in the state directory", "choose another directory", "`--state`"] {
+            assert!(text.contains(words), "`{words}` is not in\n{}", ended.text());
+        }
+    }
+}
+
 /// A full disk under the state directory is the system's fault, not the pipeline's.
 #[test]
 fn full_disk() {

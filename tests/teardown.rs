@@ -8,6 +8,7 @@
 use std::{
     fs,
     fs::File,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Child,
 };
@@ -19,7 +20,7 @@ use nix::{
 
 use crate::{
     binary::{Cofferdam, Ended, alone, kill, wait},
-    host::{Need, needs},
+    host::{Need, needs, which},
     residue::{Snapshot, await_end, children},
     world::{ip, with_world},
 };
@@ -262,6 +263,38 @@ fn groups_without_a_journal() {
         assert!(removed.contains(&group.display().to_string()), "{removed:?}");
         assert!(!group.exists());
     }
+}
+
+/// A process of this program's name that hides what it has open (its user may execute and not read
+/// it) may be the run whose groups these are: they stay until it has ended.
+#[test]
+fn what_cannot_be_looked_at_may_be_alive() {
+    needs!(Need::Containers, Need::User);
+    let _quiet = alone();
+    let (lost, other) = (Cofferdam::unshared(), Cofferdam::unshared());
+    let begun = Begun::start(&lost, &[]);
+    let groups: Vec<String> =
+        begun.groups().iter().map(|group| group.display().to_string()).collect();
+    begun.kill_all();
+    fs::remove_dir_all(lost.state().join("instances")).expect("remove the journals");
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("cofferdam");
+    fs::copy(which("sleep").expect("sleep"), &program).expect("copy");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o111)).expect("hide");
+    let mut hidden = crate::binary::program(&program).arg("300").spawn().expect("start it");
+    // Until it is executed, it is this test's copy.
+    while fs::read_dir(format!("/proc/{}/fd", hidden.id())).is_ok() {
+        std::thread::yield_now();
+    }
+    let said = gc(&other, &[]);
+    let left = names(&said["left"], "control group");
+    assert!(groups.iter().all(|group| left.contains(group)), "{said}");
+    assert!(groups.iter().all(|group| Path::new(group).exists()));
+    kill(hidden.id(), Signal::SIGKILL);
+    hidden.wait().expect("wait");
+    let said = gc(&other, &[]);
+    let removed = names(&said["removed"], "control group");
+    assert!(groups.iter().all(|group| removed.contains(group)), "{said}");
 }
 
 /// Whatever state directory `gc` is told.

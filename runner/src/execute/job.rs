@@ -46,6 +46,12 @@ pub(super) fn fault_of(error: &cofferdam_sandbox::Error) -> Fault {
     }
 }
 
+/// An error of the sandbox in words: what, why, and what to do, where that is known.
+pub(super) fn in_words(error: &cofferdam_sandbox::Error) -> String {
+    let causes = with_causes(error);
+    error.remedy_text().map_or_else(|| causes.clone(), |remedy| format!("{causes}; {remedy}"))
+}
+
 /// The name and the digest of an image, for the record.
 pub(super) fn image_identity(image: &Image) -> (String, String) {
     let name = image.reference.as_ref();
@@ -104,7 +110,7 @@ impl Collected {
     }
 
     fn fail_by(&mut self, error: &cofferdam_sandbox::Error) {
-        self.fail(fault_of(error), with_causes(error));
+        self.fail(fault_of(error), in_words(error));
     }
 }
 

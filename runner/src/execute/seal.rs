@@ -7,9 +7,12 @@
 use std::sync::Arc;
 
 use cofferdam_jobs::state::{Fault, Kept};
-use cofferdam_sandbox::{Container, End, Sandbox, State, with_causes};
+use cofferdam_sandbox::{Container, End, Sandbox, State};
 
-use super::{job::fault_of, start::Base};
+use super::{
+    job::{fault_of, in_words},
+    start::Base,
+};
 
 /// The least that the next container must be able to write.
 const DISK_MIN: u64 = 1024 * 1024;
@@ -32,7 +35,7 @@ pub(super) async fn seal(
     container: Arc<Container>,
     mut base: Base,
 ) -> Result<Box<Sealed>, (Fault, String)> {
-    let failed = |error: cofferdam_sandbox::Error| (fault_of(&error), with_causes(&error));
+    let failed = |error: cofferdam_sandbox::Error| (fault_of(&error), in_words(&error));
     container.stop().await.map_err(failed)?;
     let state = container.state().map_err(failed)?;
     let used = container.end().await.map_err(failed)?;

@@ -12,7 +12,6 @@ use cofferdam_sandbox::{
     cgroup::{Group, StepLimits},
     image::Image,
     network::SharedNetwork,
-    with_causes,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -20,7 +19,14 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-use super::{environment, job::fault_of, message::Message, output::Output, program, ready::Probe};
+use super::{
+    environment,
+    job::{fault_of, in_words},
+    message::Message,
+    output::Output,
+    program,
+    ready::Probe,
+};
 use crate::{
     log::{
         needles::Needles,
@@ -122,7 +128,7 @@ impl ServiceStart {
             _ = &mut stopped => return report,
         };
         let told = match created {
-            Err(error) => Some((fault_of(&error), with_causes(&error))),
+            Err(error) => Some((fault_of(&error), in_words(&error))),
             Ok(container) => self.serve(container, &mut up, &mut stopped, &mut report).await,
         };
         let Some((fault, mut why)) = told else { return report };
@@ -176,7 +182,7 @@ impl ServiceStart {
         }
         report.end = container.end().await.ok();
         match cause {
-            Cause::Stopped => stopped.err().map(|error| (Fault::System, with_causes(&error))),
+            Cause::Stopped => stopped.err().map(|error| (Fault::System, in_words(&error))),
             Cause::Failed(fault, why) => Some((fault, why)),
             Cause::Ended(ended) => {
                 if let Ended::Exited(exit) = ended {
@@ -201,7 +207,7 @@ impl ServiceStart {
         container: &Container,
         stopped: &mut oneshot::Receiver<()>,
     ) -> Result<Option<(Process, Group, Output)>, (Fault, String)> {
-        let failed = |error: &cofferdam_sandbox::Error| (fault_of(error), with_causes(error));
+        let failed = |error: &cofferdam_sandbox::Error| (fault_of(error), in_words(error));
         let system = |message: String| (Fault::System, message);
         let budget = LogBudget::new(self.limits.logs);
         let now = SystemTime::now();

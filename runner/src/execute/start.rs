@@ -13,7 +13,6 @@ use cofferdam_sandbox::{
     Container, ContainerSpec, Layer, Limits, Mount, Sandbox, ScratchKind,
     image::Image,
     network::{ContainerNetwork, Network},
-    with_causes,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     brought::{self, Brings},
     caches::{CacheStore, Restored},
-    job::{fault_of, hostname},
+    job::{fault_of, hostname, in_words},
     message::Message,
     service::{Service, ServiceStart},
     step::JobContext,
@@ -143,7 +142,7 @@ impl Start {
         services: &mut Vec<Service>,
         messages: mpsc::Sender<Message>,
     ) -> Result<(Container, Option<TempDir>, Vec<Restored>), Failed> {
-        let failed = |error: &cofferdam_sandbox::Error| (fault_of(error), with_causes(error));
+        let failed = |error: &cofferdam_sandbox::Error| (fault_of(error), in_words(error));
         let caches = self.restore().await?;
         let brought = self.bring().await?;
         let mut ready = Vec::new();

@@ -6,12 +6,12 @@ use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, Step
 use cofferdam_sandbox::{
     Container, ContainerSpec, End, Error, Fault, Limits, Process, Program, Sandbox, Streams,
     cgroup::{Group, StepLimits},
-    with_causes,
 };
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
 use super::{
+    job::in_words,
     message::{Message, StepId, StepOutput, StepReport},
     output::{Drain, Output},
     program::Template,
@@ -345,6 +345,6 @@ impl StepReport {
             Fault::Pipeline => StepOutcome::NotStarted,
             Fault::System => StepOutcome::System,
         };
-        Self::not_run(outcome, with_causes(error))
+        Self::not_run(outcome, in_words(error))
     }
 }

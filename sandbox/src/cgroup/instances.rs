@@ -38,7 +38,29 @@ pub(crate) fn on_host() -> Result<BTreeMap<String, Vec<PathBuf>>> {
     Ok(found)
 }
 
+/// Whether a process with these groups (proc_pid_cgroup(5)) is in one of an instance's.
+pub(crate) fn is_of_one(groups: &str) -> bool {
+    groups.lines().flat_map(|line| Path::new(line).ancestors()).any(|group| {
+        // A line begins with a number and controllers; what they are called cannot look like one.
+        hierarchy::instance_of(group).is_some()
+    })
+}
+
 fn is_own(directory: &Path) -> bool {
     let user = geteuid();
     user.is_root() || directory.metadata().is_ok_and(|found| found.uid() == user.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_containers_are_told_by_their_groups() {
+        let check = |groups: &str, expected| assert_eq!(is_of_one(groups), expected, "{groups}");
+        check("0::/user.slice/a.scope/cofferdam-0123456789ab/3\n", true);
+        check("4:memory:/\n2:pids:/x/cofferdam-0123456789ab\n0::/\n", true);
+        check("0::/user.slice/a.scope/cofferdam-supervisor\n", false);
+        check("0::/\n", false);
+    }
 }

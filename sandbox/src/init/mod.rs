@@ -38,13 +38,22 @@ use crate::{
 };
 use message::{Begin, Failure, Reply, Setup};
 
+/// What the init knows of the container that stands.
+#[derive(Debug)]
+struct Inside {
+    /// It has the ids from 0 to this one.
+    highest_id: u32,
+    /// The directories of the steps' own files.
+    control: OwnedFd,
+}
+
 /// Runs the init in the process that was just cloned; ends with the process.
 ///
 /// `sys` is its mount for `/sys`, where its network is not its own.
 pub(crate) fn run(channel: Channel, sys: Option<OwnedFd>) -> ! {
     let status = match channel.isolate_with(sys) {
         Ok((channel, sys)) => match receive_and_build(&channel, sys) {
-            Ok(highest_id) => match serve::serve(&channel, highest_id) {
+            Ok(inside) => match serve::serve(&channel, &inside) {
                 Ok(()) => 0,
                 Err(_) => 1,
             },
@@ -59,8 +68,7 @@ pub(crate) fn run(channel: Channel, sys: Option<OwnedFd>) -> ! {
     process::exit_now(status)
 }
 
-/// Returns the highest id that the container has.
-fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<u32> {
+fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<Inside> {
     reset_signals().system(|| "reset the init's signals")?;
     process::set_name(c"init")
         .and_then(|()| process::erase_start_strings(b"init"))
@@ -93,7 +101,7 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<u32>
     shown.extend(built.copies.iter().map(OwnedFd::as_fd));
     shown.extend(own_scratch.as_ref().map(OwnedFd::as_fd));
     channel.send(&Reply::Ready, &shown).system(|| "report that the container is ready")?;
-    Ok(begin.ids.highest())
+    Ok(Inside { highest_id: begin.ids.highest(), control: built.control })
 }
 
 fn receive<T: DeserializeOwned>(channel: &Channel) -> Result<(T, Vec<OwnedFd>)> {

@@ -24,7 +24,9 @@ use nix::{
 };
 
 use super::{
+    Inside,
     message::{Failure, Program, ProgramFile},
+    rootfs::CONTROL,
     tree,
     user::{self, Identity},
 };
@@ -43,15 +45,15 @@ pub(super) enum Streams {
     Terminal(OwnedFd),
 }
 
-/// Becomes the program, in a container that has the ids from 0 to `highest_id`; what fails on the way is written to `report`.
+/// Becomes the program; what fails on the way is written to `report`.
 pub(super) fn become_program(
     program: OwnedFd,
     streams: Streams,
     groups: Vec<OwnedFd>,
-    highest_id: u32,
+    inside: &Inside,
     report: OwnedFd,
 ) -> ! {
-    let Err(error) = prepare_and_execute(program, streams, groups, highest_id);
+    let Err(error) = prepare_and_execute(program, streams, groups, inside);
     let failure = Failure::from_error(&error);
     if let Ok(bytes) = postcard::to_allocvec(&failure) {
         drop(File::from(report).write_all(&bytes));
@@ -63,7 +65,7 @@ fn prepare_and_execute(
     program: OwnedFd,
     streams: Streams,
     groups: Vec<OwnedFd>,
-    highest_id: u32,
+    inside: &Inside,
 ) -> Result<std::convert::Infallible> {
     for group in groups {
         File::from(group).write_all(b"0").system(|| "join the step's control group")?;
@@ -74,14 +76,14 @@ fn prepare_and_execute(
         .and_then(|bytes| postcard::from_bytes(&bytes).map_err(io::Error::other))
         .system(|| "read what to run")?;
     umask(Mode::from_bits_truncate(0o022));
-    let identity = user::look_up(&program.user, highest_id)
+    let identity = user::look_up(&program.user, inside.highest_id)
         .pipeline(|| format!("look up the user `{}`", program.user))?;
     for file in &program.files {
-        write_file(file, &identity).pipeline(|| format!("write `{}`", file.path))?;
+        write_file(file, &identity, inside).pipeline(|| format!("write `{}`", file.path))?;
     }
     enter_workdir(&program.workdir, &identity)
         .pipeline(|| format!("enter the working directory `{}`", program.workdir))?;
-    assume(&identity, highest_id).system(|| "change to the user")?;
+    assume(&identity, inside.highest_id).system(|| "change to the user")?;
     execute(program, &identity)
 }
 
@@ -102,11 +104,22 @@ fn attach_streams(streams: Streams) -> io::Result<()> {
     sys::process::close_on_exec_from(3)
 }
 
-/// Writes a file below a directory that only this container's set-up makes.
-fn write_file(file: &ProgramFile, identity: &Identity) -> io::Result<()> {
-    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+/// Writes a file, in memory where its place is one of the steps' own.
+fn write_file(file: &ProgramFile, identity: &Identity, inside: &Inside) -> io::Result<()> {
     let (parent, name) = tree::split(&file.path)?;
-    let parent = tree::directory(root.as_fd(), parent)?;
+    let parent = match own_place(parent) {
+        // By descriptor: a step that is root can rename `/run`, and what is made at its path then
+        // would be on disk, in a layer, and stay when the step has ended.
+        Some((place, below)) => {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+            let place = sys::beneath::open_beneath(inside.control.as_fd(), place, flags)?;
+            tree::directory(place.as_fd(), below)?
+        }
+        None => {
+            let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+            tree::directory(root.as_fd(), parent)?
+        }
+    };
     let how = OpenHow::new()
         .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
         .mode(Mode::from_bits_truncate(0o600))
@@ -120,6 +133,14 @@ fn write_file(file: &ProgramFile, identity: &Identity) -> io::Result<()> {
     fchown(&target, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)))?;
     fchmod(&target, Mode::from_bits_truncate(file.mode))?;
     Ok(())
+}
+
+/// The directory of steps' own files that the absolute `path` is in, and what of it is below.
+fn own_place(path: &str) -> Option<(&'static str, &str)> {
+    CONTROL.iter().find_map(|(name, target)| {
+        let below = path.strip_prefix(target)?;
+        (below.is_empty() || below.starts_with('/')).then_some((*name, below))
+    })
 }
 
 /// Enters the working directory, and checks that it is where it should be: inside.
@@ -224,7 +245,19 @@ pub(super) fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 
 #[cfg(test)]
 mod tests {
-    use super::candidates;
+    use super::{candidates, own_place};
+
+    #[test]
+    fn own_places_are_told_by_whole_parts() {
+        for (path, expected) in [
+            ("/run/secrets", Some(("secrets", ""))),
+            ("/run/cofferdam/3/x", Some(("cofferdam", "/3/x"))),
+            ("/run/secrets-of-mine", None),
+            ("/run", None),
+        ] {
+            assert_eq!(own_place(path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn programs_are_looked_up_as_execvp_does() {

@@ -6,7 +6,7 @@
 //! set-up file system, so the mount table inside shows no path of the host.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -46,8 +46,8 @@ const DIRECTORIES: [(&str, u32); 8] = [
 
 /// Where steps find what is theirs alone: files to talk through, and secrets. They are in memory
 /// and in no overlay, so that none of it is part of a file system that another job starts in.
-const CONTROL: [(&CStr, &str); 2] =
-    [(c"c/cofferdam", "/run/cofferdam"), (c"c/secrets", "/run/secrets")];
+pub(super) const CONTROL: [(&str, &str); 2] =
+    [("cofferdam", "/run/cofferdam"), ("secrets", "/run/secrets")];
 
 /// What remains reachable of the container from outside after its end.
 #[derive(Debug)]
@@ -196,8 +196,10 @@ fn populate(
     let copies = place_workspace(setup, root, shared)?;
     place_shared_memory(setup.shm, devices).system(|| "make `/dev/shm`")?;
     place_network_files(setup, root)?;
-    for (source, target) in CONTROL {
-        let shown = open_tree(AT_FDCWD, source, Tree::Copy)
+    for (name, target) in CONTROL {
+        let shown = CString::new(format!("c/{name}"))
+            .map_err(std::io::Error::from)
+            .and_then(|source| open_tree(AT_FDCWD, &source, Tree::Copy))
             .system(|| format!("open the directory for `{target}`"))?;
         place(&shown, target, true)?;
     }

@@ -21,6 +21,7 @@ use nix::{
 };
 
 use super::{
+    Inside,
     message::{Failure, Reply, Request},
     program::{self, Streams},
 };
@@ -31,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Largest report of a failure, in bytes.
 const REPORT_MAX: usize = 64 * 1024;
 
-/// Serves until the runner closes the channel. The container has the ids from 0 to `highest_id`.
-pub(super) fn serve(channel: &Channel, highest_id: u32) -> io::Result<()> {
+/// Serves until the runner closes the channel.
+pub(super) fn serve(channel: &Channel, inside: &Inside) -> io::Result<()> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
@@ -56,7 +57,7 @@ pub(super) fn serve(channel: &Channel, highest_id: u32) -> io::Result<()> {
             let Some((request, descriptors)) = channel.receive::<Request>()? else {
                 return Ok(());
             };
-            handle(channel, request, descriptors, highest_id, &mut running)?;
+            handle(channel, request, descriptors, inside, &mut running)?;
         }
     }
 }
@@ -82,12 +83,12 @@ fn handle(
     channel: &Channel,
     request: Request,
     descriptors: Vec<OwnedFd>,
-    highest_id: u32,
+    inside: &Inside,
     running: &mut HashMap<Pid, u64>,
 ) -> io::Result<()> {
     match request {
         Request::Start { id, join, input, terminal } => {
-            match start(descriptors, join, (input, terminal), highest_id) {
+            match start(descriptors, join, (input, terminal), inside) {
                 Ok((pid, master)) => {
                     running.insert(pid, id);
                     let master: Vec<_> = master.iter().map(AsFd::as_fd).collect();
@@ -112,7 +113,7 @@ fn start(
     descriptors: Vec<OwnedFd>,
     join: usize,
     (input, terminal): (bool, bool),
-    highest_id: u32,
+    inside: &Inside,
 ) -> Result<(Pid, Option<OwnedFd>), Failure> {
     let fail = |doing: &str| {
         let doing = doing.to_owned();
@@ -150,7 +151,7 @@ fn start(
     let Some(pid) = fork? else {
         drop(report);
         unblock_signals();
-        program::become_program(program, streams, groups, highest_id, report_in_child);
+        program::become_program(program, streams, groups, inside, report_in_child);
     };
     drop((program, streams, groups, report_in_child));
     let Some(bytes) = read_report(report).map_err(fail("wait for the program to start"))? else {

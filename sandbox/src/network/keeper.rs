@@ -144,7 +144,7 @@ fn serve(channel: &Channel) -> io::Result<()> {
     while let Some((request, _)) = channel.receive::<Request>()? {
         let done = match request {
             Request::Make { resolver, highest_group } => {
-                make(resolver, highest_group).map(|opened| (Reply::Made, opened))
+                make(resolver, highest_group)?.map(|opened| (Reply::Made, opened))
             }
             Request::Route => route().map(|opened| (Reply::Routes, opened)),
         };
@@ -161,17 +161,18 @@ fn serve(channel: &Channel) -> io::Result<()> {
     Ok(())
 }
 
-fn make(resolver: bool, highest_group: u32) -> Result<Vec<OwnedFd>> {
-    let make = || {
-        let home = File::open("/proc/self/ns/net")?;
-        let opened = namespace::enter_new(resolver, highest_group);
-        // Not to keep the new one when its containers have ended.
-        setns(home, CloneFlags::CLONE_NEWNET)?;
-        let mut all = vec![OwnedFd::from(File::open("/proc/self/ns/user")?)];
-        all.extend(opened?);
-        Ok::<_, io::Error>(all)
-    };
-    make().system(|| "make a network namespace")
+/// The outer error is the keeper's end: it would be in a container's network then, and take that for
+/// its own at the next request.
+fn make(resolver: bool, highest_group: u32) -> io::Result<Result<Vec<OwnedFd>>> {
+    let home = File::open("/proc/self/ns/net")?;
+    let opened = namespace::enter_new(resolver, highest_group);
+    // Not to keep the new one when its containers have ended.
+    setns(home, CloneFlags::CLONE_NEWNET)?;
+    let opened = opened.and_then(|opened| {
+        let owner = OwnedFd::from(File::open("/proc/self/ns/user")?);
+        Ok(std::iter::once(owner).chain(opened).collect())
+    });
+    Ok(opened.system(|| "make a network namespace"))
 }
 
 /// As a host is set up by root, for links that are still to be made.

@@ -48,11 +48,17 @@ pub fn collect(state: &Path, dry_run: bool) -> Result<Collected> {
         collected.take(residue, dry_run, undo);
     }
     let before = look(&mut Vec::new());
-    let alive = live::instances();
+    let alive = live::look();
     // A run that has ended in between has removed its own.
     let mut found = look(&mut collected.left);
     found.retain(|Found { residue, .. }| before.iter().any(|found| found.is_same(residue)));
-    collected.by_name(found, &alive, live::sees_all(), dry_run);
+    let hidden = if live::sees_all() {
+        let why = |pid| format!("it may be that of process {pid}, which hides what it has open");
+        alive.unseen.map(why)
+    } else {
+        Some("its run may live where this process cannot look".to_owned())
+    };
+    collected.by_name(found, &alive.instances, hidden.as_deref(), dry_run);
     Ok(collected)
 }
 
@@ -63,21 +69,20 @@ impl Found {
 }
 
 impl Collected {
-    /// Takes what has no live owner; nothing has one for sure where `sees_all` is false.
+    /// Takes what has no live owner; nothing is known to have none where some are `hidden`.
     fn by_name(
         &mut self,
         found: Vec<Found>,
         alive: &BTreeSet<String>,
-        sees_all: bool,
+        hidden: Option<&str>,
         dry_run: bool,
     ) {
         for Found { residue, instance, remove } in found {
-            match instance {
-                Some(instance) if is_alive(&instance, alive) => {}
-                Some(_) if !sees_all => self.left.push(residue.because(
-                    "its run may live where this process cannot look: run `cofferdam gc` outside of \
-                     containers",
-                )),
+            match (instance, hidden) {
+                (Some(instance), _) if is_alive(&instance, alive) => {}
+                (Some(_), Some(hidden)) => self.left.push(residue.because(format!(
+                    "{hidden}: run `cofferdam gc` as root and outside of containers"
+                ))),
                 _ => self.take(residue, dry_run, remove),
             }
         }
@@ -206,7 +211,8 @@ mod tests {
                 instance: Some(instance.to_owned()),
                 remove: Box::new(move || if sees_all { Ok(()) } else { panic!("removed") }),
             });
-            collected.by_name(found.into(), &alive, sees_all, false);
+            let hidden = (!sees_all).then_some("out of sight");
+            collected.by_name(found.into(), &alive, hidden, false);
             let names = |list: Vec<Residue>| -> Vec<String> {
                 list.into_iter().map(|residue| residue.name).collect()
             };

@@ -4,25 +4,91 @@
 //! after they have removed everything, whatever its state directory is. The lock of a journal that
 //! nobody can find any more, because its state directory is gone, still shows here.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
-use crate::journal;
+use nix::unistd::geteuid;
 
-/// The names of all runs that are alive, as far as this process may look: root sees all, others
-/// their own, which are the only ones that they can clean up after.
-pub(super) fn instances() -> BTreeSet<String> {
-    let list = |path: &Path| fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-    list(Path::new("/proc"))
-        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        .flat_map(|process| list(&process.path().join("fd")))
-        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .filter_map(|path| {
-            // As the kernel marks what was removed while it is open (proc_pid_fd(5)).
-            let name = path.to_str()?;
-            let path = Path::new(name.strip_suffix(" (deleted)").unwrap_or(name));
-            journal::instance_of(path).map(str::to_owned)
-        })
-        .collect()
+use crate::{cgroup, journal};
+
+/// What a runner, unless somebody has named it otherwise, and its spawner are called.
+const NAME: &str = "cofferdam";
+
+/// Who is alive.
+#[derive(Debug, Default)]
+pub(super) struct Alive {
+    /// The names of the runs that are.
+    pub(super) instances: BTreeSet<String>,
+    /// A process whose descriptors cannot be seen, and that so may be any run's.
+    pub(super) unseen: Option<String>,
+}
+
+/// The runs whose journal a process of this user has open; root's are everyone's. Those of others
+/// are not this user's to clean up after.
+pub(super) fn look() -> Alive {
+    let mut alive = Alive::default();
+    let list = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    for process in list.map(|entry| entry.path()) {
+        let Some(pid) = process.file_name().and_then(|it| it.to_str()?.parse::<u32>().ok()) else {
+            continue;
+        };
+        match journals_of(&process) {
+            Ok(instances) => alive.instances.extend(instances),
+            Err(error) if has_gone(&error) => {}
+            Err(_) if may_hold_a_journal(&process).unwrap_or_else(|error| !has_gone(&error)) => {
+                alive.unseen = Some(pid.to_string());
+            }
+            Err(_) => {}
+        }
+    }
+    alive
+}
+
+/// The runs whose journal a process has open.
+fn journals_of(process: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for descriptor in fs::read_dir(process.join("fd"))? {
+        let path = match fs::read_link(descriptor?.path()) {
+            Err(error) if has_gone(&error) => continue,
+            other => other?,
+        };
+        // As the kernel marks what was removed while it is open (proc_pid_fd(5)).
+        let name = path.to_string_lossy();
+        let name = Path::new(name.strip_suffix(" (deleted)").unwrap_or(&name));
+        found.extend(journal::instance_of(name).map(str::to_owned));
+    }
+    Ok(found)
+}
+
+/// Whether a process whose descriptors are hidden may be a runner or a spawner: it has this program's
+/// name, and is no container's. There are always some that are neither, such as those of a session
+/// or, where this is root with less than all capabilities, those with more. Containers' processes
+/// hold no journal.
+fn may_hold_a_journal(process: &Path) -> io::Result<bool> {
+    let status = fs::read_to_string(process.join("status"))?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    if field("State:").is_some_and(|state| state.starts_with(['Z', 'X'])) {
+        return Ok(false);
+    }
+    if cgroup::is_in_an_instance(&fs::read_to_string(process.join("cgroup"))?) {
+        return Ok(false);
+    }
+    let user = geteuid();
+    let is_ours = field("Uid:").and_then(|ids| ids.split_whitespace().next()?.parse().ok())
+        == Some(user.as_raw());
+    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let is_named_so = field("Name:").is_some_and(|it| it.starts_with(NAME) || it == own.trim());
+    Ok((user.is_root() || is_ours) && is_named_so)
+}
+
+/// A process ends whenever it likes.
+fn has_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// The number of the machine's first process namespace (`PID_NS_INIT_INO` of linux/nsfs.h).
@@ -46,8 +112,8 @@ mod tests {
         let id = journal.id().to_owned();
         // Also when nobody can find it any more.
         fs::remove_dir_all(journal.directory()).unwrap();
-        assert!(instances().contains(&id));
+        assert!(look().instances.contains(&id));
         drop(journal);
-        assert!(!instances().contains(&id));
+        assert!(!look().instances.contains(&id));
     }
 }
