@@ -31,6 +31,12 @@ pub(crate) fn scratch() -> PathBuf {
         .map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
 }
 
+/// The operator's configuration: none, unless the variable COFFERDAM_TESTS_CONFIG names one, as where
+/// a host cannot enforce the limits of a user's containers.
+fn configuration() -> PathBuf {
+    std::env::var_os("COFFERDAM_TESTS_CONFIG").map_or_else(|| "/dev/null".into(), PathBuf::from)
+}
+
 /// A file of `fixtures/`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
     repository().join("fixtures").join(path)
@@ -143,7 +149,7 @@ impl Cofferdam {
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("COFFERDAM_STATE", self.state())
-            .env("COFFERDAM_CONFIG", "/dev/null")
+            .env("COFFERDAM_CONFIG", configuration())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())

@@ -1,5 +1,6 @@
 //! Jobs that end in every way there is, side by side and in any order, with nothing left behind: on
-//! their own, at each limit, on request, and by SIGKILL of runner, spawner or init.
+//! their own, at each limit, on request, and by SIGKILL of runner, spawner or init. As root, and as a
+//! user without what takes root: files on disk, and a network where no program carries packets.
 //!
 //! `COFFERDAM_CHAOS_JOBS` says how many (60 unless told otherwise; the full proof is 1000) and
 //! `COFFERDAM_CHAOS_SEED` which: the seed is printed, and the same seed draws the same jobs, ends and
@@ -22,7 +23,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     binary::{Cofferdam, alone, kill, wait},
-    host::{Need, needs},
+    host::{Need, is_root, needs},
     residue::{Place, Snapshot, await_end, children},
 };
 
@@ -36,7 +37,7 @@ struct Job {
     script: &'static str,
 }
 
-/// A pipeline of eight jobs, one of them with a network.
+/// A pipeline of ten jobs, one of them with a network and two with services.
 const PIPELINE: &str = "\
 defaults: { timeout: 20s, limits: { memory: 64MiB, disk: 16MiB } }
 jobs:
@@ -46,8 +47,20 @@ jobs:
   disk: { allow-failure: true, steps: [{ run: head -c 100m /dev/zero > /tmp/x }] }
   network: { network: full, steps: [{ run: cat /proc/net/route }] }
   needs: { needs: [passes, network], steps: [{ run: sleep 0.2 }] }
+  served:
+    services:
+      db: { image: host, run: 'touch /tmp/up; sleep 300', ready: { run: test -e /tmp/up, interval: 10ms } }
+      noise: { image: host, run: setsid sleep 300 & exec sleep 300 }
+    steps: [{ run: 'true' }, { background: true, run: sleep 300 }, { run: sleep 0.1 }]
+  broken:
+    allow-failure: true
+    services: { dies: { image: host, run: exit 3, ready: { run: exit 1, interval: 10ms, timeout: 1s } } }
+    steps: [{ run: 'true' }]
 ";
-const PIPELINE_JOBS: usize = 8;
+const PIPELINE_JOBS: usize = 10;
+
+/// What of the pipeline takes a network, and what stands for it where there is none.
+const NETWORK: (&str, &str) = ("network: full", "network: none");
 
 const JOBS: [Job; 12] = [
     Job { name: "passes", flags: &[], script: "true" },
@@ -128,14 +141,32 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}: a number")))
 }
 
+/// Whether this user's containers can have it.
+fn is_possible(job: &Job) -> bool {
+    match job.name {
+        "disk full, on disk" => Need::Disk.is_met(),
+        "network" => has_network(),
+        _ => true,
+    }
+}
+
+fn has_network() -> bool {
+    is_root()
+        || Need::Carrier.is_met()
+            && fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok()
+}
+
 /// Draws commands with `jobs` jobs in all. Each job meets each end before anything comes twice.
 fn draw(jobs: usize, seed: u64, whole: Duration) -> Vec<Draw> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut drawn = Vec::new();
     let mut count = 0;
     while count < jobs {
-        let mut all: Vec<(&Job, End)> =
-            JOBS.iter().flat_map(|job| ENDS.map(|end| (job, end))).collect();
+        let mut all: Vec<(&Job, End)> = JOBS
+            .iter()
+            .filter(|job| is_possible(job))
+            .flat_map(|job| ENDS.map(|end| (job, end)))
+            .collect();
         random.shuffle(&mut all);
         for (job, end) in all {
             if count >= jobs {
@@ -243,43 +274,61 @@ fn is_running(pid: u32) -> bool {
 fn nothing_is_left_whatever_happens() {
     needs!(Need::Containers, Need::Root, Need::Disk, Need::Program("ip"), Need::Program("nft"));
     let _quiet = alone();
-    let jobs = usize::try_from(number("COFFERDAM_CHAOS_JOBS").unwrap_or(60)).expect("a number");
-    let seed = number("COFFERDAM_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-    eprintln!("COFFERDAM_CHAOS_JOBS={jobs} COFFERDAM_CHAOS_SEED={seed}");
-    thread::spawn(move || {
+    thread::spawn(|| {
         let place = Place::enter();
-        let cofferdam = Cofferdam::unshared();
-        // Makes what is kept on purpose: the image, and an empty file system.
-        let flags = ["--disk", "40MiB", "--memory", "64MiB", "--scratch", "disk"];
-        cofferdam.script(&flags, "true").expect(0);
-        let before = Snapshot::of_place(cofferdam.state(), &place);
-        let started = Instant::now();
-        cofferdam.script(&[], "true").expect(0);
-        let drawn = draw(jobs, seed, started.elapsed().max(Duration::from_millis(20)));
-        let started = Instant::now();
-        let statuses = perform_all(&cofferdam, &drawn);
-        let took = started.elapsed();
-
-        // The next start clears up what was killed together with its spawner, and finds no fault.
-        assert_eq!(cofferdam.script(&[], "true").expect(0).stderr, "");
-        before.expect_again_in(cofferdam.state(), &place);
-        let gc = cofferdam.run(["gc", "--dry-run", "--json"]);
-        let gc: serde_json::Value = serde_json::from_str(&gc.stdout).expect("JSON");
-        for list in [&gc["removed"], &gc["left"]] {
-            // Groups are the whole host's, and those of others come and go.
-            let all = list.as_array().expect("a list");
-            let ours: Vec<_> = all.iter().filter(|it| it["kind"] != "control group").collect();
-            assert!(ours.is_empty(), "{ours:?}");
-        }
-        tell(&drawn, &statuses, took);
+        chaos(|state| Snapshot::of_place(state, &place));
     })
     .join()
     .expect("no residue");
 }
 
+#[test]
+fn nothing_of_a_user_is_left_whatever_happens() {
+    needs!(Need::Containers, Need::User);
+    let _quiet = alone();
+    chaos(Snapshot::take);
+}
+
+/// Does all of it; `look` sees what is there of a state directory.
+fn chaos(look: impl Fn(&Path) -> Snapshot) {
+    let jobs = usize::try_from(number("COFFERDAM_CHAOS_JOBS").unwrap_or(60)).expect("a number");
+    let seed = number("COFFERDAM_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    eprintln!("COFFERDAM_CHAOS_JOBS={jobs} COFFERDAM_CHAOS_SEED={seed}");
+    let cofferdam = Cofferdam::unshared();
+    // Makes what is kept on purpose: the image, and an empty file system.
+    let flags: &[&str] = if Need::Disk.is_met() {
+        &["--disk", "40MiB", "--memory", "64MiB", "--scratch", "disk"]
+    } else {
+        &[]
+    };
+    cofferdam.script(flags, "true").expect(0);
+    let before = look(cofferdam.state());
+    let started = Instant::now();
+    let quiet = cofferdam.script(&[], "true").expect(0).stderr;
+    let drawn = draw(jobs, seed, started.elapsed().max(Duration::from_millis(20)));
+    let started = Instant::now();
+    let statuses = perform_all(&cofferdam, &drawn);
+    let took = started.elapsed();
+
+    // The next start clears up what was killed together with its spawner, and finds no fault.
+    assert_eq!(cofferdam.script(&[], "true").expect(0).stderr, quiet);
+    before.expect_again_of(|| look(cofferdam.state()));
+    let gc = cofferdam.run(["gc", "--dry-run", "--json"]);
+    let gc: serde_json::Value = serde_json::from_str(&gc.stdout).expect("JSON");
+    for list in [&gc["removed"], &gc["left"]] {
+        // Groups are the whole host's, and those of others come and go.
+        let all = list.as_array().expect("a list");
+        let ours: Vec<_> = all.iter().filter(|it| it["kind"] != "control group").collect();
+        assert!(ours.is_empty(), "{ours:?}");
+    }
+    tell(&drawn, &statuses, took);
+}
+
 fn perform_all(cofferdam: &Cofferdam, drawn: &[Draw]) -> BTreeMap<(End, i32), usize> {
     let results = tempfile::tempdir().expect("a directory");
-    crate::binary::file(results.path(), "chaos.yml", PIPELINE);
+    let (full, none) = NETWORK;
+    let pipeline = if has_network() { PIPELINE.to_owned() } else { PIPELINE.replace(full, none) };
+    crate::binary::file(results.path(), "chaos.yml", pipeline);
     let next = AtomicUsize::new(0);
     let statuses = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {

@@ -41,6 +41,11 @@ pub(crate) enum Need {
 }
 
 impl Need {
+    /// Whether this host has it, for a test that can do without.
+    pub(crate) fn is_met(&self) -> bool {
+        self.missing().is_none()
+    }
+
     fn missing(&self) -> Option<String> {
         match self {
             Self::Containers if !is_root() && !user_namespaces() => {

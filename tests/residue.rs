@@ -56,14 +56,9 @@ impl Snapshot {
         self.expect_again_of(|| Self::take(state));
     }
 
-    /// As [`Self::expect_again`], for a [`Self::of_place`].
+    /// As [`Self::expect_again`], for what `take` sees.
     #[track_caller]
-    pub(crate) fn expect_again_in(&self, state: &Path, place: &Place) {
-        self.expect_again_of(|| Self::of_place(state, place));
-    }
-
-    #[track_caller]
-    fn expect_again_of(&self, take: impl Fn() -> Self) {
+    pub(crate) fn expect_again_of(&self, take: impl Fn() -> Self) {
         let deadline = Instant::now() + GRACE;
         loop {
             let now = take();

@@ -270,7 +270,7 @@ impl Shared {
         // No container is left. What carries a user's packets is ended on purpose, not as a loss.
         drop(self.networks);
         failed(Kind::Process, "spawner", self.spawner.stop());
-        let inits = self.spawner.take_inits();
+        let started = self.spawner.take_started();
         let (id, entries) = (self.journal.id().to_owned(), self.journal.entries());
         let journal = self.journal.directory().to_owned();
         let not_undone = self.journal.finish().err().map(|error| with_causes(&error));
@@ -280,7 +280,7 @@ impl Shared {
             journal: &journal,
             not_undone,
             entries: &entries,
-            inits,
+            started,
             ids: self.ids.held(),
         }));
         residue

@@ -57,6 +57,14 @@ impl Program {
         }
     }
 
+    /// What it does, for people.
+    fn carries(self) -> &'static str {
+        match self {
+            Self::Pasta => "`pasta`, which carries the containers' packets",
+            Self::Slirp4netns => "`slirp4netns`, which carries the containers' packets",
+        }
+    }
+
     /// The one that this host has.
     pub(crate) fn find() -> Option<(Self, PathBuf)> {
         [Self::Pasta, Self::Slirp4netns]
@@ -134,7 +142,7 @@ impl Uplink {
         };
         let (reading, writing) = io::pipe().system(|| doing)?;
         let command = program.command(keeper.pid().as_raw(), network);
-        let process = spawner.run(&path, command, writing.as_fd())?;
+        let process = spawner.run(program.carries(), &path, command, writing.as_fd())?;
         let mut uplink = Self { process, said: None };
         drop(writing);
         let reading = File::from(OwnedFd::from(reading));

@@ -7,7 +7,6 @@
 
 use std::{
     fs, io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -18,7 +17,7 @@ use std::{
 };
 
 use super::{Kind, Residue, mounts};
-use crate::{cgroup, journal::Entry, network, scratch, sys::readiness};
+use crate::{cgroup, journal::Entry, network, scratch, spawner::Started, sys::readiness};
 
 /// How long all that the kernel takes back by itself is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,8 +42,9 @@ pub(crate) struct Ended<'a> {
     pub(crate) not_undone: Option<String>,
     /// What its journal named.
     pub(crate) entries: &'a [Entry],
-    /// The inits of its containers that were not seen to end, with their ids.
-    pub(crate) inits: Vec<(i32, OwnedFd)>,
+    /// What its spawner has started and was not seen to end: the inits of its containers, and without
+    /// root the keeper of their networks and the program that carries their packets.
+    pub(crate) started: Vec<Started>,
     /// The ranges of ids that were not given back.
     pub(crate) ids: Vec<u32>,
 }
@@ -65,7 +65,7 @@ impl Trail {
     pub(crate) fn audit(self, ended: Ended<'_>) -> Vec<Residue> {
         let deadline = Instant::now() + PATIENCE;
         let mut found = Vec::new();
-        found.extend(processes(ended.inits, deadline));
+        found.extend(processes(ended.started, deadline));
         for entry in ended.entries {
             found.extend(entry_left(entry, ended.id, deadline));
         }
@@ -94,14 +94,14 @@ pub(super) fn unseen(kind: Kind, name: impl Into<String>, error: &io::Error) -> 
 }
 
 /// A pidfd is readable when the process and all others of its namespace have ended.
-fn processes(inits: Vec<(i32, OwnedFd)>, deadline: Instant) -> Vec<Residue> {
-    inits
+fn processes(started: Vec<Started>, deadline: Instant) -> Vec<Residue> {
+    started
         .into_iter()
-        .filter_map(|(pid, pidfd)| match readiness::wait(&pidfd, deadline) {
+        .filter_map(|Started { what, pid, pidfd }| match readiness::wait(&pidfd, deadline) {
             Ok(true) => None,
             Ok(false) => Some(
                 Residue::new(Kind::Process, pid.to_string())
-                    .because("the first process of a container; it cannot be killed"),
+                    .because(format!("{what}; it cannot be killed")),
             ),
             Err(error) => Some(unseen(Kind::Process, pid.to_string(), &error)),
         })
@@ -194,5 +194,29 @@ fn loop_devices(journal: &Path, deadline: Instant) -> Vec<Residue> {
         }
         // Whoever has it open, such as udev, has not done anything wrong.
         thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A pipe that somebody still writes to stands for a process that has not ended: neither is
+    /// readable.
+    #[test]
+    fn what_was_started_and_still_runs_is_told_with_what_it_is() {
+        let program = "`pasta`, which carries the containers' packets";
+        let (reading, mut writing) = io::pipe().unwrap();
+        let started = |pidfd: &io::PipeReader| {
+            let pidfd = pidfd.try_clone().unwrap().into();
+            vec![Started { what: program, pid: 7, pidfd }]
+        };
+        let found = processes(started(&reading), Instant::now());
+        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("process `7`: {program}; it cannot be killed")]);
+        writing.write_all(b"x").unwrap();
+        assert_eq!(processes(started(&reading), Instant::now()), []);
     }
 }

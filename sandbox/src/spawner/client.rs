@@ -30,6 +30,17 @@ pub(crate) struct Spawned {
     pub(crate) pidfd: OwnedFd,
 }
 
+/// A process that the spawner has started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// What it is for.
+    pub(crate) what: &'static str,
+    /// Its process id on the host.
+    pub(crate) pid: i32,
+    /// As [`Spawned::pidfd`].
+    pub(crate) pidfd: OwnedFd,
+}
+
 /// A network namespace that an init is put into.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Namespaces<'a> {
@@ -46,13 +57,13 @@ pub struct Spawner {
     /// `None` once it was told to end.
     channel: Mutex<Option<Channel>>,
     pid: Pid,
-    /// The inits that were not seen to end yet.
-    inits: Mutex<Vec<(i32, OwnedFd)>>,
+    /// What it has started and was not seen to end yet.
+    started: Mutex<Vec<Started>>,
 }
 
 impl Spawner {
     pub(super) fn new(channel: Channel, pid: Pid) -> Self {
-        Self { channel: Mutex::new(Some(channel)), pid, inits: Mutex::default() }
+        Self { channel: Mutex::new(Some(channel)), pid, started: Mutex::default() }
     }
 
     /// Has the spawner undo what `journal` names should this process end without doing so.
@@ -90,26 +101,27 @@ impl Spawner {
             descriptors.push(network.net);
             descriptors.extend(network.owner);
         }
-        self.spawned(self.call(&request, &descriptors)?)
+        self.spawned("the first process of a container", self.call(&request, &descriptors)?)
     }
 
     /// Clones a process that makes networks for containers with the ids of `map`, asked over
     /// `channel`.
     pub(crate) fn keep_networks(&self, channel: Channel, map: IdMap) -> Result<Spawned> {
-        self.spawned(self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?)
+        let answer = self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?;
+        self.spawned("what keeps the containers' networks", answer)
     }
 
-    fn spawned(&self, answer: (Reply, Vec<OwnedFd>)) -> Result<Spawned> {
+    fn spawned(&self, what: &'static str, answer: (Reply, Vec<OwnedFd>)) -> Result<Spawned> {
         match answer {
             (Reply::Spawned { pid }, mut descriptors) => {
                 let pidfd = descriptors.pop().ok_or_else(|| {
-                    Error::system("clone a container's init", "the spawner sent no pidfd")
+                    Error::system(format!("start {what}"), "the spawner sent no pidfd")
                 })?;
-                let copy = pidfd.try_clone().system(|| "keep a container's init in view")?;
-                let mut inits = self.inits.lock().unwrap_or_else(PoisonError::into_inner);
-                forget_ended(&mut inits);
-                inits.push((pid, copy));
-                drop(inits);
+                let copy = pidfd.try_clone().system(|| format!("keep {what} in view"))?;
+                let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+                forget_ended(&mut started);
+                started.push(Started { what, pid, pidfd: copy });
+                drop(started);
                 Ok(Spawned { pid: Pid::from_raw(pid), pidfd })
             }
             (reply, _) => Err(unexpected(reply)),
@@ -117,15 +129,16 @@ impl Spawner {
     }
 
     /// Runs a program of the host until it is killed, or the spawner ends. It has no environment,
-    /// and what it says goes to `output`.
+    /// and what it says goes to `output`; `what` tells people what it is for.
     pub(crate) fn run(
         &self,
+        what: &'static str,
         program: &Path,
         arguments: Vec<String>,
         output: BorrowedFd<'_>,
     ) -> Result<Spawned> {
         let request = Request::Run { program: program.to_owned(), arguments };
-        self.spawned(self.call(&request, &[output])?)
+        self.spawned(what, self.call(&request, &[output])?)
     }
 
     fn call(
@@ -151,12 +164,12 @@ impl Spawner {
         self.pid
     }
 
-    /// The inits that were not seen to end yet, with their ids.
-    pub(crate) fn take_inits(&self) -> Vec<(i32, OwnedFd)> {
-        let mut inits =
-            std::mem::take(&mut *self.inits.lock().unwrap_or_else(PoisonError::into_inner));
-        forget_ended(&mut inits);
-        inits
+    /// What it has started and was not seen to end yet.
+    pub(crate) fn take_started(&self) -> Vec<Started> {
+        let mut started =
+            std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
+        forget_ended(&mut started);
+        started
     }
 
     /// Ends the spawner, and waits until it has.
@@ -174,9 +187,9 @@ impl Drop for Spawner {
     }
 }
 
-fn forget_ended(inits: &mut Vec<(i32, OwnedFd)>) {
+fn forget_ended(started: &mut Vec<Started>) {
     let now = Instant::now();
-    inits.retain(|(_, pidfd)| !readiness::wait(pidfd, now).unwrap_or(false));
+    started.retain(|process| !readiness::wait(&process.pidfd, now).unwrap_or(false));
 }
 
 fn unexpected(reply: Reply) -> Error {

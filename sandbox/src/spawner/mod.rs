@@ -20,7 +20,7 @@ use nix::{
 };
 
 pub use client::Spawner;
-pub(crate) use client::{Namespaces, Spawned};
+pub(crate) use client::{Namespaces, Spawned, Started};
 
 use crate::{
     channel::Channel,
