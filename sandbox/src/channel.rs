@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::sys::process;
 
 /// Bytes of a message that still travel inside the datagram.
-const INLINE: usize = 32 * 1024;
+const INLINE: usize = 4096;
 /// Largest message, in bytes.
 const LARGEST: u64 = 16 * 1024 * 1024;
 /// Descriptors per datagram; the kernel's limit is 253.

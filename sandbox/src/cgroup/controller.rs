@@ -120,6 +120,16 @@ impl Directories {
         Self { v1: self.v1.iter().map(below).collect(), v2: self.v2.as_ref().map(below) }
     }
 
+    /// Takes out the v1 hierarchy that does nothing but guard device nodes: it measures nothing and
+    /// says the same for all containers, so that they can be in one group of it.
+    pub(super) fn take_guard(&mut self) -> Option<PathBuf> {
+        let guards = |(controllers, _): &(Controllers, PathBuf)| {
+            controllers.iter().eq([&Controller::Devices])
+        };
+        let place = self.v1.iter().position(guards)?;
+        Some(self.v1.remove(place).1)
+    }
+
     /// Without the v1 hierarchies that have none of `controllers`.
     pub(super) fn limited_to(mut self, wanted: &[Controller]) -> Self {
         self.v1.retain(|(controllers, _)| wanted.iter().any(|one| controllers.contains(one)));

@@ -75,6 +75,13 @@ impl Instance {
         self
     }
 
+    /// Guards device nodes for all groups below (v1: a group has at most what its parent has).
+    pub(super) fn guard_devices(&self) -> Result<()> {
+        let Some(directory) = self.directories.v1(Controller::Devices) else { return Ok(()) };
+        file::write(&directory.join("devices.deny"), "a")?;
+        file::write_each(&directory.join("devices.allow"), device::lines())
+    }
+
     pub(super) fn going_without(mut self, without: Vec<Limit>, dispensable: &[Limit]) -> Self {
         (self.without, self.dispensable) = (without, dispensable.to_owned());
         self
@@ -102,7 +109,9 @@ impl Instance {
     /// When the name is not made of letters, digits, `.`, `_` and `-`.
     pub fn group(&self, container: &str) -> Result<Group> {
         hierarchy::check_name(container)?;
-        Ok(Group::new(self.directories.child(container)))
+        let mut shared = self.directories.clone();
+        let guard = shared.take_guard();
+        Ok(Group::new(shared.child(container), guard))
     }
 
     /// Makes a container's group with its limits in force. What was made is removed again when
@@ -186,10 +195,6 @@ impl Instance {
     fn guard(&self, group: &Group) -> Result<()> {
         if let Some(directory) = group.directories.v1(Controller::CpuSet) {
             copy_memory_nodes(directory)?;
-        }
-        if let Some(directory) = group.directories.v1(Controller::Devices) {
-            file::write(&directory.join("devices.deny"), "a")?;
-            file::write_each(&directory.join("devices.allow"), device::lines())?;
         }
         if let Some(directory) = group.directories.v2() {
             file::write(&directory.join("cgroup.max.depth"), "1")?;

@@ -31,6 +31,8 @@ const OF_A_STEP: [Controller; 4] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub(super) directories: Directories,
+    /// The group that guards device nodes for all containers, where that is one of its own.
+    pub(super) guard: Option<PathBuf>,
     /// Whether the bandwidth of disks is limited.
     pub(super) io_limited: bool,
 }
@@ -50,8 +52,8 @@ pub struct Entrance {
 }
 
 impl Group {
-    pub(super) fn new(directories: Directories) -> Self {
-        Self { directories, io_limited: false }
+    pub(super) fn new(directories: Directories, guard: Option<PathBuf>) -> Self {
+        Self { directories, guard, io_limited: false }
     }
 
     /// The directories, for the journal.
@@ -75,8 +77,9 @@ impl Group {
                 .map(OwnedFd::from)
                 .system(|| format!("open `{}`", path.display()))
         };
+        let directories = self.directories.v1.iter().map(|(_, directory)| directory);
         let tasks =
-            self.directories.v1.iter().map(|(_, directory)| open(directory.join("tasks"), 0));
+            directories.chain(&self.guard).map(|directory| open(directory.join("tasks"), 0));
         let v2 = self.directories.v2();
         Ok(Entrance {
             tasks: tasks.collect::<Result<_>>()?,
@@ -143,7 +146,7 @@ impl Group {
         {
             file::write(&of_step.join(SOCKET_MEMORY), limit.trim())?;
         }
-        let step = Self { directories: step, io_limited: self.io_limited };
+        let step = Self { directories: step, guard: None, io_limited: self.io_limited };
         if let Err(error) = step.limit(limits) {
             step.remove_empty();
             return Err(error);

@@ -167,6 +167,9 @@ impl Hierarchy {
                 return Err(error);
             }
         }
+        prepared.guard_devices().inspect_err(|_| {
+            self.remove_instance(instance).ok();
+        })?;
         if let Some((controllers, directory)) = &prepared.directories.v2 {
             enable(directory, &wanted_v2(controllers))?;
         }

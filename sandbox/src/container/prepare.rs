@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex},
     time::Duration,
@@ -39,6 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Prepared {
     pub(super) channel: Channel,
     pub(super) init: Init,
+    /// Its mounts: what the kernel does to take them apart is done when this is closed, and not while
+    /// the init's end is waited for.
+    #[expect(dead_code, reason = "being open is what it is for")]
+    pub(super) mounts: Option<File>,
     pub(super) group: Group,
     pub(super) root: OwnedFd,
     pub(super) workspace: OwnedFd,
@@ -148,9 +153,14 @@ pub(crate) fn prepare(
         }
     };
     let Stands { root, workspace, control, copies, .. } = stands;
+    // Without root, nobody outside may look at it: the init takes them apart by itself.
+    let namespace = || File::open(format!("/proc/{}/ns/mnt", init.0.pid));
+    let mount_namespace = privileged.then(namespace).transpose();
+    let mount_namespace = mount_namespace.system(|| "open the container's mount namespace")?;
     Ok(Prepared {
         channel,
         init,
+        mounts: mount_namespace,
         group,
         scratch: Arc::new(scratch),
         kept: Mutex::new(kept),

@@ -4,7 +4,6 @@
 //! a path that an image could have prepared (SECURITY: masked and read-only files).
 
 use std::{
-    ffi::CString,
     fs::File,
     io::{self, Read as _, Write as _},
     os::{
@@ -16,7 +15,8 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, openat},
-    sys::stat::{Mode, SFlag, fstatat},
+    mount::{MsFlags, mount},
+    sys::stat::Mode,
 };
 
 use super::ground::place_at;
@@ -74,17 +74,11 @@ pub(super) fn mount_proc(empty: &Empty, ping: Option<u32>) -> Result<(OwnedFd, K
     place_at(&proc, "proc").system(|| "place `/proc`")?;
     let parameters = KernelParameters::open(proc.as_fd(), ping)?;
     for name in MASKED_PROC {
-        empty.cover(proc.as_fd(), name).system(|| format!("hide `/proc/{name}`"))?;
+        empty.cover(&format!("proc/{name}")).system(|| format!("hide `/proc/{name}`"))?;
     }
     for name in READ_ONLY_PROC {
-        let path = CString::new(name).system(|| "name a file of `/proc`")?;
-        match open_tree(&proc, &path, Tree::Copy) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            Err(error) => Err(error),
-            Ok(copy) => restrict(&copy, Attributes::RDONLY)
-                .and_then(|()| move_mount_at(copy, c"", &proc, &path)),
-        }
-        .system(|| format!("make `/proc/{name}` read-only"))?;
+        make_read_only(&format!("proc/{name}"))
+            .system(|| format!("make `/proc/{name}` read-only"))?;
     }
     Ok((proc, parameters))
 }
@@ -100,7 +94,7 @@ pub(crate) fn make_sys() -> Result<OwnedFd> {
 pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()> {
     place_at(sys, "sys").system(|| "place `/sys`")?;
     for name in MASKED_SYS {
-        empty.cover(sys.as_fd(), name).system(|| format!("hide `/sys/{name}`"))?;
+        empty.cover(&format!("sys/{name}")).system(|| format!("hide `/sys/{name}`"))?;
     }
     cover_throttling(empty, sys.as_fd()).system(|| "hide how hot processors are")?;
     if cgroup {
@@ -115,8 +109,8 @@ pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()
 /// How often each processor was too hot tells what others do with it. Virtual machines have none of
 /// these, so that one look is all there is to it there.
 fn cover_throttling(empty: &Empty, sys: BorrowedFd<'_>) -> io::Result<()> {
-    let throttle = |number: u32| format!("devices/system/cpu/cpu{number}/thermal_throttle");
-    if !empty.cover(sys, &throttle(0))? {
+    let throttle = |number: u32| format!("sys/devices/system/cpu/cpu{number}/thermal_throttle");
+    if !empty.cover(&throttle(0))? {
         return Ok(());
     }
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
@@ -124,7 +118,7 @@ fn cover_throttling(empty: &Empty, sys: BorrowedFd<'_>) -> io::Result<()> {
     File::from(openat(sys, "devices/system/cpu/possible", flags, Mode::empty())?)
         .read_to_string(&mut possible)?;
     for number in 1..=last_of(&possible).unwrap_or(0) {
-        empty.cover(sys, &throttle(number))?;
+        empty.cover(&throttle(number))?;
     }
     Ok(())
 }
@@ -151,17 +145,35 @@ impl Empty {
         Ok(Self(()))
     }
 
-    /// Covers a file or directory below `directory`, where it exists; says whether it does.
-    fn cover(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    /// Covers a file or directory of what is mounted on the set-up file system, where it exists;
+    /// says whether it does.
+    ///
+    /// By path, because that is one call for each of many: nothing but file systems of the kernel is
+    /// on the way.
+    fn cover(&self, path: &str) -> nix::Result<bool> {
         let Self(()) = self;
-        let status = match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(false),
-            other => other?,
+        // The kernel puts neither a file on a directory nor the other way round.
+        let put = |empty: &str| {
+            mount(Some(empty), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map(|()| true)
         };
-        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-        let source = if kind == SFlag::S_IFDIR { c"empty.d" } else { c"empty" };
-        let copy = open_tree(AT_FDCWD, source, Tree::Copy)?;
-        move_mount_at(copy, c"", directory, &CString::new(name)?).map(|()| true)
+        match put("empty").or_else(|error| match error {
+            Errno::ENOTDIR => put("empty.d"),
+            other => Err(other),
+        }) {
+            Err(Errno::ENOENT) => Ok(false),
+            other => other,
+        }
+    }
+}
+
+/// Makes what is at `path` of the set-up file system read-only, where it exists.
+fn make_read_only(path: &str) -> nix::Result<()> {
+    let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mount = |source, flags| mount(source, path, None::<&str>, flags, None::<&str>);
+    match mount(Some(path), MsFlags::MS_BIND) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other.and_then(|()| mount(None, again | plain)),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     ffi::{CString, c_char},
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     ptr,
 };
 
@@ -35,7 +38,8 @@ pub(crate) enum Cloned {
 /// The caller must have one thread only, so that the copy may go on running ordinary code; this
 /// is checked, and more threads are an error (`EBUSY`).
 pub(crate) fn clone(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+    // A directory has two links and one for each directory in it (proc_pid_task(5)).
+    if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let mut pidfd: libc::c_int = -1;
@@ -224,14 +228,12 @@ pub(crate) fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
 
 /// Drops every capability outside `keep` (a bit per capability number) from the bounding set.
 pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
-    for capability in 0..64u32 {
-        match prctl(libc::PR_CAPBSET_READ, capability.into()) {
-            Ok(1) if keep & (1 << capability) == 0 => {
-                prctl(libc::PR_CAPBSET_DROP, capability.into()).map(drop)?;
-            }
+    for capability in (0..64u32).filter(|capability| keep & (1 << capability) == 0) {
+        match prctl(libc::PR_CAPBSET_DROP, capability.into()) {
             Ok(_) => {}
             // The first number that the kernel does not know ends the list.
-            Err(_) => break,
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -169,7 +169,7 @@ fn the_kernel_takes_the_device_program() {
     sys::bpf::attach_device_program(&file, &program).unwrap();
     drop(program);
     let only_unified = Directories { v1: Vec::new(), v2: Some((Controllers::new(), directory)) };
-    let group = Group { directories: only_unified, io_limited: false };
+    let group = Group { directories: only_unified, guard: None, io_limited: false };
     let node = std::env::temp_dir().join(format!("cofferdam-program-{}", std::process::id()));
     let mut child = run_in(&group, &format!("node={}\n{DEVICE_SCRIPT}", node.display()));
     assert_eq!(child.wait().unwrap().code(), Some(0));

@@ -96,7 +96,8 @@ pub(super) fn run_in(group: &Group, script: &str) -> Child {
     let mut pipe = child.stdin.take().unwrap();
     let number = i32::try_from(child.id()).unwrap();
     let entered = within(Duration::from_secs(20), || {
-        group.directories.all().all(|path| file::processes(path).unwrap().contains(&number))
+        let mut entered = group.directories.all().chain(group.guard.as_deref());
+        entered.all(|path| file::processes(path).unwrap().contains(&number))
     });
     assert!(entered, "did not enter: {:?}", child.try_wait());
     // The entrance is open until here, because the child opens it by way of this process.
