@@ -364,3 +364,48 @@ fn archives_that_are_added() {
         context.build(&cofferdam, &[]).expect(1).says(&[words]);
     }
 }
+
+/// Every image command can print what it did as JSON: a document, or one per line where there are
+/// several.
+#[test]
+fn every_image_command_speaks_json() {
+    needs!(Need::Containers, Need::Busybox);
+    let cofferdam = Cofferdam::with_busybox();
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    file(directory.path(), "Dockerfile", "FROM busybox\nENV A=b\n");
+    let context = directory.path().display().to_string();
+    let (oci, unpacked) = (at("oci"), at("unpacked"));
+    for (arguments, keys) in [
+        (&["build", "-t", "built", &context][..], &["name", "id", "layers"][..]),
+        (&["tag", "built", "other"], &["name", "id"]),
+        (&["ls"], &[]),
+        (&["inspect", "other"], &["id", "names", "layers", "configuration"]),
+        (&["history", "other"], &[]),
+        (&["export", "other", &oci], &["name", "path", "digest"]),
+        (&["import", &oci, "again"], &["name", "id", "layers"]),
+        (&["unpack", "again", &unpacked], &["name", "id", "path", "entries", "bytes"]),
+        (&["rm", "again"], &["name", "images", "layers", "bytes", "layers_in_use"]),
+        (&["gc", "--dry-run"], &[]),
+    ] {
+        let ended = cofferdam.run([&["image"], arguments, &["--json"]].concat()).expect(0);
+        let document: Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ended.stdout));
+        for key in keys {
+            assert!(document.get(key).is_some(), "{arguments:?}: no `{key}` in {document}");
+        }
+    }
+    let rest = cofferdam.run(["image", "diff", "busybox", "built", "--json"]).expect(0);
+    assert_eq!(rest.stdout, "", "no file differs");
+    let help = cofferdam.run(["image", "--help"]).expect(0).stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for line in commands.take_while(|line| !line.is_empty()) {
+        let Some(name) = line.strip_prefix("  ").and_then(|line| line.split(' ').next()) else {
+            continue;
+        };
+        if !name.is_empty() && name != "help" {
+            let help = cofferdam.run(["image", name, "--help"]).expect(0).stdout;
+            assert!(help.contains("--json"), "`image {name}` has no `--json`");
+        }
+    }
+}

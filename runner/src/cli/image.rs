@@ -82,6 +82,9 @@ pub(crate) enum ImageCommand {
         name: String,
         /// The other name; what it stood for before is let go
         new: String,
+        /// Print the new name and the image's id as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write an image's files to a directory
     #[command(after_help = UNPACK_EXAMPLES)]
@@ -90,6 +93,9 @@ pub(crate) enum ImageCommand {
         name: String,
         /// An empty or new directory
         directory: PathBuf,
+        /// Print what was written as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove what no name leads to, and images that were not used for long
     #[command(after_help = GC_EXAMPLES)]
@@ -111,6 +117,9 @@ pub(crate) enum ImageCommand {
         /// Names from `cofferdam image ls`
         #[arg(required = true)]
         name: Vec<String>,
+        /// Print what went with each as a line of JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

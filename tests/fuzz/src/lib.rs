@@ -5,12 +5,18 @@
 //! holds its code to more than "does not panic": to what its module says, and to bounds of memory
 //! and processor time.
 
+mod archive;
 mod configuration;
 mod diagnostics;
+mod dockerfile;
 mod expression;
 mod graph;
+mod ignore;
 mod include;
+mod manifest;
 mod pipeline;
+mod reference;
+mod store;
 
 use std::time::Duration;
 
@@ -44,12 +50,28 @@ const PIPELINES: &[&str] = &["fixtures/pipelines", "fixtures/invalid", "fixtures
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    // What is read at once of an archive, and the store around it.
+    Target {
+        name: "archive",
+        run: archive::run,
+        longest: 8192,
+        memory: (64 * MIB, 2048),
+        seeds: &[],
+    },
     Target {
         name: "configuration",
         run: configuration::run,
         longest: 4096,
         memory: (MIB, 2048),
         seeds: PIPELINES,
+    },
+    Target {
+        name: "dockerfile",
+        run: dockerfile::run,
+        longest: 8192,
+        // Every variable may become as long as a word may be.
+        memory: (32 * MIB, 8192),
+        seeds: &[],
     },
     Target {
         name: "expression",
@@ -60,6 +82,7 @@ pub const TARGETS: &[Target] = &[
         seeds: &[],
     },
     Target { name: "graph", run: graph::run, longest: 768, memory: (MIB, 65536), seeds: &[] },
+    Target { name: "ignore", run: ignore::run, longest: 4096, memory: (MIB, 4096), seeds: &[] },
     Target {
         name: "include",
         run: include::run,
@@ -68,11 +91,25 @@ pub const TARGETS: &[Target] = &[
         seeds: PIPELINES,
     },
     Target {
+        name: "manifest",
+        run: manifest::run,
+        longest: 4096,
+        memory: (8 * MIB, 2048),
+        seeds: &[],
+    },
+    Target {
         name: "pipeline",
         run: pipeline::run,
         longest: 8192,
         memory: (32 * MIB, 2048),
         seeds: PIPELINES,
+    },
+    Target {
+        name: "reference",
+        run: reference::run,
+        longest: 512,
+        memory: (MIB, 1024),
+        seeds: &[],
     },
 ];
 

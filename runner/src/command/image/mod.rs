@@ -52,12 +52,14 @@ pub(super) fn run(
         ImageCommand::Diff { before, after, json } => {
             return diff::run(&store, &before, &after, json);
         }
-        ImageCommand::Tag { name, new } => unpack::tag(&store, &name, &new)?,
-        ImageCommand::Unpack { name, directory } => unpack::unpack(&store, &name, &directory)?,
+        ImageCommand::Tag { name, new, json } => unpack::tag(&store, &name, &new, json)?,
+        ImageCommand::Unpack { name, directory, json } => {
+            unpack::unpack(&store, &name, &directory, json)?;
+        }
         ImageCommand::Gc { keep, dry_run, json } => {
             collect::run(&store, configuration, keep, dry_run, json)?;
         }
-        ImageCommand::Rm { name } => remove::run(&store, &name)?,
+        ImageCommand::Rm { name, json } => remove::run(&store, &name, json)?,
     }
     Ok(Exit::Passed.code())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cofferdam_sandbox::image::Store;
+use serde_json::json;
 
 use super::{found, missing, reference};
 use crate::{
@@ -12,12 +13,26 @@ use crate::{
     report::quantity::{Bytes, count},
 };
 
-pub(super) fn unpack(store: &Store, name: &str, directory: &Path) -> Result<(), Problem> {
+pub(super) fn unpack(
+    store: &Store,
+    name: &str,
+    directory: &Path,
+    json: bool,
+) -> Result<(), Problem> {
     let image = found(store.find(name)?, name)?;
     if !image.host_mounts.is_empty() {
         return Err(Problem::new(Exit::Usage, "`host` is this machine, not an image of the store"));
     }
     let written = image.write_out(directory)?;
+    if json {
+        return print::standard_output(json!({
+            "name": name,
+            "id": image.digest.to_string(),
+            "path": directory.display().to_string(),
+            "entries": written.entries,
+            "bytes": written.bytes,
+        }));
+    }
     print::standard_error(format_args!(
         "unpacked `{name}` to `{}` ({}, {})",
         directory.display(),
@@ -27,10 +42,15 @@ pub(super) fn unpack(store: &Store, name: &str, directory: &Path) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn tag(store: &Store, name: &str, new: &str) -> Result<(), Problem> {
+pub(super) fn tag(store: &Store, name: &str, new: &str, json: bool) -> Result<(), Problem> {
     let new = reference(new)?;
     if !store.tag(name, &new)? {
         return Err(missing(name));
+    }
+    if json {
+        let image = found(store.find(&new.to_string())?, name)?;
+        let document = json!({ "name": new.to_string(), "id": image.digest.to_string() });
+        return print::standard_output(document);
     }
     print::standard_error(format_args!("`{new}` is `{name}` now"));
     Ok(())

@@ -207,7 +207,9 @@ impl Plan<'_> {
             if there.as_ref().is_some_and(|(_, status)| kind(status) != SFlag::S_IFDIR) {
                 return Err(Problem::refused(path, "a file stands where a directory has to be"));
             }
-            let described = match there {
+            // One that is made anew for this says itself what it is.
+            let anew = self.copying.paths.is_empty() && self.alone.as_deref() == Some(path);
+            let described = match there.filter(|_| !anew) {
                 Some((parent, status)) => {
                     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                     let fd = source::open_directory(&parent, name)?;
