@@ -65,7 +65,7 @@ async fn end(container: Container) -> cofferdam_sandbox::Result<()> {
 
 async fn each(sandbox: &Sandbox, image: &Arc<Image>, count: usize) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
-    sandbox.expect(count);
+    sandbox.expect_like(ContainerSpec::new(Arc::clone(image)), count);
     for _ in 0..count {
         let began = Instant::now();
         run_true(sandbox, image).await?;
@@ -75,7 +75,7 @@ async fn each(sandbox: &Sandbox, image: &Arc<Image>, count: usize) -> Result<Vec
 }
 
 async fn at_once(sandbox: &Sandbox, image: &Arc<Image>, count: usize) -> Result<Vec<Duration>> {
-    sandbox.expect(count);
+    sandbox.expect_like(ContainerSpec::new(Arc::clone(image)), count);
     let began = Instant::now();
     let mut lanes = JoinSet::new();
     for _ in 0..AT_ONCE {
@@ -95,7 +95,7 @@ async fn at_once(sandbox: &Sandbox, image: &Arc<Image>, count: usize) -> Result<
 
 async fn arrivals(sandbox: &Sandbox, image: &Arc<Image>, count: usize) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
-    sandbox.expect(count);
+    sandbox.expect_like(ContainerSpec::new(Arc::clone(image)), count);
     for _ in 0..count {
         tokio::time::sleep(PAUSE).await;
         let asked = first_instruction::now()?;
