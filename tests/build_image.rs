@@ -409,3 +409,31 @@ fn every_image_command_speaks_json() {
         }
     }
 }
+
+/// Dockerfiles of real kinds of projects, built on this machine's programs.
+#[test]
+fn projects() {
+    needs!(Need::Containers);
+    let cofferdam = Cofferdam::new();
+    let build = |project: &str, flags: &[&str]| {
+        let context = crate::binary::fixture("dockerfiles").join(project);
+        let context = context.to_str().expect("a path that is text");
+        cofferdam.run(["image", "build", "-t", project, context].iter().chain(flags)).expect(0)
+    };
+    for (project, program, flags, says) in [
+        ("c", "gcc", &["--build-arg", "VERSION=3"][..], "hello world, version 3\n"),
+        ("python", "python3", &[], "{'a': 2, 'b': 1}\n"),
+        ("node", "node", &[], "HELLO!\n"),
+    ] {
+        needs!(Need::ProgramInside(program.to_owned()));
+        let built = build(project, flags);
+        assert!(!built.stderr.contains("[test "), "a stage that nothing needs was built");
+        let ran = cofferdam.run(["exec", project]).expect(0);
+        assert_eq!(ran.stdout, says, "{project}");
+        let again = build(project, flags);
+        assert!(again.stderr.contains("cached"), "{}", again.stderr);
+    }
+    build("c", &["--target", "test"]).says(&["[test "]);
+    let layers = inspect(&cofferdam, "c")["layers"].clone();
+    assert!(layers.as_array().expect("layers").len() > 1, "the test stage has its compiler");
+}

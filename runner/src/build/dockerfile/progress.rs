@@ -44,7 +44,7 @@ impl Progress {
     /// One step more, such as `[build 2/5]`, and what it does; output beyond `limit` bytes is
     /// dropped.
     pub(super) fn step(&self, label: String, text: &str, limit: u64) -> Shown<'_> {
-        let text = one_line(text);
+        let text = one_line(text).split_whitespace().collect::<Vec<_>>().join(" ");
         let mut short: String = text.chars().take(WIDTH).collect();
         if short.len() < text.len() {
             short.push('…');
