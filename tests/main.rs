@@ -47,6 +47,8 @@ mod image_store;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod images_section;
+#[cfg(test)]
 mod interrupt;
 #[cfg(test)]
 mod isolation;

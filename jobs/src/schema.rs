@@ -70,11 +70,13 @@ fn definitions() -> Value {
             ("build", reference("build"), "The Dockerfile that makes it."),
             ("network", reference("network"), "What its steps can reach."),
             ("limits", reference("limits"), "What its steps may use."),
+            ("timeout", duration(), "Wall time of all its steps."),
             ("steps", json!({ "type": "array", "items": reference("step") }), "What makes it."),
             ("config", reference("config"), "How its containers start."),
         ]),
         "config": object(&[], vec![
             ("env", reference("env"), "Environment."),
+            ("labels", reference("env"), "What is said about the image."),
             ("workdir", nonempty(), "Working directory."),
             ("user", scalar(), "Who processes are."),
             ("entrypoint", one_or_more(scalar()), "What a command is passed to."),

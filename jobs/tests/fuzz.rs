@@ -22,7 +22,9 @@ images:
     from: debian:12
     network: { allow: ["packages.example.org:443"], bandwidth: 20Mbit }
     steps: [{ run: apt-get update }]
-    config: { env: { CC: gcc }, workdir: /workspace, user: "1000", entrypoint: [sh], cmd: [-c] }
+    limits: { memory: 1GiB }
+    timeout: 1h
+    config: { env: { CC: gcc }, labels: { a: b }, workdir: /workspace, user: "1000", entrypoint: [sh], cmd: [-c] }
   built: { build: { context: ., dockerfile: Dockerfile, target: x, args: { A: b } } }
 jobs:
   build:
@@ -45,7 +47,7 @@ jobs:
       db: { image: "postgres:16", env: { POSTGRES_PASSWORD: x }, ready: { run: pg_isready, timeout: 30s, interval: 1s } }
     steps:
       - run: ./run-tests --shard ${{ matrix.shard }} --mode ${{ matrix.mode }}
-      - { exec: [a, b], image: x, limits: { memory: 1GiB }, background: true, ready: { exec: [x] }, continue-on-error: true }
+      - { exec: [a, b], image: built, limits: { memory: 1GiB }, background: true, ready: { exec: [x] }, continue-on-error: true }
     results: { junit: ["out*.xml"] }
     retry: { max: 2, on: [system, timeout, "exit:3"], backoff: 5s }
     cleanup: [{ run: x, if: always() }]
@@ -91,7 +93,7 @@ fn every_key_of_the_language_is_read() {
     let parsed = parse(&sources, file);
     assert_eq!(render_all(&parsed.diagnostics, &sources, false), "");
     let plan = plan(&parsed.pipeline.unwrap(), &Inputs::default()).unwrap();
-    assert_eq!(plan.jobs.len(), 1 + 8 + 1 + 3);
+    assert_eq!(plan.jobs.len(), 2 + 1 + 8 + 1 + 3);
 }
 
 /// A cut, a repeat, a swap or a byte that is changed.

@@ -107,7 +107,7 @@ fn the_same_inputs_give_the_same_plan() {
 
 #[test]
 fn what_a_runner_cannot_do_is_refused_where_it_is_asked_for() {
-    let yaml = "images: { own: { from: x, steps: [{ run: x }] } }\n\
+    let yaml = "images: { own: { build: { context: . } } }\n\
                 jobs:\n  a: { image: own, network: full, limits: { io: 1MiB/s }, services: { db: { image: x } }, workspace: git, steps: [{ run: x, background: true }] }\n  \
                 b: { from: a, cache: [{ key: k, paths: [p] }], steps: [{ run: x, image: y, limits: { pids: 1 }, network: none }] }\n";
     let mut sources = Sources::new();
@@ -200,4 +200,21 @@ fn a_file_is_planned_only_with_what_it_includes() {
       |
       = help: read it together with the files that it includes
     ");
+}
+
+/// Images come before what uses them, each after the one that it starts from; those that no chosen
+/// job uses are left out.
+#[test]
+fn images_are_planned_as_jobs() {
+    let yaml = "images:\n\
+                \x20 unused: { from: host, steps: [{ run: x }] }\n\
+                \x20 over: { from: tool, steps: [{ run: x }], timeout: 1h }\n\
+                \x20 tool: { from: \"debian:${{ params.tag }}\", steps: [{ run: x }, { run: y }] }\n\
+                \x20 other: { from: host, config: { user: \"1000\" } }\n\
+                params: { tag: { default: 12 } }\n\
+                jobs:\n\
+                \x20 a: { image: over, steps: [{ run: x }] }\n\
+                \x20 b: { needs: a, steps: [{ run: x, image: other }], services: { db: { image: tool } } }\n";
+    insta::assert_snapshot!(table(yaml, &Inputs::default()));
+    insta::assert_snapshot!(table(yaml, &inputs(&["a"], &[("tag", "13")])));
 }

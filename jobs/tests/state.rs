@@ -243,6 +243,12 @@ fn what_is_kept_takes_room_until_the_last_job_that_starts_from_it_has_ended() {
 }
 
 check! {
+    a_failed_image_fails_what_uses_it:
+        "env: { A: b }\nimages: { over: { from: tool, steps: [{ run: x }] }, tool: { from: host, steps: [{ run: one }, { run: two, env: { C: d } }] } }\njobs: { a: { image: over, if: always(), steps: [{ run: x }] }, b: { image: tool, if: 'false', steps: [{ run: x }] }, c: { needs: a, steps: [{ run: x }] }, d: { steps: [{ run: '${{ needs }}' }] } }",
+        "up image~tool; end image~tool 0 0; end image~tool 1 3; down image~tool; up d; end d 0 0; down d";
+    a_made_image_lets_go_of_those_that_wait:
+        "images: { tool: { from: host, steps: [{ run: one, network: full }] } }\njobs: { a: { image: tool, steps: [{ run: x }] } }",
+        "up image~tool; end image~tool 0 0; down image~tool; up a; end a 0 0; down a";
     one_job_from_start_to_end:
         "jobs: { a: { steps: [{ run: one }, { exec: [two, 'x y'], timeout: 5s }], artifacts: { paths: [out] }, results: { junit: ['*.xml'] } } }",
         "up a; end a 0 0; end a 1 0; down a";

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::Checker;
 use crate::{
     diagnostic::{Code, Diagnostic, Report, quoted},
-    expr::{Context, Data, Expr, ExprKind, Function, Segment},
+    expr::{Context, Data, Expr, ExprKind, Function, Segment, Template},
     model::{
-        Job,
+        ImageSource, Job,
         visit::{At, Place, expressions, step, values},
     },
     source::Span,
@@ -87,6 +87,17 @@ impl Checker<'_> {
             }
             for expr in &found {
                 self.top_level(expr, &[Context::Env, Context::Params]);
+            }
+            let config = &image.config;
+            let texts = values(&config.env).chain(values(&config.labels));
+            let texts = texts.chain(&config.workdir).chain(&config.user);
+            let texts = texts.chain(&config.entrypoint).chain(&config.cmd);
+            let from = match &image.from.value {
+                ImageSource::Image(template) => Some(template),
+                ImageSource::Dockerfile(_) => None,
+            };
+            for expr in texts.chain(from).flat_map(Template::expressions) {
+                self.top_level(expr, &[Context::Params, Context::Run, Context::Git]);
             }
         }
         for job in &pipeline.jobs {

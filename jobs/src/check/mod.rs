@@ -5,6 +5,7 @@
 
 mod expressions;
 mod graph;
+mod images;
 mod injection;
 mod names;
 mod reference;
@@ -34,6 +35,7 @@ pub(crate) fn check(pipeline: &Pipeline, report: &mut Report) {
     checker.names();
     checker.graph();
     checker.values();
+    checker.images();
     checker.expressions();
 }
 

@@ -6,7 +6,7 @@ use super::{Checker, is_image_reference};
 use crate::{
     diagnostic::{Code, Diagnostic, quoted},
     expr::{Data, Template, Value},
-    model::{Job, Matrix, Step},
+    model::{ImageSource, Job, Matrix, Step},
     plan::expand,
     source::{Span, Spanned},
     suggest::suggestion,
@@ -19,6 +19,17 @@ impl Checker<'_> {
         self.image(defaults.image.as_ref());
         self.user(defaults.user.as_ref());
         self.workdir(defaults.workdir.as_ref());
+        for image in &pipeline.images {
+            if let ImageSource::Image(template) = &image.from.value {
+                self.image(Some(template));
+            }
+            self.user(image.config.user.as_ref());
+            self.workdir(image.config.workdir.as_ref());
+            for step in &image.steps {
+                self.user(step.user.as_ref());
+                self.workdir(step.workdir.as_ref());
+            }
+        }
         for job in &pipeline.jobs {
             if self.report.is_full() {
                 return;

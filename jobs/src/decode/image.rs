@@ -2,14 +2,15 @@
 
 use super::decoder::Decoder;
 use crate::{
-    model::{DockerBuild, ImageConfig, ImageDefinition, ImageSource},
+    model::{DockerBuild, ImageConfig, ImageDefinition, ImageSource, Step},
     source::Spanned,
     yaml::Node,
 };
 
-pub(super) const IMAGE: &[&str] = &["from", "build", "limits", "network", "steps", "config"];
+pub(super) const IMAGE: &[&str] =
+    &["from", "build", "limits", "network", "timeout", "steps", "config"];
 pub(super) const BUILD: &[&str] = &["context", "dockerfile", "target", "args"];
-pub(super) const CONFIG: &[&str] = &["env", "workdir", "user", "entrypoint", "cmd"];
+pub(super) const CONFIG: &[&str] = &["env", "labels", "workdir", "user", "entrypoint", "cmd"];
 
 impl<'t> Decoder<'t> {
     pub(super) fn image(
@@ -20,7 +21,11 @@ impl<'t> Decoder<'t> {
         let fields = self.fields(node, "an image", IMAGE)?;
         let limits = fields.get("limits").map(|node| self.limits(node)).unwrap_or_default();
         let network = fields.get("network").and_then(|node| self.network(node));
+        let timeout = fields.get("timeout").and_then(|node| self.duration(node));
         let steps = fields.get("steps").map(|node| self.steps(node)).unwrap_or_default();
+        for step in &steps {
+            self.image_step(step);
+        }
         let config = fields.get("config").map(|node| self.image_config(node)).unwrap_or_default();
         let from = match (fields.get("from"), fields.get("build")) {
             (Some(node), None) => {
@@ -42,7 +47,40 @@ impl<'t> Decoder<'t> {
                 return None;
             }
         };
-        Some(ImageDefinition { name, from, limits, network, steps, config })
+        Some(ImageDefinition { name, from, limits, network, timeout, steps, config })
+    }
+
+    /// What is kept of a step must depend on nothing but the step.
+    fn image_step(&mut self, step: &Step) {
+        let limits = &step.limits;
+        let limit = [&limits.millicpus, &limits.memory, &limits.pids, &limits.disk, &limits.inodes];
+        let limit = limit.into_iter().flatten().next().map(|limit| limit.span);
+        let refused = [
+            ("if", step.condition.as_ref().map(|it| it.expr().span), "leave it out"),
+            (
+                "secrets",
+                step.secrets.first().map(|secret| secret.name.span),
+                "what a step of an image sees can end up in the image; use it in a job",
+            ),
+            ("image", step.image.as_ref().map(|it| it.span), "make another image of these steps"),
+            ("limits", limit, "set them for the image: each of its steps has them"),
+            (
+                "background",
+                step.background.as_ref().map(|it| it.span),
+                "nothing of a step runs any more when the next one starts",
+            ),
+            (
+                "continue-on-error",
+                step.continue_on_error.as_ref().map(|it| it.span),
+                "write `|| true` where a command may fail",
+            ),
+        ];
+        for (key, span, help) in refused {
+            if let Some(span) = span {
+                let message = format!("a step of an image has no `{key}`");
+                self.bad_value(span, message, Some(help.to_owned()));
+            }
+        }
     }
 
     fn docker_build(&mut self, node: &'t Node<'t>) -> Option<DockerBuild> {
@@ -65,6 +103,7 @@ impl<'t> Decoder<'t> {
         };
         ImageConfig {
             env: fields.get("env").map(|node| self.env(node)).unwrap_or_default(),
+            labels: fields.get("labels").map(|node| self.env(node)).unwrap_or_default(),
             workdir: fields.get("workdir").and_then(|node| self.template(node)),
             user: fields.get("user").and_then(|node| self.template(node)),
             entrypoint: fields

@@ -58,6 +58,7 @@ codes! {
     UnknownSecret = "E0306", "A secret is used that the pipeline does not declare.";
     BadPath = "E0307", "A path leaves the place it must stay in.";
     BadInclude = "E0308", "A file cannot be included.";
+    ImageCycle = "E0309", "Images are made from each other in a circle.";
     ExpressionSyntax = "E0401", "An expression cannot be read.";
     ExpressionTooLarge = "E0402", "An expression is too long or too deep.";
     UnknownContext = "E0403", "A context does not exist, or not in this place.";
@@ -80,6 +81,8 @@ codes! {
     Injection = "W0601", "A value that the author does not control becomes part of a script.";
     UnusedExclude = "W0602", "An `exclude` entry matches no combination of the matrix.";
     RetryNever = "W0603", "A `retry` can never happen.";
+    UnusedImage = "W0604", "No job uses an image of the pipeline.";
+    NearImage = "W0605", "The name of an image is nearly that of one of the pipeline.";
     DockerfileInstruction = "E0701", "An instruction of a Dockerfile is not known.";
     DockerfileArguments = "E0702", "An instruction has too few, too many or wrong arguments.";
     DockerfileFlag = "E0703", "A flag of an instruction is not known, or has a bad value.";

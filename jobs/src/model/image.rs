@@ -1,6 +1,8 @@
 //! Images that a pipeline makes.
 
-use super::{Env, Limits, Network, Step};
+use std::time::Duration;
+
+use super::{AllowFailure, Env, Job, Limits, Network, Step};
 use crate::{expr::Template, source::Spanned};
 
 /// An image made from another by steps, or from a Dockerfile.
@@ -14,10 +16,49 @@ pub struct ImageDefinition {
     pub limits: Limits,
     /// What the steps can reach.
     pub network: Option<Network>,
+    /// Wall time of all its steps.
+    pub timeout: Option<Spanned<Duration>>,
     /// What is done to it.
     pub steps: Vec<Step>,
     /// What containers of it start with.
     pub config: ImageConfig,
+}
+
+impl ImageDefinition {
+    /// Its making as a job, which is how it is run.
+    pub(crate) fn as_job(&self) -> Job {
+        Job {
+            id: Spanned::new(format!("image {}", self.name.value), self.name.span),
+            name: None,
+            image: None,
+            pull: None,
+            from: None,
+            needs: Vec::new(),
+            condition: None,
+            matrix: None,
+            parallel: None,
+            max_parallel: None,
+            fail_fast: None,
+            env: Env::new(),
+            secrets: Vec::new(),
+            limits: self.limits.clone(),
+            network: self.network.clone(),
+            services: Vec::new(),
+            workspace: None,
+            user: None,
+            workdir: None,
+            shell: None,
+            steps: self.steps.clone(),
+            cleanup: Vec::new(),
+            outputs: Env::new(),
+            cache: Vec::new(),
+            artifacts: Vec::new(),
+            results: None,
+            timeout: self.timeout.clone(),
+            retry: None,
+            allow_failure: AllowFailure::Never,
+        }
+    }
 }
 
 /// What an image is made from.
@@ -47,6 +88,8 @@ pub struct DockerBuild {
 pub struct ImageConfig {
     /// Environment.
     pub env: Env,
+    /// What is said about it.
+    pub labels: Env,
     /// Where steps start.
     pub workdir: Option<Template>,
     /// Who the processes are.

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 use super::{
     Group, GroupNeed, Inputs, Plan, PlannedFrom, PlannedJob, PlannedService,
     expand::{Combination, expand},
+    images,
     inputs::context,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 /// The most jobs that one pipeline makes.
 const MAX_JOBS: usize = 10_000;
 /// Wall time of a job where the pipeline does not say.
-const TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long a job is taken to run that was never seen before.
 const EXPECTED: Duration = Duration::from_secs(60);
 /// The longest name that people see, in characters.
@@ -64,6 +65,14 @@ pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic
         Ok(order) => {
             let selection = Selection::new(pipeline, inputs, &graph, &mut report);
             groups(pipeline, inputs, &selection, &order, &mut plan, &mut report);
+            // Which images are wanted is known when the jobs are; then these come after them.
+            if report.errors() == 0 && images::plan_images(pipeline, inputs, &mut plan, &mut report)
+            {
+                // What there is to tell of the jobs was told.
+                let mut told = Report::new();
+                groups(pipeline, inputs, &selection, &order, &mut plan, &mut told);
+                images::connect(&mut plan);
+            }
             weights(&mut plan, inputs);
         }
         Err(circle) => report.push(needs_cycle(pipeline, &circle)),
@@ -197,7 +206,7 @@ fn groups(
             let Some(group) = placed.get(id).copied() else { continue };
             match needs.iter_mut().find(|need| need.group == group) {
                 Some(need) => need.artifacts |= artifacts,
-                None => needs.push(GroupNeed { group, artifacts }),
+                None => needs.push(GroupNeed { group, artifacts, image: false }),
             }
         }
         let jobs = start..plan.jobs.len();
@@ -313,13 +322,19 @@ fn expand_job(
             timeout: allowance.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.value),
             services,
             step_images,
+            build: None,
         });
     }
     jobs
 }
 
 /// What each job of a group has. Its services and steps are held to the same ceilings.
-fn allowance(job: &Job, defaults: &Defaults, inputs: &Inputs, report: &mut Report) -> Allowance {
+pub(super) fn allowance(
+    job: &Job,
+    defaults: &Defaults,
+    inputs: &Inputs,
+    report: &mut Report,
+) -> Allowance {
     let asked = Allowance { limits: job.limits.clone(), timeout: job.timeout.clone() };
     let pipelines =
         Allowance { limits: defaults.limits.clone(), timeout: defaults.timeout.clone() };
@@ -340,14 +355,14 @@ fn allowance(job: &Job, defaults: &Defaults, inputs: &Inputs, report: &mut Repor
 
 /// What a template that the plan renders has to come to.
 #[derive(Clone, Copy)]
-enum Rendered {
+pub(super) enum Rendered {
     Image,
     User,
     Workdir,
 }
 
 /// Holds rendered text to the rules that plain text is held to when the pipeline is checked.
-fn rendered(
+pub(super) fn rendered(
     pipeline: &Pipeline,
     kind: Rendered,
     text: &str,
@@ -393,9 +408,9 @@ fn shortened(name: &str) -> String {
 }
 
 /// What is known before anything runs.
-struct PlanScope<'p> {
-    plan: &'p Plan,
-    matrix: Value,
+pub(super) struct PlanScope<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) matrix: Value,
 }
 
 impl Scope for PlanScope<'_> {

@@ -6,15 +6,15 @@
 use super::Plan;
 use crate::{
     diagnostic::{Code, Diagnostic, quoted},
-    model::{ImageDefinition, Network, SecretForm, Step, Workspace},
+    model::{ImageSource, Network, SecretForm, Step, Workspace},
     source::Span,
 };
 
 /// A part of the language that a runner may not be able to execute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
-    /// `images`, where a job starts from one of them.
-    Images,
+    /// `build` of an image that a job uses.
+    Dockerfile,
     /// `from`
     From,
     /// `services`
@@ -49,7 +49,7 @@ impl Feature {
     /// As the file asks for it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Images => "images",
+            Self::Dockerfile => "build",
             Self::From => "from",
             Self::Services => "services",
             Self::Cache => "cache",
@@ -91,10 +91,11 @@ impl Plan {
                 add(Feature::SecretFiles, secret.name.span);
             }
             for planned in self.jobs.get(group.jobs.clone()).into_iter().flatten() {
-                let named =
-                    |image: &&ImageDefinition| planned.image.as_ref() == Some(&image.name.value);
-                if let Some(image) = self.images.iter().find(named) {
-                    add(Feature::Images, image.name.span);
+                let image = planned.build.as_ref().and_then(|build| self.images.get(build.image));
+                if let Some(image) = image
+                    && matches!(image.from.value, ImageSource::Dockerfile(_))
+                {
+                    add(Feature::Dockerfile, image.from.span);
                 }
             }
             if let Some(first) = self.jobs.get(group.jobs.start) {

@@ -8,13 +8,17 @@ mod build;
 mod expand;
 mod feature;
 mod hashes;
+mod images;
 mod inputs;
 mod types;
 
 pub use build::plan;
 pub use feature::Feature;
 pub use inputs::Inputs;
-pub use types::{Group, GroupNeed, Plan, PlannedFrom, PlannedJob, PlannedService};
+pub use types::{
+    Group, GroupNeed, Plan, PlannedBuild, PlannedConfig, PlannedFrom, PlannedJob, PlannedService,
+};
 
 pub(crate) use build::{needs, needs_cycle};
 pub(crate) use expand::expand;
+pub(crate) use images::cycle as image_cycle;

@@ -60,6 +60,9 @@ pub struct GroupNeed {
     pub group: usize,
     /// Whether its artifacts are brought in.
     pub artifacts: bool,
+    /// Whether it makes an image that the one that needs it uses. A job whose image cannot be made
+    /// fails; its `if` and its expressions know nothing of it.
+    pub image: bool,
 }
 
 /// One job to run.
@@ -104,6 +107,35 @@ pub struct PlannedJob {
     pub services: Vec<PlannedService>,
     /// The image of each of its steps that has one of its own; cleanup steps come after the others.
     pub step_images: Vec<Option<String>>,
+    /// The image that it makes, where it is no job of the file but one of `images`: its steps run
+    /// each in a container of its own, over what those before have written.
+    pub build: Option<PlannedBuild>,
+}
+
+/// The making of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedBuild {
+    /// Index into [`Plan::images`].
+    pub image: usize,
+    /// What containers of it start with.
+    pub config: PlannedConfig,
+}
+
+/// What containers of an image start with, with expressions replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedConfig {
+    /// Environment, over that of the image that it starts from.
+    pub env: Vec<(String, String)>,
+    /// What is said about it.
+    pub labels: Vec<(String, String)>,
+    /// Where programs start.
+    pub workdir: Option<String>,
+    /// Who programs are.
+    pub user: Option<String>,
+    /// What a command is passed to.
+    pub entrypoint: Vec<String>,
+    /// The command.
+    pub cmd: Vec<String>,
 }
 
 impl PlannedJob {

@@ -97,6 +97,15 @@ pub enum Reason {
         /// How that ended.
         conclusion: Conclusion,
     },
+    /// An image that it uses could not be made.
+    Image {
+        /// What makes it.
+        name: String,
+        /// What made that end badly.
+        cause: Option<Cause>,
+        /// The reason in words.
+        why: String,
+    },
     /// An earlier step did not pass.
     Before {
         /// Its name.
@@ -150,6 +159,7 @@ impl Reason {
             | Self::Before { .. }
             | Self::JobEnded => None,
             Self::Step { cause, .. } | Self::Fault { cause, .. } => Some(*cause),
+            Self::Image { cause, .. } => *cause,
             Self::Timeout { .. } => Some(Cause::Timeout),
             Self::RunCancelled | Self::FailFast { .. } => Some(Cause::Cancel),
         }
@@ -167,6 +177,7 @@ impl fmt::Display for Reason {
             Self::Need { name, conclusion } => {
                 write!(f, "needs {}, which {}", quoted(name), conclusion.in_past())
             }
+            Self::Image { name, why, .. } => write!(f, "the {name} was not made: {why}"),
             Self::Step { name, message: Some(message), .. } => {
                 write!(f, "step {}: {message}", quoted(name))
             }

@@ -109,6 +109,10 @@ impl Run {
     /// Whether the container of a job has the network that this step wants; if not, one is put up
     /// that has, and starts in what the job has written.
     pub(super) fn has_network_of(&mut self, job: usize, step: StepRef) -> bool {
+        if self.plan.jobs.get(job).is_some_and(|job| job.build.is_some()) {
+            // Each of its steps has a container of its own.
+            return true;
+        }
         let own = self.source(job, step).is_some_and(|source| source.network.is_some());
         let wanted = own.then_some(step);
         let Some(state) = self.jobs.get_mut(job) else { return true };

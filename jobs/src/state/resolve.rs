@@ -59,7 +59,9 @@ impl Run {
         for (name, value) in self.secret_values(&planned.source.secrets, SecretForm::Env) {
             set(&mut scope.env, &name, Value::secret(value));
         }
-        for (name, template) in self.plan.env.iter().chain(&planned.source.env) {
+        // What is kept of an image's steps must not depend on what is said to jobs.
+        let all = if planned.build.is_some() { &[] } else { self.plan.env.as_slice() };
+        for (name, template) in all.iter().chain(&planned.source.env) {
             let value = template.render(&scope)?;
             set(&mut scope.env, &name.value, value);
         }

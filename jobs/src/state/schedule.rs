@@ -6,7 +6,10 @@ use super::{
     Action, Cause, Conclusion, Elsewhere, Phase, Reason, Resource, Settings, StartJob, WaitingFor,
     resolve::Unresolved, run::Run,
 };
-use crate::{expr::Status, plan::Plan};
+use crate::{
+    expr::Status,
+    plan::{GroupNeed, Plan},
+};
 
 /// What is known of a job of the file, as opposed to those it expands to.
 #[derive(Debug, Default)]
@@ -59,7 +62,10 @@ impl Run {
                 continue;
             }
             match self.wanted(group, job) {
-                Ok(None) => self.queue(job),
+                Ok(None) => match self.missing_image(group) {
+                    None => self.queue(job),
+                    Some((conclusion, reason)) => self.end_job(job, conclusion, reason),
+                },
                 Ok(Some(reason)) => self.end_job(job, Conclusion::Skipped, reason),
                 Err(Unresolved { cause, message }) => {
                     let message = format!("`if`: {message}");
@@ -83,9 +89,35 @@ impl Run {
         Ok(if condition.holds(&scope)? { None } else { Some(Reason::Condition) })
     }
 
+    /// The needs of a group that are jobs of the file.
+    fn needed_jobs(&self, group: usize) -> impl Iterator<Item = &GroupNeed> {
+        let needs = self.plan.group(group).into_iter().flat_map(|group| &group.needs);
+        needs.filter(|need| !need.image)
+    }
+
+    /// An image that a group uses and that could not be made: its jobs fail as that did.
+    fn missing_image(&self, group: usize) -> Option<(Conclusion, Reason)> {
+        let needs = self.plan.group(group).into_iter().flat_map(|group| &group.needs);
+        for need in needs.filter(|need| need.image) {
+            let Some(image) = self.plan.group(need.group) else { continue };
+            let ended = self.jobs.get(image.jobs.start).and_then(|job| job.ended.as_ref());
+            let Some((conclusion, reason)) = ended else { continue };
+            if *conclusion != Conclusion::Passed {
+                let (name, cause) = (image.id.clone(), reason.cause());
+                let why = match reason {
+                    // Where images are made from each other, the first one's reason is enough.
+                    Reason::Image { why, .. } => why.clone(),
+                    other => other.to_string(),
+                };
+                return Some((*conclusion, Reason::Image { name, cause, why }));
+            }
+        }
+        None
+    }
+
     fn needs_status(&self, group: usize) -> Status {
         let mut status = Status { cancelled: self.cancelled, ..Status::default() };
-        for need in self.plan.group(group).into_iter().flat_map(|group| &group.needs) {
+        for need in self.needed_jobs(group) {
             if let Some(state) = self.groups.get(need.group) {
                 status.failed |= state.failed_above;
                 status.incomplete |= state.incomplete;
@@ -95,7 +127,7 @@ impl Run {
     }
 
     fn blocking_need(&self, group: usize) -> Reason {
-        for need in self.plan.group(group).into_iter().flat_map(|group| &group.needs) {
+        for need in self.needed_jobs(group) {
             if let (Some(state), Some(needed)) =
                 (self.groups.get(need.group), self.plan.group(need.group))
                 && (state.failed || state.incomplete)

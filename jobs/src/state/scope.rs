@@ -56,7 +56,7 @@ impl RunScope<'_> {
     fn needs(&self) -> Value {
         let plan = &self.run.plan;
         let group = plan.jobs.get(self.job).and_then(|job| plan.group(job.group));
-        let needs = group.into_iter().flat_map(|group| &group.needs);
+        let needs = group.into_iter().flat_map(|group| &group.needs).filter(|need| !need.image);
         Value::map(needs.filter_map(|need| {
             let group = plan.group(need.group)?;
             let result = self.run.groups.get(need.group)?.result?;

@@ -84,12 +84,6 @@ impl Stage {
         self.configuration.take_triggers()
     }
 
-    /// No file that steps write is younger than this, and it is when the image is said to be made:
-    /// seconds since 1970, by default when the image was made that it starts from.
-    pub(crate) fn set_moment(&mut self, moment: u64) {
-        self.moment = moment;
-    }
-
     /// The files so far.
     pub(super) fn image(&self) -> Result<Image, Error> {
         self.base.image().with_layers(&self.layers)
@@ -99,10 +93,8 @@ impl Stage {
     pub(crate) async fn perform(&mut self, step: &Step, mut io: Io) -> Result<Outcome, Error> {
         let (outcome, layer) = match &step.instruction {
             Instruction::Configure(changes) => {
-                for change in changes {
-                    self.configuration.apply(change);
-                }
-                (Outcome::Made(None), None)
+                self.configure(&step.created_by, changes);
+                return Ok(Outcome::Made(None));
             }
             Instruction::Put(put) => match self.put(put, &mut io).await? {
                 Some(layer) => (Outcome::Made(None), layer),
@@ -126,15 +118,27 @@ impl Stage {
             Instruction::Run(run) => self.run(step, run, io).await?,
         };
         if matches!(outcome, Outcome::Kept | Outcome::Made(_)) {
-            let comment = format!("cofferdam, image `{}`", self.name);
-            let created = self.created();
-            self.configuration.tell(&created, &step.created_by, &comment, layer.is_some());
+            self.tell(&step.created_by, layer.is_some());
             if let Some(layer) = layer {
                 self.chain = next_chain_id(&self.chain, &layer.diff_id, self.is_empty());
                 self.layers.push(layer);
             }
         }
         Ok(outcome)
+    }
+
+    /// Changes how containers of the image are started.
+    pub(crate) fn configure(&mut self, created_by: &str, changes: &[Change]) {
+        for change in changes {
+            self.configuration.apply(change);
+        }
+        self.tell(created_by, false);
+    }
+
+    fn tell(&mut self, created_by: &str, layer: bool) {
+        let comment = format!("cofferdam, image `{}`", self.name);
+        let created = self.created();
+        self.configuration.tell(&created, created_by, &comment, layer);
     }
 
     fn is_empty(&self) -> bool {

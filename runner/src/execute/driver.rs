@@ -22,6 +22,7 @@ use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
+    build::Build,
     caches::CacheStore,
     job::Collected,
     ledger::Ledger,
@@ -33,6 +34,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
+    build::Engine,
     exit::Exit,
     log::{file_names::FileNames, needles::Needles},
     problem::Problem,
@@ -49,7 +51,10 @@ pub(super) struct Surroundings {
     /// The run's id.
     pub(super) run: String,
     pub(super) sandbox: Sandbox,
-    /// The images of all jobs by name; their layers stay in the store while this lives.
+    /// Makes images.
+    pub(super) engine: Engine,
+    /// The images of all jobs by name, those that the run makes when they are made; their layers
+    /// stay in the store while this lives.
     pub(super) images: HashMap<String, Arc<Image>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
@@ -211,9 +216,21 @@ impl Driver {
         match message {
             Message::Started { job, up } => {
                 let image = &up.container.spec().image;
-                self.ledger.image(job, image);
+                let planned = self.state.plan().jobs.get(job);
+                match planned.and_then(|planned| planned.image.as_deref()) {
+                    // One that this run has made has no name of its own.
+                    Some(name) if image.reference.is_none() => self.ledger.made(job, name, image),
+                    _ => self.ledger.image(job, image),
+                }
                 if let Some(live) = self.live.get_mut(&job) {
                     live.stands(*up);
+                }
+                self.feed(Event::JobStarted { job })
+            }
+            Message::Building { job, stage, base } => {
+                self.ledger.image(job, &base);
+                if let Some(live) = self.live.get_mut(&job) {
+                    live.builds(Build::new(*stage));
                 }
                 self.feed(Event::JobStarted { job })
             }
@@ -238,6 +255,11 @@ impl Driver {
                     }
                     None => Kept::default(),
                 };
+                if let (Some(image), Some(name)) = (collected.image.take(), self.image_made_by(job))
+                {
+                    self.ledger.made(job, &name, &image);
+                    self.surroundings.images.insert(name, image);
+                }
                 self.ledger.job_finished(job, attempt, *collected, records);
                 self.feed(Event::JobFinished { job, fault, kept })
             }
@@ -384,7 +406,11 @@ impl Driver {
         let name = self.names.get(&job).cloned().unwrap_or_default();
         let (store, directory) =
             (self.surroundings.caches.clone(), self.surroundings.directory.clone());
-        let finish = live.finish(collect, store, (directory, name));
+        let mut finish = live.finish(collect, store, (directory, name));
+        let passed = |record: &StepRecord| record.conclusion == Some(Conclusion::Passed);
+        if !self.state.job(job).is_some_and(|view| view.steps.iter().all(passed)) {
+            finish.config = None;
+        }
         let finished = tokio::spawn(finish.run());
         tokio::spawn(async move {
             let collected = finished.await.unwrap_or_else(|error| {

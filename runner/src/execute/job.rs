@@ -8,7 +8,7 @@ use std::{
 use cofferdam_jobs::{
     Span, Spanned,
     configuration::Allowance,
-    plan::PlannedJob,
+    plan::{PlannedConfig, PlannedJob},
     state::{Collect, Fault, Kept, StepRef},
 };
 use cofferdam_sandbox::{
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
 use super::{
+    build::Build,
     caches::{CacheReport, CacheStore, Restored},
     globs::globs,
     message::{ClosedLog, CollectedFile, JobUse},
@@ -93,6 +94,8 @@ pub(super) struct Collected {
     pub(super) caches: Vec<CacheReport>,
     /// What it has written, where others may start from that, and what keeping it takes.
     pub(super) state: Option<(Arc<State>, Kept)>,
+    /// What it has made.
+    pub(super) image: Option<Arc<Image>>,
     /// What went wrong on the way.
     pub(super) fault: Option<(Fault, String)>,
 }
@@ -117,6 +120,10 @@ impl Collected {
 /// A try that is to be taken down.
 #[derive(Debug)]
 pub(super) struct Finish {
+    /// The image that it makes, where it does that.
+    pub(super) build: Option<Build>,
+    /// What containers of that start with, where all of its steps have passed.
+    pub(super) config: Option<PlannedConfig>,
     /// Absent where it has ended already.
     pub(super) container: Option<Arc<Container>>,
     pub(super) services: Vec<Service>,
@@ -169,6 +176,16 @@ impl Finish {
         }
         let (store, restored) = self.caches;
         collected.caches = restored.iter().map(|cache| cache.report.clone()).collect();
+        if let Some(build) = self.build {
+            let mut used = build.used().await;
+            collected.used = JobUse { end: used.pop().map(|last| together(used, last)) };
+            if let Some(config) = &self.config {
+                match build.finish(config).await {
+                    Ok(image) => collected.image = Some(image),
+                    Err((fault, message)) => collected.fail(fault, message),
+                }
+            }
+        }
         let Some(container) = self.container else { return collected };
         let files = Files {
             collect: self.collect,

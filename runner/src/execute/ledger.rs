@@ -67,6 +67,12 @@ impl Ledger {
         self.images.insert(job, super::job::image_identity(image));
     }
 
+    /// A job has made an image, which its record names in place of the one that it started from; or
+    /// it starts from one.
+    pub(super) fn made(&mut self, job: usize, name: &str, image: &Image) {
+        self.images.insert(job, (name.to_owned(), image.digest.to_string()));
+    }
+
     /// Takes in what there is to tell of the services of a try that was not put up.
     pub(super) fn start_failed(&mut self, job: usize, attempt: u32, services: Vec<ServiceReport>) {
         if let Some(entry) = self.attempts.get_mut(&(job, attempt)) {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
+    build::Build,
     caches::{CacheStore, Restored},
     job::{Finish, enforced},
     message::StepId,
@@ -35,6 +36,8 @@ pub(super) struct Live {
     /// Absent before it stands, and while the next one is put up.
     container: Option<Arc<Container>>,
     base: Option<Base>,
+    /// In place of a container, where it makes an image.
+    build: Option<Build>,
     services: Vec<Service>,
     brought: Option<TempDir>,
     caches: Vec<Restored>,
@@ -59,6 +62,7 @@ impl Live {
             abort: Some(abort),
             container: None,
             base: None,
+            build: None,
             services: Vec::new(),
             brought: None,
             caches: Vec::new(),
@@ -77,6 +81,12 @@ impl Live {
         self.services = up.services;
         self.brought = up.brought;
         self.caches = up.caches;
+    }
+
+    /// It makes an image.
+    pub(super) fn builds(&mut self, build: Build) {
+        self.abort = None;
+        self.build = Some(build);
     }
 
     /// Its container and what the next one is made from, to put that up; `network` is the step
@@ -113,8 +123,14 @@ impl Live {
         (step, resolved): (StepRef, Box<ResolvedStep>),
         (job, log): (usize, PathBuf),
     ) {
-        let Some(container) = self.container.clone() else { return };
         self.next += 1;
+        if let Some(build) = &self.build {
+            let id = StepId { job, attempt: self.context.attempt, step };
+            let running = build.start_step(id, &self.planned, &resolved, (log, &self.context));
+            self.steps.insert(step, running);
+            return;
+        }
+        let Some(container) = self.container.clone() else { return };
         let limits = self.source(step).map(|source| source.limits.clone()).unwrap_or_default();
         let beside = image.and_then(|image| {
             let base = self.base.as_ref()?;
@@ -173,6 +189,8 @@ impl Live {
             self.ended.extend(running.output.map(|output| (step, output)));
         }
         Finish {
+            config: self.planned.build.as_ref().map(|build| build.config.clone()),
+            build: self.build,
             keep: self.base.as_ref().is_some_and(|base| base.keep),
             container: self.container,
             services: self.services,

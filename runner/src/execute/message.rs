@@ -1,11 +1,12 @@
 //! What the tasks of a run tell its driver.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::state::{Event, Fault, StepEnd, StepRef};
-use cofferdam_sandbox::{End, cgroup::Usage};
+use cofferdam_sandbox::{End, cgroup::Usage, image::Image};
 
 use super::{job::Collected, seal::Sealed, service::ServiceReport, start::Up};
+use crate::build::Stage;
 use crate::log::{index::Stream, recorder::Kept};
 
 /// A step of a try of a job.
@@ -40,6 +41,15 @@ pub(super) enum Message {
         job: usize,
         /// What stands.
         up: Box<Up>,
+    },
+    /// The making of an image has begun.
+    Building {
+        /// Index of the job.
+        job: usize,
+        /// The image so far.
+        stage: Box<Stage>,
+        /// What it starts from.
+        base: Arc<Image>,
     },
     /// They could not be put up, and nothing is left of them.
     StartFailed {

@@ -1,6 +1,7 @@
 //! `cofferdam run`: a plan is made, its jobs are run, the results are written.
 
 mod brought;
+mod build;
 mod caches;
 mod committed;
 mod digest;
@@ -45,6 +46,7 @@ use cofferdam_sandbox::{Sandbox, cache::Caches, image::Store, spawner::Spawner};
 use indicatif::ProgressDrawTarget;
 
 use crate::{
+    build::Engine,
     cli,
     exit::Exit,
     images::{self, Images, Wanted},
@@ -164,6 +166,7 @@ pub(crate) async fn run(
     let most = arguments.cache_size.unwrap_or(CACHE_SIZE);
     let caches = CacheStore { caches: Caches::open(state, most)?, scope };
     let surroundings = Surroundings {
+        engine: Engine::new(sandbox.clone(), state.to_owned(), scratch),
         caches,
         run: run_id.clone(),
         sandbox,
@@ -197,10 +200,13 @@ async fn images(
 ) -> Result<Images, Problem> {
     let mut wanted = Wanted::default();
     for job in &plan.jobs {
-        let own = job.from.is_none().then(|| job::image_name(job));
+        // What a Dockerfile starts from is known when it is read.
+        let named = job.build.is_none() || job.image.is_some();
+        let own = (job.from.is_none() && named).then(|| job::image_name(job));
         let services = job.services.iter().map(|service| service.image.as_str());
         let steps = job.step_images.iter().flatten().map(String::as_str);
-        for name in own.into_iter().chain(services).chain(steps) {
+        let made = |name: &&str| plan.images.iter().any(|image| image.name.value == **name);
+        for name in own.into_iter().chain(services).chain(steps).filter(|name| !made(name)) {
             wanted.add(name, arguments.pull.map_or(job.pull, Into::into));
         }
     }

@@ -1,6 +1,11 @@
 //! One step: start its program, watch it, say how it ended.
 
-use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, StepEnd, Stop};
 use cofferdam_sandbox::{
@@ -87,7 +92,7 @@ impl StepRun {
     pub(super) fn spawn(self) -> RunningStep {
         let (stop, stopped) = mpsc::unbounded_channel();
         let messages = self.context.messages.clone();
-        let prepared = self.prepare();
+        let prepared = open_output(&self.log, self.id, &self.context);
         let (output, rest) = match prepared {
             Ok((output, streams)) => {
                 let drain = output.drain();
@@ -111,22 +116,6 @@ impl StepRun {
             messages.send(message).await.ok();
         });
         RunningStep { stop, output }
-    }
-
-    /// Opens the log and the pipes, and starts reading.
-    fn prepare(&self) -> Result<(Output, (OwnedFd, OwnedFd)), String> {
-        let context = &self.context;
-        let log = StepLog::create(
-            &self.log,
-            Arc::clone(&context.needles),
-            Arc::clone(&context.budget),
-            SystemTime::now(),
-        )
-        .map_err(|error| error.to_string())?;
-        let (pipes, stdout, stderr) =
-            OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
-        let shown = Some((self.id, context.outputs.clone()));
-        Ok((Output::start(pipes, log, shown), (stdout, stderr)))
     }
 
     async fn run(
@@ -300,6 +289,21 @@ impl StepRun {
     }
 }
 
+/// Opens the log and the pipes of a step, and starts reading.
+pub(super) fn open_output(
+    log: &Path,
+    id: StepId,
+    context: &JobContext,
+) -> Result<(Output, (OwnedFd, OwnedFd)), String> {
+    let (needles, budget) = (Arc::clone(&context.needles), Arc::clone(&context.budget));
+    let log = StepLog::create(log, needles, budget, SystemTime::now())
+        .map_err(|error| error.to_string())?;
+    let (pipes, stdout, stderr) =
+        OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
+    let shown = Some((id, context.outputs.clone()));
+    Ok((Output::start(pipes, log, shown), (stdout, stderr)))
+}
+
 async fn kill(group: &Group) {
     let group = group.clone();
     // If it fails, the end of the job kills what is left.
@@ -314,7 +318,7 @@ fn since(before: &End, now: &End) -> End {
     since
 }
 
-fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
+pub(super) fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
     match (verdict, ended) {
         (None, _) => StepOutcome::Exit(0),
         (Some(Verdict::Memory { .. }), _) => StepOutcome::Limit(Limit::Memory),
@@ -333,14 +337,14 @@ fn outcome(ended: Ended, verdict: Option<&Verdict>) -> StepOutcome {
 }
 
 impl StepReport {
-    fn not_run(outcome: StepOutcome, message: String) -> Self {
+    pub(super) fn not_run(outcome: StepOutcome, message: String) -> Self {
         let now = SystemTime::now();
         let mut end = StepEnd::new(outcome);
         end.message = Some(message);
         Self { end, started: now, ended: now, exit_code: None, signal: None, usage: None }
     }
 
-    fn failed_to_start(error: &Error) -> Self {
+    pub(super) fn failed_to_start(error: &Error) -> Self {
         let outcome = match error.fault() {
             Fault::Pipeline => StepOutcome::NotStarted,
             Fault::System => StepOutcome::System,

@@ -82,7 +82,7 @@ impl Lowering {
             Kind::Copy(copy) => return self.copy(line, copy, configuration),
             Kind::Run(run) => {
                 let lowered = self.run(run);
-                let lowered = self.mount(line, run, lowered, configuration)?;
+                let lowered = self.mount(run, lowered, configuration)?;
                 Some(vec![Instruction::Run(Box::new(lowered))])
             }
             _ => self.instructions(line, configuration, &mut report),
@@ -219,7 +219,7 @@ impl Lowering {
         };
         if !copy.sources.is_empty() {
             let project = &*self.project;
-            let taking = Taking { project, line, words: &words, exclude: &exclude };
+            let taking = Taking { project, words: &words, exclude: &exclude };
             let from = copy.from.as_ref().map(|from| &from.value);
             let copied = self.taken(taking, from, copy.unpack)?;
             let mode = copy.mode.as_ref().map(|mode| mode.value.clone());

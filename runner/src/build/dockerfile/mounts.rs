@@ -9,9 +9,7 @@ use std::path::PathBuf;
 use cofferdam_jobs::{
     Code, Diagnostic,
     diagnostic::Report,
-    dockerfile::{
-        CopyFrom, Instruction as Line, ModeChange, Mount, MountKind, Run as RunLine, Word,
-    },
+    dockerfile::{CopyFrom, ModeChange, Mount, MountKind, Run as RunLine, Word},
 };
 
 use super::{lower::Lowering, metadata::absolute, sources::Taking};
@@ -27,7 +25,6 @@ impl Lowering {
     /// Adds the mounts of an instruction to its program.
     pub(super) fn mount(
         &self,
-        line: &Line,
         run: &RunLine,
         mut lowered: Run,
         configuration: &Configuration,
@@ -39,7 +36,7 @@ impl Lowering {
             let put = match &mount.kind {
                 MountKind::Bind { from, source } => {
                     let from = from.as_ref().map(|from| &from.value);
-                    self.bound(line, (mount, &target), from, source.as_ref())?
+                    self.bound((mount, &target), from, source.as_ref())?
                 }
                 MountKind::Cache { mode, owner, .. } => directory(&target, *mode, *owner),
                 MountKind::Tmpfs { .. } => directory(&target, OPEN, (0, 0)),
@@ -80,7 +77,6 @@ impl Lowering {
     /// Files of the context, a stage or an image.
     fn bound(
         &self,
-        line: &Line,
         (mount, target): (&Mount, &str),
         from: Option<&CopyFrom>,
         source: Option<&Word>,
@@ -94,7 +90,7 @@ impl Lowering {
         let path = self.project.told(report, path)?;
         let words: Vec<(String, Word)> =
             place.map(|place| (path, place.clone())).into_iter().collect();
-        let taking = Taking { project: &self.project, line, words: &words, exclude: &[] };
+        let taking = Taking { project: &self.project, words: &words, exclude: &[] };
         let taken = self.taken(taking, from, false)?.into_iter().next();
         let (from, paths) = match taken {
             Some(copied) => (copied.from, copied.paths),

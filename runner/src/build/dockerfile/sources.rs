@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_jobs::dockerfile::{
-    DoubleStar, Glob, Ignore, Instruction as Line, Verdict, Word, remote,
-};
+use cofferdam_jobs::dockerfile::{DoubleStar, Glob, Ignore, Verdict, Word, remote};
 use cofferdam_sandbox::image::{CopyFrom, Image, Store};
 
 use super::Project;
@@ -33,7 +31,6 @@ pub(super) struct Copied {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taking<'a> {
     pub(super) project: &'a Project,
-    pub(super) line: &'a Line,
     /// The sources, with their variables put in.
     pub(super) words: &'a [(String, Word)],
     /// Patterns of what is left out.

@@ -12,7 +12,7 @@ use cofferdam_jobs::{
     plan::PlannedJob,
     state::{Fault, StartJob},
 };
-use cofferdam_sandbox::{Layer, image::Image};
+use cofferdam_sandbox::{Layer, image::Image, with_causes};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -43,6 +43,9 @@ impl Driver {
             self.names.insert(job, self.file_names.assign(&planned.id));
         }
         self.ledger.attempt_started(job, attempt);
+        if planned.build.is_some() {
+            return self.start_build(job, attempt, planned);
+        }
         let mut base = self.base(&start, &planned)?;
         base.keep = start.keep;
         base.scratch = self.surroundings.scratch;
@@ -50,18 +53,7 @@ impl Driver {
         base.workspace =
             (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
         let logs = self.log_directory(job, attempt)?;
-        let context = Arc::new(JobContext {
-            run: self.surroundings.run.clone(),
-            job_id: planned.source.id.value.clone(),
-            attempt,
-            index: (planned.index, planned.total),
-            workdir: planned.workdir.clone(),
-            user: planned.user.clone(),
-            needles: Arc::clone(&self.surroundings.needles),
-            budget: LogBudget::new(base.limits.logs),
-            outputs: self.outputs.clone(),
-            messages: self.messages.clone(),
-        });
+        let context = self.context(attempt, &planned);
         let (abort, aborted) = oneshot::channel();
         let mut live = Live::new(Arc::clone(&context), planned.clone(), logs, abort);
         let mut services = Vec::with_capacity(start.services.len());
@@ -96,6 +88,65 @@ impl Driver {
             messages.send(message).await.ok();
         });
         Ok(())
+    }
+
+    fn context(&self, attempt: u32, planned: &PlannedJob) -> Arc<JobContext> {
+        Arc::new(JobContext {
+            run: self.surroundings.run.clone(),
+            job_id: planned.source.id.value.clone(),
+            attempt,
+            index: (planned.index, planned.total),
+            workdir: planned.workdir.clone(),
+            user: planned.user.clone(),
+            needles: Arc::clone(&self.surroundings.needles),
+            budget: LogBudget::new(job::limits(planned).logs),
+            outputs: self.outputs.clone(),
+            messages: self.messages.clone(),
+        })
+    }
+
+    /// Begins to make an image.
+    fn start_build(
+        &mut self,
+        job: usize,
+        attempt: u32,
+        planned: PlannedJob,
+    ) -> Result<(), Problem> {
+        let logs = self.log_directory(job, attempt)?;
+        let context = self.context(attempt, &planned);
+        let base = self.image(job::image_name(&planned))?;
+        let name = self.image_made_by(job).unwrap_or_default();
+        let engine = self.surroundings.engine.clone();
+        let (abort, aborted) = oneshot::channel::<()>();
+        self.live.insert(job, Live::new(context, planned, logs, abort));
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let from = Arc::clone(&base);
+            let begun = tokio::task::spawn_blocking(move || engine.begin(&name, &from)).await;
+            let failed = |fault, message| {
+                let services = Vec::new();
+                Message::StartFailed { job, fault, message, services }
+            };
+            let mut aborted = aborted;
+            let message = match begun {
+                _ if aborted.try_recv().is_ok() => {
+                    failed(Fault::Pipeline, "it was given up".to_owned())
+                }
+                Ok(Ok(stage)) => Message::Building { job, stage: Box::new(stage), base },
+                Ok(Err(error)) => failed(job::fault_of(&error), with_causes(&error)),
+                Err(error) => failed(Fault::System, format!("failed to start: {error}")),
+            };
+            // When the driver has gone, the run is over.
+            messages.send(message).await.ok();
+        });
+        Ok(())
+    }
+
+    /// The name of the image that a job makes, where it makes one.
+    pub(super) fn image_made_by(&self, job: usize) -> Option<String> {
+        let plan = self.state.plan();
+        let build = plan.jobs.get(job)?.build.as_ref()?;
+        Some(plan.images.get(build.image)?.name.value.clone())
     }
 
     /// What the first container of a try is made from.

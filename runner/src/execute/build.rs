@@ -1,0 +1,235 @@
+//! The making of an image in a run: its steps are a job's, its containers are the build engine's.
+//!
+//! The state machine says when a step runs and when it has to end, as for any job; here its step
+//! becomes one of the engine's, and what that came to a report.
+
+use std::{fs::File, io::Write as _, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
+
+use cofferdam_jobs::{
+    plan::{PlannedConfig, PlannedJob},
+    state::{End as StepOutcome, Fault, ResolvedCommand, ResolvedStep, StepEnd, Stop},
+};
+use cofferdam_sandbox::{End, image::Image, with_causes};
+use tokio::sync::{Mutex, mpsc};
+
+use super::{
+    job::{self, fault_of},
+    message::{Message, StepId, StepReport},
+    output::Output,
+    program,
+    step::{JobContext, RunningStep, open_output, outcome},
+};
+use crate::{
+    build::{Change, Instruction, Io, Outcome, Ran, Run, Stage, Step},
+    network,
+};
+
+/// The script of a step, always at one path: it is part of the step's key.
+const SCRIPT: &str = "/run/cofferdam/script";
+/// The most of a step that the history of an image quotes, in bytes.
+const QUOTED: usize = 4096;
+
+/// An image that is being made.
+#[derive(Clone, Debug)]
+pub(super) struct Build {
+    stage: Arc<Mutex<Option<Stage>>>,
+    /// What the containers of its steps have used.
+    used: Arc<Mutex<Vec<End>>>,
+}
+
+impl Build {
+    /// One that has just begun.
+    pub(super) fn new(stage: Stage) -> Self {
+        let used = Arc::new(Mutex::new(Vec::new()));
+        Self { stage: Arc::new(Mutex::new(Some(stage))), used }
+    }
+
+    /// Runs a step in a task of its own, which reports its end.
+    pub(super) fn start_step(
+        &self,
+        id: StepId,
+        planned: &PlannedJob,
+        resolved: &ResolvedStep,
+        (log, context): (PathBuf, &Arc<JobContext>),
+    ) -> RunningStep {
+        let (stop, stopped) = mpsc::unbounded_channel();
+        let messages = context.messages.clone();
+        let step = engine_step(planned, id.step.index, resolved);
+        let (output, streams) = match open_output(&log, id, context) {
+            Ok((output, streams)) => (Some(output), Ok(streams)),
+            Err(message) => (None, Err(message)),
+        };
+        let running = Running {
+            build: self.clone(),
+            step,
+            drain: output.as_ref().map(Output::drain),
+            context: Arc::clone(context),
+        };
+        tokio::spawn(async move {
+            let report = match streams {
+                // A task of its own, so that even its panic is an end that the driver hears of.
+                Ok(streams) => {
+                    let ended = tokio::spawn(running.run(streams, stopped)).await;
+                    ended.unwrap_or_else(|error| {
+                        StepReport::not_run(StepOutcome::System, error.to_string())
+                    })
+                }
+                Err(message) => StepReport::not_run(StepOutcome::System, message),
+            };
+            let message = Message::StepEnded { step: id, report: Box::new(report) };
+            // When the driver has gone, the run is over and nobody asks.
+            messages.send(message).await.ok();
+        });
+        RunningStep { stop, output }
+    }
+
+    /// What its containers have used.
+    pub(super) async fn used(&self) -> Vec<End> {
+        std::mem::take(&mut *self.used.lock().await)
+    }
+
+    /// Puts the image together, with what the pipeline says of its containers.
+    pub(super) async fn finish(
+        &self,
+        config: &PlannedConfig,
+    ) -> Result<Arc<Image>, (Fault, String)> {
+        let stage = self.stage.lock().await.take();
+        let Some(mut stage) = stage else {
+            return Err((Fault::System, "the image was lost".to_owned()));
+        };
+        for (created_by, change) in changes(config) {
+            stage.configure(&created_by, &[change]);
+        }
+        let finished = tokio::task::spawn_blocking(move || stage.finish(&[])).await;
+        finished
+            .map_err(|error| (Fault::System, error.to_string()))?
+            .map_err(|error| (fault_of(&error), with_causes(&error)))
+    }
+}
+
+/// A step of the engine for one of the pipeline's.
+pub(crate) fn engine_step(planned: &PlannedJob, index: usize, resolved: &ResolvedStep) -> Step {
+    let (argv, files) = program::command(&resolved.command, SCRIPT.to_owned());
+    let own = planned.source.steps.get(index).and_then(|step| step.network.as_ref());
+    let mut env: Vec<(String, String)> = vec![
+        ("TMPDIR".to_owned(), "/tmp".to_owned()),
+        ("CI".to_owned(), "true".to_owned()),
+        ("COFFERDAM".to_owned(), "true".to_owned()),
+    ];
+    for variable in &resolved.env {
+        env.push((variable.name.clone(), variable.value.clone()));
+    }
+    let run = Run {
+        argv,
+        files,
+        env,
+        workdir: resolved.workdir.clone(),
+        user: resolved.user.clone(),
+        network: network::of_job(own.unwrap_or(&planned.network)),
+        limits: job::limits(planned),
+        shown: Vec::new(),
+        aside: Vec::new(),
+    };
+    let said = match &resolved.command {
+        ResolvedCommand::Script { text, .. } => format!("run: {}", text.trim_end()),
+        ResolvedCommand::Exec(argv) => format!("exec: {argv:?}"),
+    };
+    let end = (0..=QUOTED).rev().find(|end| said.is_char_boundary(*end)).unwrap_or_default();
+    let created_by = said.get(..end).map_or_else(|| said.clone(), str::to_owned);
+    Step { created_by, instruction: Instruction::Run(Box::new(run)) }
+}
+
+/// What `config` says, and what the history says of it.
+fn changes(config: &PlannedConfig) -> Vec<(String, Change)> {
+    let mut changes = Vec::new();
+    let mut add = |said: String, change| changes.push((format!("config: {said}"), change));
+    for (name, value) in &config.env {
+        add(format!("env {name}={value}"), Change::Env(name.clone(), value.clone()));
+    }
+    for (name, value) in &config.labels {
+        add(format!("label {name}={value}"), Change::Label(name.clone(), value.clone()));
+    }
+    if let Some(path) = &config.workdir {
+        add(format!("workdir {path}"), Change::Workdir(path.clone()));
+    }
+    if let Some(user) = &config.user {
+        add(format!("user {user}"), Change::User(user.clone()));
+    }
+    if !config.entrypoint.is_empty() {
+        let argv = config.entrypoint.clone();
+        add(format!("entrypoint {argv:?}"), Change::Entrypoint(argv));
+    }
+    if !config.cmd.is_empty() {
+        add(format!("cmd {:?}", config.cmd), Change::Cmd(config.cmd.clone()));
+    }
+    changes
+}
+
+struct Running {
+    build: Build,
+    step: Step,
+    drain: Option<super::output::Drain>,
+    context: Arc<JobContext>,
+}
+
+impl Running {
+    async fn run(
+        self,
+        streams: (OwnedFd, OwnedFd),
+        stop: mpsc::UnboundedReceiver<Stop>,
+    ) -> StepReport {
+        let started = SystemTime::now();
+        let mut stage = self.build.stage.lock().await;
+        let Some(stage) = stage.as_mut() else {
+            return StepReport::not_run(StepOutcome::System, "the image was lost".to_owned());
+        };
+        let notes = streams.1.try_clone().map(File::from);
+        let performed = stage.perform(&self.step, Io { streams, stop }).await;
+        if matches!(performed, Ok(Outcome::Kept)) {
+            // Who reads it may have gone.
+            notes.and_then(|mut notes| notes.write_all(b"kept from an earlier build\n")).ok();
+        }
+        if let Some(drain) = &self.drain {
+            drain.now().await;
+        }
+        let ended = SystemTime::now();
+        let passed = |usage| StepReport {
+            end: StepEnd::new(StepOutcome::Exit(0)),
+            started,
+            ended,
+            exit_code: Some(0),
+            signal: None,
+            usage,
+        };
+        match performed {
+            Ok(Outcome::Kept | Outcome::Made(None)) => passed(None),
+            Ok(Outcome::Made(Some(ran))) => {
+                let usage = ran.used.usage.clone();
+                self.build.used.lock().await.push(ran.used);
+                passed(Some(usage))
+            }
+            Ok(Outcome::Failed(ran)) => {
+                let report = self.failed(&ran, started, ended);
+                self.build.used.lock().await.push(ran.used);
+                report
+            }
+            Ok(Outcome::Stopped) => {
+                StepReport::not_run(StepOutcome::Signal(15), "it was stopped".to_owned())
+            }
+            Err(error) => StepReport::failed_to_start(&error),
+        }
+    }
+
+    fn failed(&self, ran: &Ran, started: SystemTime, ended: SystemTime) -> StepReport {
+        let mut end = StepEnd::new(outcome(ran.ended, ran.verdict.as_ref()));
+        let sentence = ran.verdict.as_ref().map(|verdict| verdict.sentence("it"));
+        end.message = sentence.map(|sentence| self.context.needles.mask_text(&sentence));
+        let (exit_code, signal) = match ran.ended {
+            crate::supervise::Ended::Exited(exit) => {
+                (exit.code(), exit.signal().map(|signal| signal as i32))
+            }
+            _ => (None, None),
+        };
+        StepReport { end, started, ended, exit_code, signal, usage: Some(ran.used.usage.clone()) }
+    }
+}
