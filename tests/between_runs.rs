@@ -228,3 +228,29 @@ fn secrets_from_a_directory_and_from_a_command() {
     run(&["--secret-command", "NONE=echo x"], 2).says(&["declares no secret `NONE`"]);
     run(&["--secret-command", "TOKEN=echo abc"], 2).says(&["under 4 bytes cannot be masked"]);
 }
+
+/// Before anything has run in vain: nothing is kept of containers without root, or before Linux 6.15.
+#[test]
+fn what_cannot_be_kept_is_refused_before_a_job_starts() {
+    needs!(Need::Containers);
+    if nix::unistd::geteuid().is_root() && crate::host::kernel() >= (6, 15) {
+        eprintln!(
+            "NOT RUN on this host: between_runs::what_cannot_be_kept_is_refused_before_a_job_starts: \
+             it can keep everything"
+        );
+        return;
+    }
+    let project = tempfile::tempdir().expect("a directory");
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    for (job, what) in [
+        ("from: a, steps: [{ run: echo b }]", "`from`, as in the job `b`"),
+        ("workspace: git, steps: [{ run: echo b }]", "`workspace: git`, as in the job `b`"),
+        ("steps: [{ run: echo b, network: full }]", "a `network` of a step, as in the job `b`"),
+    ] {
+        let pipeline = format!("jobs: {{ a: {{ steps: [{{ run: echo ran }}] }}, b: {{ {job} }} }}");
+        file(project.path(), "cofferdam.yml", pipeline);
+        let ended = cofferdam.run(["run", "--workspace", "."]).expect(70);
+        let ended = ended.says(&["keep what a container writes", "Linux 6.15", what]);
+        assert!(!ended.text().contains("| ran"), "{}", ended.text());
+    }
+}

@@ -133,10 +133,15 @@ pub(crate) use needs;
 
 /// Whether the kernel is one on which containers stand without root.
 pub(crate) fn is_recent() -> bool {
+    kernel() >= (6, 6)
+}
+
+/// The first two numbers of the kernel's version.
+pub(crate) fn kernel() -> (u32, u32) {
     let release = nix::sys::utsname::uname().expect("uname").release().to_owned();
     let release = release.to_string_lossy().into_owned();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn is_in_memory(directory: &Path) -> bool {

@@ -157,6 +157,15 @@ impl Sandbox {
         Container::new(shared, prepared?)
     }
 
+    /// Whether containers can start in what others have written (`keep` of [`ContainerSpec`],
+    /// [`Container::state`]).
+    ///
+    /// # Errors
+    /// Why they cannot: that needs root, and Linux 6.15 or newer.
+    pub fn keeps_states(&self) -> Result<()> {
+        crate::container::state::available(self.shared.ids.is_privileged())
+    }
+
     /// Says that so many more containers will be asked for. Some are begun ahead of need, so that
     /// they stand sooner; one that is not asked for after all ends with the sandbox.
     pub fn expect(&self, more: usize) {

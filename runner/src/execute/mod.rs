@@ -142,6 +142,14 @@ pub(crate) async fn run(
     let images = images(&arguments, &plan, configuration, state, &mut interrupts).await?;
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
+    if let Some(what) = starts_in_states(&plan)
+        && let Err(error) = sandbox.keeps_states()
+    {
+        drop(sandbox.close().await);
+        return Err(Problem::sandbox(Exit::System, error).remedy(format!(
+            "run it as root on Linux 6.15 or newer; here a pipeline has to do without {what}"
+        )));
+    }
     let scratch = scratch::kind(arguments.scratch, configuration);
     foresight::tell(&sandbox, &plan, scratch);
     let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
@@ -188,6 +196,24 @@ pub(crate) async fn run(
         without_limits,
     };
     finished.drive(surroundings, (machine, room), interrupts).await
+}
+
+/// The first thing in a plan for which files of containers are kept.
+fn starts_in_states(plan: &Plan) -> Option<String> {
+    plan.jobs.iter().find_map(|job| {
+        let source = &job.source;
+        let steps = || source.steps.iter().chain(&source.cleanup);
+        let what = if job.from.is_some() {
+            "`from`"
+        } else if job.workspace == Workspace::Git {
+            "`workspace: git`"
+        } else if steps().any(|step| step.network.is_some()) {
+            "a `network` of a step"
+        } else {
+            return None;
+        };
+        Some(format!("{what}, as in the job `{}`", job.name))
+    })
 }
 
 /// Takes the images of all jobs, so that a missing one is told before anything runs.

@@ -7,7 +7,7 @@ mod mounts;
 mod prepare;
 mod process;
 mod spec;
-mod state;
+pub(crate) mod state;
 mod takedown;
 mod warm;
 

@@ -385,8 +385,7 @@ impl Container {
     pub fn state(&self) -> Result<Arc<State>> {
         let mut kept = self.prepared.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mount = kept.take().ok_or_else(|| {
-            Error::system("keep what a container has written", "this needs root so far")
-                .remedy("run it with `sudo`")
+            Error::system("keep what a container has written", "this was not asked for")
         })?;
         let spec = &self.prepared.spec;
         let (room, image) = (Arc::clone(&self.prepared.scratch), Arc::clone(&spec.image));

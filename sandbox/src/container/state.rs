@@ -14,9 +14,29 @@ use super::Layer;
 use crate::{
     error::{Doing as _, Result},
     image::Image,
-    scratch::Room,
+    scratch::{Room, in_memory},
     sys::mount::{Attributes, Tree, map_ids, open_tree},
 };
+
+/// Refuses what [`State`] needs and this host or user lacks, before anything is put up that would be
+/// of no use.
+pub(crate) fn available(privileged: bool) -> Result<()> {
+    const DOING: &str = "keep what a container writes for others to start in";
+    if !privileged {
+        let why = "without root it lies in the container's own namespaces, and goes with them";
+        return Err(crate::Error::system(DOING, why).remedy("run it as root"));
+    }
+    let probe = in_memory(1 << 20, 16).system(|| DOING)?;
+    match open_tree(&probe, c"", Tree::Copy) {
+        Ok(_) => Ok(()),
+        // Before Linux 6.15, only what is attached to a mount namespace can be copied.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let why = "this kernel copies no mount that is attached nowhere";
+            Err(crate::Error::system(DOING, why).remedy("this needs Linux 6.15 or newer"))
+        }
+        Err(error) => Err(crate::Error::system(DOING, error)),
+    }
+}
 
 /// What a container had written when it ended.
 #[derive(Debug)]
@@ -82,11 +102,6 @@ impl State {
             map_ids(&copy, user_namespace, attributes)?;
             Ok(copy)
         };
-        show().map_err(|error| {
-            // Before Linux 6.15, only what is attached to a mount namespace can be copied.
-            let old = error.raw_os_error() == Some(libc::EINVAL);
-            let error = crate::Error::system("start in another container's file system", error);
-            if old { error.remedy("this needs Linux 6.15 or newer") } else { error }
-        })
+        show().system(|| "start in another container's file system")
     }
 }
