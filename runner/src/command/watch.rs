@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::plan::plan_of;
 use crate::{
     cli::{self, Chosen},
-    execute::pipeline,
+    execute::{inputs, pipeline},
     exit::Exit,
     print,
     problem::Problem,
@@ -47,18 +47,33 @@ pub(super) async fn run(
     })?;
     let mut changes = Changes::watch(&project, arguments.out.as_deref()).map_err(system)?;
     let mut only = Vec::new();
+    let commit = || inputs::git(&project).remove("commit");
     loop {
+        let mut before = commit();
         if let Some(status) = once(&only, &mut interrupts).await.map_err(system)? {
             return Ok(status);
         }
         loop {
             print::standard_error(format_args!("watching `{}`", project.display()));
-            let changed = tokio::select! {
-                changed = changes.next() => changed.map_err(system)?,
-                () = interrupts.next() => return Ok(Exit::Cancelled.code()),
+            let (changed, committed) = loop {
+                let mut changed = tokio::select! {
+                    changed = changes.next() => changed.map_err(system)?,
+                    () = interrupts.next() => return Ok(Exit::Cancelled.code()),
+                };
+                changed.retain(|path| !path.starts_with(project.join(".git")));
+                let now = commit();
+                let committed = now != before;
+                before = now;
+                // Git writes much that is no commit.
+                if committed || !changed.is_empty() {
+                    break (changed, committed);
+                }
             };
-            let many = count(changed.len() as u64, "change");
-            match affected(arguments, configuration, &changed) {
+            let many = match changed.len() {
+                0 => "a commit".to_owned(),
+                many => count(many as u64, "change"),
+            };
+            match affected(arguments, configuration, &changed, committed) {
                 Some(jobs) => {
                     print::standard_error(format_args!("{many}: running again"));
                     only = jobs;
@@ -91,11 +106,12 @@ async fn once(only: &[String], interrupts: &mut Interrupts) -> std::io::Result<O
     }
 }
 
-/// The jobs that a change is for; empty for all, [`None`] for none.
+/// The jobs that a change of files, or of what is committed, is for; empty for all, [`None`] for none.
 fn affected(
     arguments: &cli::Run,
     configuration: &Configuration,
     changed: &BTreeSet<PathBuf>,
+    committed: bool,
 ) -> Option<Vec<String>> {
     if !arguments.job.is_empty() {
         return Some(Vec::new());
@@ -115,8 +131,13 @@ fn affected(
     if changed.iter().any(is_pipeline) {
         return Some(Vec::new());
     }
-    let sees =
-        |index: &usize| plan.jobs.get(*index).is_some_and(|job| job.workspace == Workspace::Cow);
+    let sees = |index: &usize| {
+        plan.jobs.get(*index).is_some_and(|job| match job.workspace {
+            Workspace::Cow => !changed.is_empty(),
+            Workspace::Git => committed,
+            Workspace::None => false,
+        })
+    };
     let groups = plan.groups.iter().filter(|group| group.jobs.clone().any(|job| sees(&job)));
     let jobs: Vec<String> = groups.map(|group| group.id.clone()).collect();
     if jobs.is_empty() {
@@ -137,6 +158,7 @@ impl Changes {
             ignored: out.into_iter().chain([project.join(".git")]).collect(),
         };
         watch.add(project.to_owned())?;
+        watch.add_commits(&project.join(".git"))?;
         let (seen, changes) = mpsc::unbounded_channel();
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             loop {
@@ -177,6 +199,15 @@ impl Changes {
     }
 }
 
+fn flags() -> AddWatchFlags {
+    AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVE
+        | AddWatchFlags::IN_ONLYDIR
+        | AddWatchFlags::IN_DONT_FOLLOW
+}
+
 /// Directories that are watched.
 struct Watch {
     inotify: Inotify,
@@ -187,12 +218,6 @@ struct Watch {
 
 impl Watch {
     fn add(&mut self, directory: PathBuf) -> std::io::Result<()> {
-        let flags = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_ONLYDIR
-            | AddWatchFlags::IN_DONT_FOLLOW;
         let mut left = vec![directory];
         while let Some(directory) = left.pop() {
             if self.ignored.contains(&directory) {
@@ -203,13 +228,22 @@ impl Watch {
                 return Err(std::io::Error::other(most));
             }
             // What has gone meanwhile is not watched.
-            let Ok(descriptor) = self.inotify.add_watch(&directory, flags) else { continue };
+            let Ok(descriptor) = self.inotify.add_watch(&directory, flags()) else { continue };
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     left.push(entry.path());
                 }
             }
             self.directories.insert(descriptor, directory);
+        }
+        Ok(())
+    }
+
+    /// Watches where git says what is checked out, and not all that it keeps.
+    fn add_commits(&mut self, git: &Path) -> std::io::Result<()> {
+        if let Ok(descriptor) = self.inotify.add_watch(git, flags()) {
+            self.directories.insert(descriptor, git.to_owned());
+            self.add(git.join("refs"))?;
         }
         Ok(())
     }
@@ -223,7 +257,8 @@ impl Watch {
             if self.ignored.contains(&path) {
                 continue;
             }
-            if event.mask.contains(AddWatchFlags::IN_ISDIR) && path.is_dir() {
+            let of_git = directory.file_name().is_some_and(|name| name == ".git");
+            if event.mask.contains(AddWatchFlags::IN_ISDIR) && !of_git && path.is_dir() {
                 self.add(path.clone())?;
             }
             changed.push(path);

@@ -91,7 +91,8 @@ pub(super) fn secrets(
 }
 
 /// The commit and branch of the project, read from git's own files (gitrepository-layout(5)).
-fn git(workspace: &Path) -> BTreeMap<String, String> {
+/// What is checked out, read from git's files: no program of the repository's choosing runs.
+pub(crate) fn git(workspace: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let directory = workspace.join(".git");
     let Ok(head) = fs::read_to_string(directory.join("HEAD")) else { return found };
