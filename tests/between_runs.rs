@@ -199,6 +199,15 @@ fn what_is_committed() {
         "nothing",
     ]);
     assert!(!trap.exists(), "a program of the repository ran on the host");
+    // What is exported is kept all the time, and counts.
+    let one = "jobs: { one: { workspace: git, limits: { memory: 256MiB, disk: 64MiB }, steps: [{ run: cat file }] } }\n";
+    file(project.path(), "cofferdam.yml", one);
+    let most = |memory: &str, status: i32| {
+        let arguments = ["run", "--scratch", "memory", "--max-memory", memory];
+        cofferdam.run(arguments).expect(status)
+    };
+    most("256MiB", 65).says(&["asks for more memory than there is"]);
+    most("300MiB", 0).says(&["| committed"]);
 }
 
 #[test]

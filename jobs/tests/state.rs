@@ -377,6 +377,12 @@ fn what_could_never_start_is_refused() {
     let faults = refused.map(|_| ()).unwrap_err();
     assert_eq!(faults.len(), 1);
     assert!(faults[0].message.contains("asks for more memory"), "{:?}", faults[0]);
+    // What is held for all jobs counts for each.
+    let capacity = Capacity { memory: Some(5 << 30), ..Capacity::default() };
+    let mut run = Run::new(planned(yaml), Settings { capacity, ..Settings::default() }).unwrap();
+    assert!(run.hold(Kept { memory: 1 << 30, disk: 0 }).is_ok());
+    assert_eq!(run.used().memory, 1 << 30);
+    assert_eq!(run.hold(Kept { memory: 1, disk: 0 }).map_err(|faults| faults.len()), Err(1));
 }
 
 #[test]

@@ -227,6 +227,7 @@ impl Run {
     }
 }
 
-fn taken(kept: Kept) -> Demand {
+/// What is kept as a part of the capacity.
+pub(super) fn taken(kept: Kept) -> Demand {
     Demand { memory: kept.memory, disk: kept.disk, ..Demand::default() }
 }

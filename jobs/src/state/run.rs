@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::{
-    Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, Phase, Reason, Settings, Stop,
-    StopReason, Timer, WaitingFor,
-    fork::Fork,
+    Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, Kept, Phase, Reason, Settings,
+    Stop, StopReason, Timer, WaitingFor,
+    fork::{Fork, taken},
     job::{JobState, JobView, allows, retries},
     schedule::GroupState,
     settings::{Demand, exceeds},
@@ -60,26 +60,11 @@ impl Run {
     pub fn new(plan: Arc<Plan>, settings: Settings) -> Result<Self, Vec<Diagnostic>> {
         let demands: Vec<Demand> =
             plan.jobs.iter().map(|job| Demand::of(job, &settings.limits)).collect();
-        let nothing = Demand::default();
-        let too_large: Vec<Diagnostic> = plan
-            .jobs
-            .iter()
-            .zip(&demands)
-            .filter_map(|(job, demand)| {
-                let of = |capacity| demand.lacks(&nothing, capacity);
-                of(&settings.capacity)
-                    .or_else(|| of(&settings.machine))
-                    .map(|what| exceeds(job, what))
-            })
-            .collect();
-        if !too_large.is_empty() {
-            return Err(too_large);
-        }
         let least = demands.iter().copied().reduce(Demand::least).unwrap_or_default();
         let jobs: Vec<JobState> = plan.jobs.iter().map(JobState::new).collect();
         let groups = GroupState::all(&plan);
         let forks = Fork::all(&plan);
-        Ok(Self {
+        let run = Self {
             open: jobs.len(),
             jobs,
             groups,
@@ -99,7 +84,30 @@ impl Run {
             conclusion: None,
             plan,
             settings,
-        })
+        };
+        run.fits()?;
+        Ok(run)
+    }
+
+    /// Counts what is kept for the jobs from before the first to after the last.
+    ///
+    /// # Errors
+    /// It leaves too little for a job, so that this would wait for ever.
+    pub fn hold(&mut self, kept: Kept) -> Result<(), Vec<Diagnostic>> {
+        self.used.add(&taken(kept));
+        self.fits()
+    }
+
+    /// Whether each job could start by itself.
+    fn fits(&self) -> Result<(), Vec<Diagnostic>> {
+        let Settings { capacity, machine, .. } = &self.settings;
+        let jobs = self.plan.jobs.iter().zip(&self.demands);
+        let too_large = jobs.filter_map(|(job, demand)| {
+            let lacks = |capacity| demand.lacks(&self.used, capacity);
+            lacks(capacity).or_else(|| lacks(machine)).map(|what| exceeds(job, what))
+        });
+        let too_large: Vec<Diagnostic> = too_large.collect();
+        if too_large.is_empty() { Ok(()) } else { Err(too_large) }
     }
 
     /// The first actions.

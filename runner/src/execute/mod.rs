@@ -131,7 +131,7 @@ pub(crate) async fn run(
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
     };
-    let machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
+    let mut machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
     let room = Room::enter(state, &run_id, configuration.capacity).map_err(|error| {
         Problem::new(Exit::System, format!("failed to use `{}`", state.join("shares").display()))
             .because(error)
@@ -156,7 +156,14 @@ pub(crate) async fn run(
     let directory = directory(arguments.out.as_deref(), state, &run_id)?;
     let committed = if plan.jobs.iter().any(|job| job.workspace == Workspace::Git) {
         let image = Store::open(state)?.get(job::DEFAULT_IMAGE)?;
-        match committed::export(&sandbox, Arc::new(image), &workspace, scratch).await {
+        let exported = committed::export(&sandbox, Arc::new(image), &workspace, scratch).await;
+        // It is there as long as the run, whichever jobs are.
+        let held = exported.and_then(|state| {
+            let kept = seal::kept(&state).map_err(|error| Problem::sandbox(Exit::System, error))?;
+            machine.hold(kept).map_err(&refuse)?;
+            Ok(state)
+        });
+        match held {
             Ok(state) => Some(state),
             Err(problem) => {
                 // What is left of a run that did not begin, the next start finds.
