@@ -89,6 +89,39 @@ fn others_take_what_is_pushed() {
     fresh.script_in(&zstd, &[], "cat /layer-2").expect(0).says(&["two"]);
 }
 
+/// An image that was built from a Dockerfile is one like any other: to registries and other tools.
+#[test]
+fn others_take_what_is_built() {
+    needs_registry!();
+    needs!(Need::Containers, Need::Program("umoci"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (server, picture) = (Server::start(), Picture::of(&["one"]));
+    let cofferdam = trusting(directory.path(), &[server.name()]);
+    import(&cofferdam, picture.layout(), "base:1");
+    let context = tempfile::tempdir().expect("a directory");
+    file(
+        context.path(),
+        "Dockerfile",
+        "FROM base:1\nRUN cat /layer-1 > /ran && echo built >> /ran\nCOPY --chown=7 Dockerfile /file\n\
+         LABEL kept=yes\nEXPOSE 80\n",
+    );
+    let target = format!("{}/team/built:1", server.name());
+    let path = context.path().to_str().expect("a path");
+    cofferdam.run(["image", "build", "-t", &target, path]).expect(0);
+    cofferdam.run(["image", "push", &target]).expect(0);
+    let remote = format!("docker://{target}");
+    let shown = skopeo(&["inspect", "--config", "--tls-verify=false", &remote]);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["config"]["Labels"]["kept"], "yes");
+    assert!(shown["config"]["ExposedPorts"].get("80/tcp").is_some(), "{shown}");
+    let layout = directory.path().join("layout");
+    let layout_name = format!("oci:{}:one", layout.display());
+    skopeo(&["copy", "-q", "--src-tls-verify=false", &remote, &layout_name]);
+    assert!(unpacked_by_umoci(&layout, "one", "ran").ends_with("built\n"));
+    let fresh = trusting(directory.path(), &[server.name()]);
+    fresh.script_in(&target, &[], "cat /ran; stat -c %u /file").expect(0).says(&["built\n7\n"]);
+}
+
 /// Within a registry nothing is sent, and the image keeps its digest.
 #[test]
 fn what_the_registry_has_is_not_sent() {
