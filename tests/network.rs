@@ -267,6 +267,26 @@ fn nothing_carries_packets() {
     });
 }
 
+/// Without root, what carries the packets may end: the command that fails for that hears why.
+#[test]
+fn a_carrier_that_ends_is_named() {
+    needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier);
+    with_world(|world| {
+        let (child, _) = standing(world, "full", "sleep 3; exit 7");
+        let spawner = *crate::residue::children(child.id()).first().expect("a spawner");
+        let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let carries = |pid: &u32| {
+            let name = name(pid).unwrap_or_default();
+            ["pasta", "passt", "slirp4netns"].iter().any(|it| name.starts_with(it))
+        };
+        let carrier = crate::residue::children(spawner).into_iter().find(carries);
+        kill(carrier.expect("a carrier"), Signal::SIGKILL);
+        let ended = wait(child).expect(7);
+        let told = ["the command lost its network before its end", "which carries their packets"];
+        assert!(told.iter().all(|words| ended.stderr.contains(words)), "{}", ended.text());
+    });
+}
+
 /// A1.18: two containers cannot reach each other, even where all private addresses are listed.
 #[test]
 fn containers_do_not_reach_each_other() {

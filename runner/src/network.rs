@@ -92,6 +92,11 @@ pub(crate) fn why_refused(network: &Network) -> &'static str {
     }
 }
 
+/// What became of the way out, as a sentence without its subject.
+pub(crate) fn loss(why: &str) -> String {
+    format!("lost its network before its end: {why}")
+}
+
 /// What was refused, a sentence each without a full stop, the most often tried first.
 pub(crate) fn refusals(why: &str, denied: &[Attempt]) -> Vec<String> {
     let mut sentences: Vec<String> = denied

@@ -95,7 +95,9 @@ async fn image(
 fn tell_network(network: &Network, outcome: &Outcome) {
     let Some(used) = &outcome.network else { return };
     if outcome.status != 0 {
-        for sentence in network::refusals(network::why_refused(network), &used.denied) {
+        let lost = used.lost.as_deref().map(network::loss);
+        let refused = network::refusals(network::why_refused(network), &used.denied);
+        for sentence in lost.into_iter().chain(refused) {
             print::standard_error(format_args!("cofferdam: the command {sentence}"));
         }
     }

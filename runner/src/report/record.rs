@@ -339,6 +339,9 @@ pub(crate) struct NetworkRecord {
     /// What it reached, where that is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reached: Vec<AttemptedDestination>,
+    /// Why its way out was gone before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<String>,
 }
 
 /// A destination and how often it was tried.
@@ -361,8 +364,8 @@ impl From<NetworkUse> for NetworkRecord {
                 .map(|Attempt { host, port, times }| AttemptedDestination { host, port, times });
             each.collect()
         };
-        let NetworkUse { received, sent, denied, reached } = used;
-        Self { received, sent, denied: list(denied), reached: list(reached) }
+        let NetworkUse { received, sent, denied, reached, lost } = used;
+        Self { received, sent, denied: list(denied), reached: list(reached), lost }
     }
 }
 

@@ -153,7 +153,9 @@ fn failure(
         failed_tests(totals, text);
     }
     if let Some(used) = job.attempts.last().and_then(|attempt| attempt.network.as_ref()) {
-        for sentence in network::refusals(network::NOT_ALLOWED, &used.denied) {
+        let lost = used.lost.as_deref().map(network::loss);
+        let refused = network::refusals(network::NOT_ALLOWED, &used.denied);
+        for sentence in lost.into_iter().chain(refused) {
             push_line(text, format_args!("  {}", fit(&one_line(&sentence), WIDTH - 2)));
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Attempt, CONTAINER_LINK, Network, NetworkUse,
     addresses::{self, Ends},
+    loss::Loss,
     namespace::Namespace,
     netlink::{Place, route},
     networks::Started,
@@ -25,6 +26,7 @@ const REPORTED: usize = 64;
 pub(super) struct Connection {
     /// Where the host's end is.
     place: Place,
+    loss: Loss,
     link: String,
     filter: Filter,
     resolver: Option<Resolver>,
@@ -112,7 +114,8 @@ impl Connection {
                 error
             }
         })?;
-        let mut connection = Self { place: started.place.clone(), link, filter, resolver: None };
+        let (place, loss) = (started.place.clone(), started.loss.clone());
+        let mut connection = Self { place, loss, link, filter, resolver: None };
         if let Some(sockets) = namespace.resolver.take() {
             connection.resolve(sockets, network)?;
         }
@@ -147,6 +150,7 @@ impl Connection {
             sent: link.received,
             denied: by_times(refused.into_iter().map(attempt).chain(names).collect()),
             reached: by_times(reached.into_iter().map(attempt).collect()),
+            lost: self.loss.why(),
         })
     }
 }

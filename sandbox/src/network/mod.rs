@@ -17,6 +17,7 @@ mod host_addresses;
 pub(crate) mod identity;
 pub(crate) mod keeper;
 mod leftover;
+mod loss;
 mod namespace;
 mod netlink;
 mod networks;

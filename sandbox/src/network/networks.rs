@@ -12,6 +12,7 @@ use super::{
     forwarding::{self, Forwarding},
     host_addresses::HostAddresses,
     keeper::Keeper,
+    loss::Loss,
     namespace::Namespace,
     netlink::{
         Place,
@@ -52,6 +53,8 @@ pub(super) struct Started {
     pub(super) table: String,
     pub(super) block: Ipv4Addr,
     pub(super) mtu: u32,
+    /// Whether packets still pass.
+    pub(super) loss: Loss,
     #[expect(dead_code, reason = "packets pass while it is held")]
     passing: Passing,
 }
@@ -164,7 +167,8 @@ impl Networks {
             make_table(&place, &table, alone)?;
             let forwarding = Forwarding::hold(&path)
                 .system(|| "let packets of containers pass (`ip_forward`)")?;
-            Ok(Started { place, table, block, mtu, passing: Passing::Forwarding(forwarding) })
+            let (loss, passing) = (Loss::default(), Passing::Forwarding(forwarding));
+            Ok(Started { place, table, block, mtu, loss, passing })
         })
     }
 
@@ -175,12 +179,14 @@ impl Networks {
             let table = table::name(shared.journal.id());
             let (block, _) = free_block()?;
             make_table(&place, &table, false)?;
-            let host = HostAddresses::watch(place.clone(), table.clone())
+            let loss = Loss::default();
+            let host = HostAddresses::watch(place.clone(), table.clone(), loss.clone())
                 .system(|| "watch the addresses of this host")?;
             let network = addresses::uplink(block);
-            let uplink = Uplink::start(&shared.spawner, keeper, &place, &changes, network)?;
+            let way = (&place, &changes);
+            let uplink = Uplink::start(&shared.spawner, keeper, way, network, loss.clone())?;
             let passing = Passing::Program(uplink, host);
-            Ok(Started { place, table, block, mtu: uplink::MTU, passing })
+            Ok(Started { place, table, block, mtu: uplink::MTU, loss, passing })
         })
     }
 }

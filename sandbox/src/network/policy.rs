@@ -69,6 +69,8 @@ pub struct NetworkUse {
     pub denied: Vec<Attempt>,
     /// What it reached, where that is recorded ([`Network::Learn`]), in the same order.
     pub reached: Vec<Attempt>,
+    /// Why its way out was gone before its end, where it was: not its own doing.
+    pub lost: Option<String>,
 }
 
 /// A destination that was tried.

@@ -19,6 +19,7 @@ use tokio::{io::AsyncReadExt as _, net::unix::pipe, task::JoinHandle};
 
 use super::{
     keeper::Keeper,
+    loss::Loss,
     netlink::{Changes, Place, route},
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The program's link in the keeper's namespace.
-const LINK: &str = "up0";
+pub(super) const LINK: &str = "up0";
 /// Largest packet: what both programs take, so that bulk transfers cost few turns.
 pub(super) const MTU: u32 = 65_520;
 /// Bits of the program's network.
@@ -127,9 +128,9 @@ impl Uplink {
     pub(super) fn start(
         spawner: &Spawner,
         keeper: &Keeper,
-        place: &Place,
-        changes: &Changes,
+        (place, changes): (&Place, &Changes),
         network: Ipv4Addr,
+        loss: Loss,
     ) -> Result<Self> {
         let doing = "connect a container to the network";
         let Some((program, path)) = Program::find() else {
@@ -154,7 +155,7 @@ impl Uplink {
             route::add_default_route(place, index, gateway(network))
         };
         set_up().system(|| format!("set up the link of `{}`", program.name()))?;
-        uplink.said.replace(tokio::spawn(listen(program, reading)));
+        uplink.said.replace(tokio::spawn(listen(program, reading, loss)));
         Ok(uplink)
     }
 
@@ -200,7 +201,7 @@ impl Uplink {
 }
 
 /// Reads what a program says, so that it neither waits nor ends for want of a reader.
-async fn listen(program: Program, said: File) {
+async fn listen(program: Program, said: File, loss: Loss) {
     let Ok(mut said) = pipe::Receiver::from_owned_fd(said.into()) else { return };
     let mut buffer = [0; 1024];
     loop {
@@ -212,7 +213,7 @@ async fn listen(program: Program, said: File) {
             }
         }
     }
-    tracing::warn!("`{}` has ended: containers cannot reach the network", program.name());
+    loss.report(format!("`{}` has ended, which carries their packets", program.name()));
 }
 
 #[cfg(test)]

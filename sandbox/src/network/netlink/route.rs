@@ -142,6 +142,12 @@ pub(crate) fn bring_up(place: &Place, index: u32) -> io::Result<()> {
     place.route()?.request(Message::new(libc::RTM_NEWLINK, 0, &interface(index, up)))
 }
 
+/// Takes the link down, and with it the routes through it.
+pub(crate) fn bring_down(place: &Place, index: u32) -> io::Result<()> {
+    let up = libc::IFF_UP.cast_unsigned();
+    place.route()?.request(Message::new(libc::RTM_NEWLINK, 0, &interface_with(index, 0, up)))
+}
+
 /// Removes a link by its name; one that is not there is no error.
 pub(crate) fn remove_link(place: &Place, name: &str) -> io::Result<()> {
     let mut message = Message::new(libc::RTM_DELLINK, 0, &interface(0, 0));
@@ -261,8 +267,13 @@ pub(crate) fn limit_rate(place: &Place, index: u32, rate: u64) -> io::Result<()>
 
 /// `struct ifinfomsg`; the flags given are set, the others stay.
 fn interface(index: u32, flags: u32) -> [u8; 16] {
+    interface_with(index, flags, flags)
+}
+
+/// With those of `flags` that are in `changed`.
+fn interface_with(index: u32, flags: u32, changed: u32) -> [u8; 16] {
     let mut bytes = [0; 16];
-    for (place, number) in [(4, index), (8, flags), (12, flags)] {
+    for (place, number) in [(4, index), (8, flags), (12, changed)] {
         if let Some(place) = bytes.get_mut(place..place + 4) {
             place.copy_from_slice(&number.to_ne_bytes());
         }
