@@ -12,7 +12,8 @@ use tempfile::TempDir;
 /// Where a static busybox may be.
 const BUSYBOX: [&str; 3] =
     ["/bin/busybox", "/usr/bin/busybox", "/usr/lib/initramfs-tools/bin/busybox"];
-const APPLETS: [&str; 8] = ["cat", "grep", "id", "sh", "sleep", "test", "touch", "true"];
+const APPLETS: [&str; 10] =
+    ["cat", "grep", "head", "id", "sh", "sleep", "test", "touch", "true", "yes"];
 
 /// It is removed when dropped.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ mod report {
 
 use log::{
     index::Stream, masker::Ending, masker::Masker, needles::Needles, recorder::LogBudget,
-    secret::Secret, step_log::StepLog,
+    secret::Secret, step_log::StepLog, terminal::Sanitizer,
 };
 
 /// What one read of a full pipe returns.
@@ -34,8 +34,9 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("plan-5000-jobs") => plan_jobs(),
         Some("mask-64-mib") => mask(),
-        Some("keep-64-mib-of-100-byte-lines") => keep(100),
-        Some("keep-64-mib-of-2-byte-lines") => keep(2),
+        Some("keep-64-mib") => keep(),
+        Some("show-64-mib-of-100-byte-lines") => show(100),
+        Some("show-64-mib-of-2-byte-lines") => show(2),
         _ => {}
     }
 }
@@ -85,18 +86,29 @@ fn mask() {
     });
 }
 
-fn keep(length: usize) {
+fn keep() {
     let directory = tempfile::tempdir().unwrap();
     let (path, budget, now) =
         (directory.path().join("step.log"), LogBudget::new(u64::MAX), SystemTime::UNIX_EPOCH);
     let mut log = StepLog::create(&path, needles(), budget, now).unwrap();
-    let input = lines(length);
+    let input = lines(100);
     counted(|| {
         for _ in 0..TOTAL / CHUNK {
             black_box(log.output(Stream::Stdout, now, black_box(&input)).unwrap());
         }
         log.end(Stream::Stdout, now, Ending::Closed).unwrap();
         log.finish(now).unwrap();
+    });
+}
+
+fn show(length: usize) {
+    let (input, mut sanitizer) = (lines(length), Sanitizer::new(true));
+    counted(|| {
+        for _ in 0..TOTAL / CHUNK {
+            sanitizer.push(black_box(&input), |line| {
+                black_box(line);
+            });
+        }
     });
 }
 

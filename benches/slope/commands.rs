@@ -13,7 +13,7 @@ use super::{Result, times::Times};
 
 const COFFERDAM: &str = env!("CARGO_BIN_EXE_cofferdam");
 /// What each job of [`output`] prints.
-const PRINTED: &str = "64M";
+const PRINTED: u64 = 64 * 1024 * 1024;
 
 #[expect(clippy::disallowed_methods, reason = "the program itself is what is measured here")]
 fn command(program: &str) -> Command {
@@ -72,7 +72,7 @@ pub(crate) fn output(state: &Path, count: usize) -> Result<()> {
     let (took, peak) =
         run(state, &pipeline, &["--max-parallel", &at_once, "--max-cpus", &at_once])?;
     println!(
-        "\n{count} jobs that print {PRINTED} each at the same time: {:.1} s, runner's peak {:.1} MiB",
+        "\n{count} jobs that print {PRINTED} bytes each at the same time: {:.1} s, runner's peak {:.1} MiB",
         took.as_secs_f64(),
         f64::from(u32::try_from(peak)?) / 1024.0
     );

@@ -96,7 +96,8 @@ fn main() {
             subjects.push((
                 title,
                 Box::new(move || {
-                    let remove = ["image", "rm", "--force", name];
+                    // Both, because they have the same layers.
+                    let remove = ["image", "rm", "--force", gzip, zstd];
                     Command::new(engine).args(remove).output().expect("remove the image");
                     let mut pull = Command::new(engine);
                     pull.args(["pull", "--quiet"]);
