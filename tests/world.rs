@@ -61,6 +61,7 @@ pub(crate) struct World {
 pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
     let host = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        forward_nothing();
         let asked = Asked::default();
         let (ready, world_up) = mpsc::channel();
         let (end, until) = mpsc::channel::<()>();
@@ -105,6 +106,14 @@ pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
     });
     if let Err(panic) = host.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// New network namespaces take this over from the first one, where an engine may have turned it on.
+fn forward_nothing() {
+    const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
+    if std::fs::read_to_string(SETTING).expect("the setting").trim() != "0" {
+        std::fs::write(SETTING, "0").expect("turn forwarding off");
     }
 }
 
