@@ -29,6 +29,8 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod dockerfile_images;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod exec;

@@ -5,7 +5,8 @@
 use std::{fmt::Write as _, time::Duration};
 
 use cofferdam_jobs::{
-    Inputs, Plan, Sources, diagnostic::render::render_all, parse, plan, plan::Feature,
+    Inputs, Plan, Sources, diagnostic::render::render_all, model::Command, parse, plan,
+    plan::Feature,
 };
 
 /// The plan of a pipeline, or what is wrong with it.
@@ -217,4 +218,37 @@ fn images_are_planned_as_jobs() {
                 \x20 b: { needs: a, steps: [{ run: x, image: other }], services: { db: { image: tool } } }\n";
     insta::assert_snapshot!(table(yaml, &Inputs::default()));
     insta::assert_snapshot!(table(yaml, &inputs(&["a"], &[("tag", "13")])));
+}
+
+/// `build` in its two forms, and what of the caller goes into it.
+#[test]
+fn a_dockerfile_is_planned_as_the_first_step() {
+    let check = |build: &str, command: &str, expect: &str| {
+        let yaml = format!(
+            "images: {{ tool: {{ build: {build}, steps: [{{ run: x }}] }} }}\n\
+             params: {{ tag: {{ default: 12 }} }}\n\
+             jobs: {{ a: {{ image: tool, steps: [{{ run: x }}] }} }}\n"
+        );
+        let plan = planned(&yaml, &Inputs::default()).unwrap();
+        let job = &plan.jobs[0];
+        assert_eq!((job.source.steps.len(), &job.image), (2, &None), "{build}");
+        let Command::Exec(words) = &job.source.steps[0].command else { panic!("{build}") };
+        let words: Vec<&str> = words.iter().filter_map(|word| word.as_literal()).collect();
+        assert_eq!(words.join(" "), command);
+        let file = job.build.as_ref().and_then(|build| build.dockerfile.as_ref()).unwrap();
+        let found =
+            format!("{} {} {:?} {:?}", file.context, file.dockerfile, file.target, file.args);
+        assert_eq!(found, expect, "{build}");
+    };
+    check("image", "cofferdam image build --file Dockerfile image", "image Dockerfile None []");
+    check(
+        "{ context: image }",
+        "cofferdam image build --file Dockerfile image",
+        "image Dockerfile None []",
+    );
+    check(
+        "{ dockerfile: a/b, target: t, args: { A: \"v${{ params.tag }}\", B: 1 } }",
+        "cofferdam image build --file a/b --target t .",
+        r#". a/b Some("t") [("A", "v12"), ("B", "1")]"#,
+    );
 }

@@ -92,9 +92,9 @@ impl Checker<'_> {
             let texts = values(&config.env).chain(values(&config.labels));
             let texts = texts.chain(&config.workdir).chain(&config.user);
             let texts = texts.chain(&config.entrypoint).chain(&config.cmd);
-            let from = match &image.from.value {
-                ImageSource::Image(template) => Some(template),
-                ImageSource::Dockerfile(_) => None,
+            let from: Vec<&Template> = match &image.from.value {
+                ImageSource::Image(template) => vec![template],
+                ImageSource::Dockerfile(build) => values(&build.args).collect(),
             };
             for expr in texts.chain(from).flat_map(Template::expressions) {
                 self.top_level(expr, &[Context::Params, Context::Run, Context::Git]);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Checker;
 use crate::{
     diagnostic::{Code, Diagnostic, quoted},
-    model::{Env, Job, SecretUse, Step},
+    model::{Env, ImageSource, Job, SecretUse, Step},
     source::{Span, Spanned},
 };
 
@@ -77,6 +77,9 @@ impl Checker<'_> {
         for image in &pipeline.images {
             self.name(&image.name, "image", Kind::Name);
             self.env(&image.config.env);
+            if let ImageSource::Dockerfile(build) = &image.from.value {
+                self.env(&build.args);
+            }
             self.steps(&image.steps, &mut HashMap::new());
         }
         for job in &pipeline.jobs {

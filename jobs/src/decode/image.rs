@@ -2,15 +2,18 @@
 
 use super::decoder::Decoder;
 use crate::{
-    model::{DockerBuild, ImageConfig, ImageDefinition, ImageSource, Step},
+    model::{DockerBuild, Env, ImageConfig, ImageDefinition, ImageSource, Step},
     source::Spanned,
-    yaml::Node,
+    yaml::{Kind, Node},
 };
 
 pub(super) const IMAGE: &[&str] =
     &["from", "build", "limits", "network", "timeout", "steps", "config"];
 pub(super) const BUILD: &[&str] = &["context", "dockerfile", "target", "args"];
 pub(super) const CONFIG: &[&str] = &["env", "labels", "workdir", "user", "entrypoint", "cmd"];
+
+/// The file of a build that does not say.
+const DOCKERFILE: &str = "Dockerfile";
 
 impl<'t> Decoder<'t> {
     pub(super) fn image(
@@ -84,6 +87,14 @@ impl<'t> Decoder<'t> {
     }
 
     fn docker_build(&mut self, node: &'t Node<'t>) -> Option<DockerBuild> {
+        if matches!(node.kind, Kind::Scalar { .. }) {
+            return Some(DockerBuild {
+                context: self.nonempty(node, "the context")?.value,
+                dockerfile: DOCKERFILE.to_owned(),
+                target: None,
+                args: Env::new(),
+            });
+        }
         let fields = self.fields(node, "`build`", BUILD)?;
         let mut get = |key| {
             let text = fields.get(key).and_then(|node| self.nonempty(node, "this"));
@@ -91,7 +102,7 @@ impl<'t> Decoder<'t> {
         };
         Some(DockerBuild {
             context: get("context").unwrap_or_else(|| ".".to_owned()),
-            dockerfile: get("dockerfile").unwrap_or_else(|| "Dockerfile".to_owned()),
+            dockerfile: get("dockerfile").unwrap_or_else(|| DOCKERFILE.to_owned()),
             target: get("target"),
             args: fields.get("args").map(|node| self.env(node)).unwrap_or_default(),
         })

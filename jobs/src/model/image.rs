@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{AllowFailure, Env, Job, Limits, Network, Step};
-use crate::{expr::Template, source::Spanned};
+use super::{AllowFailure, Command, Env, Job, Limits, Network, Step};
+use crate::{
+    expr::Template,
+    source::{Span, Spanned},
+};
 
 /// An image made from another by steps, or from a Dockerfile.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +28,13 @@ pub struct ImageDefinition {
 }
 
 impl ImageDefinition {
-    /// Its making as a job, which is how it is run.
+    /// Its making as a job, which is how it is run. The first step of one that is made from a
+    /// Dockerfile stands for all of that.
     pub(crate) fn as_job(&self) -> Job {
+        let first = match &self.from.value {
+            ImageSource::Dockerfile(build) => Some(build.as_step(self.from.span)),
+            ImageSource::Image(_) => None,
+        };
         Job {
             id: Spanned::new(format!("image {}", self.name.value), self.name.span),
             name: None,
@@ -48,7 +56,7 @@ impl ImageDefinition {
             user: None,
             workdir: None,
             shell: None,
-            steps: self.steps.clone(),
+            steps: first.into_iter().chain(self.steps.iter().cloned()).collect(),
             cleanup: Vec::new(),
             outputs: Env::new(),
             cache: Vec::new(),
@@ -81,6 +89,37 @@ pub struct DockerBuild {
     pub target: Option<String>,
     /// Values of `ARG`.
     pub args: Env,
+}
+
+impl DockerBuild {
+    /// What is shown of it as a step: the command that would do the same.
+    fn as_step(&self, span: Span) -> Step {
+        let mut words = vec!["cofferdam", "image", "build", "--file", &self.dockerfile];
+        if let Some(target) = &self.target {
+            words.extend(["--target", target]);
+        }
+        words.push(&self.context);
+        let literal = |word: &str| Template::literal(word, span);
+        Step {
+            id: None,
+            name: Some(literal(&self.dockerfile)),
+            command: Command::Exec(words.into_iter().map(literal).collect()),
+            condition: None,
+            env: Env::new(),
+            secrets: Vec::new(),
+            workdir: None,
+            shell: None,
+            user: None,
+            timeout: None,
+            image: None,
+            limits: Limits::default(),
+            network: None,
+            background: None,
+            ready: None,
+            continue_on_error: None,
+            span,
+        }
+    }
 }
 
 /// What containers of an image start with.

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Group, GroupNeed, Inputs, Plan, PlannedBuild, PlannedConfig, PlannedJob,
+    Group, GroupNeed, Inputs, Plan, PlannedBuild, PlannedConfig, PlannedDockerfile, PlannedJob,
     build::{PlanScope, Rendered, TIMEOUT, allowance, rendered},
 };
 use crate::{
@@ -177,6 +177,15 @@ fn planned(
         entrypoint: config.entrypoint.iter().map(&mut text).collect(),
         cmd: config.cmd.iter().map(&mut text).collect(),
     };
+    let dockerfile = match &definition.from.value {
+        ImageSource::Image(_) => None,
+        ImageSource::Dockerfile(build) => Some(PlannedDockerfile {
+            context: build.context.clone(),
+            dockerfile: build.dockerfile.clone(),
+            target: build.target.clone(),
+            args: build.args.iter().map(|(name, it)| (name.value.clone(), text(it))).collect(),
+        }),
+    };
     let templates = [
         (&config.user, definition.config.user.as_ref(), Rendered::User),
         (&config.workdir, definition.config.workdir.as_ref(), Rendered::Workdir),
@@ -206,7 +215,7 @@ fn planned(
         timeout: allowance.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.value),
         services: Vec::new(),
         step_images: vec![None; source.steps.len()],
-        build: Some(PlannedBuild { image: wanted.image, config }),
+        build: Some(PlannedBuild { image: wanted.image, config, dockerfile }),
         source,
     }
 }

@@ -16,7 +16,8 @@ pub use build::plan;
 pub use feature::Feature;
 pub use inputs::Inputs;
 pub use types::{
-    Group, GroupNeed, Plan, PlannedBuild, PlannedConfig, PlannedFrom, PlannedJob, PlannedService,
+    Group, GroupNeed, Plan, PlannedBuild, PlannedConfig, PlannedDockerfile, PlannedFrom,
+    PlannedJob, PlannedService,
 };
 
 pub(crate) use build::{needs, needs_cycle};

@@ -119,6 +119,21 @@ pub struct PlannedBuild {
     pub image: usize,
     /// What containers of it start with.
     pub config: PlannedConfig,
+    /// What it is made from, where that is a Dockerfile; the first step of the job stands for it.
+    pub dockerfile: Option<PlannedDockerfile>,
+}
+
+/// A build from a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedDockerfile {
+    /// The directory that `COPY` reads, relative to the project.
+    pub context: String,
+    /// The file, relative to the context.
+    pub dockerfile: String,
+    /// The stage to stop at.
+    pub target: Option<String>,
+    /// Values of `ARG`, with expressions replaced.
+    pub args: Vec<(String, String)>,
 }
 
 /// What containers of an image start with, with expressions replaced.

@@ -13,14 +13,20 @@ use cofferdam_sandbox::{End, image::Image, with_causes};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
+    dockerfile::Dockerfile,
     job::{self, fault_of},
     message::{Message, StepId, StepReport},
     output::Output,
     program,
+    seal::together,
     step::{JobContext, RunningStep, open_output, outcome},
 };
 use crate::{
-    build::{Change, Instruction, Io, Outcome, Ran, Run, Stage, Step},
+    build::{
+        Change, Engine, Instruction, Io, Outcome, Ran, Run, Stage, Step,
+        dockerfile::{Built, Failure},
+    },
+    exit::Exit,
     network,
 };
 
@@ -35,13 +41,28 @@ pub(super) struct Build {
     stage: Arc<Mutex<Option<Stage>>>,
     /// What the containers of its steps have used.
     used: Arc<Mutex<Vec<End>>>,
+    /// What its first step builds, and with what, where it is made from a Dockerfile.
+    dockerfile: Option<(Arc<Dockerfile>, Engine)>,
+}
+
+/// What a step does.
+enum Work {
+    /// A step of the engine.
+    Step(Step),
+    /// All of a Dockerfile.
+    Dockerfile(Arc<Dockerfile>, Engine),
 }
 
 impl Build {
     /// One that has just begun.
     pub(super) fn new(stage: Stage) -> Self {
         let used = Arc::new(Mutex::new(Vec::new()));
-        Self { stage: Arc::new(Mutex::new(Some(stage))), used }
+        Self { stage: Arc::new(Mutex::new(Some(stage))), used, dockerfile: None }
+    }
+
+    /// One whose first step is a Dockerfile, over which the others go on.
+    pub(super) fn of_dockerfile(file: Arc<Dockerfile>, engine: Engine) -> Self {
+        Self { stage: Arc::default(), used: Arc::default(), dockerfile: Some((file, engine)) }
     }
 
     /// Runs a step in a task of its own, which reports its end.
@@ -54,14 +75,19 @@ impl Build {
     ) -> RunningStep {
         let (stop, stopped) = mpsc::unbounded_channel();
         let messages = context.messages.clone();
-        let step = engine_step(planned, id.step.index, resolved);
+        let work = match &self.dockerfile {
+            Some((file, engine)) if id.step.index == 0 => {
+                Work::Dockerfile(Arc::clone(file), engine.clone())
+            }
+            _ => Work::Step(engine_step(planned, id.step.index, resolved)),
+        };
         let (output, streams) = match open_output(&log, id, context) {
             Ok((output, streams)) => (Some(output), Ok(streams)),
             Err(message) => (None, Err(message)),
         };
         let running = Running {
             build: self.clone(),
-            step,
+            work,
             drain: output.as_ref().map(Output::drain),
             context: Arc::clone(context),
         };
@@ -167,7 +193,7 @@ fn changes(config: &PlannedConfig) -> Vec<(String, Change)> {
 
 struct Running {
     build: Build,
-    step: Step,
+    work: Work,
     drain: Option<super::output::Drain>,
     context: Arc<JobContext>,
 }
@@ -178,13 +204,75 @@ impl Running {
         streams: (OwnedFd, OwnedFd),
         stop: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
+        match &self.work {
+            Work::Step(step) => self.step(step, streams, stop).await,
+            Work::Dockerfile(file, engine) => self.dockerfile(file, engine, streams, stop).await,
+        }
+    }
+
+    /// The image of a Dockerfile is what the next step goes on with.
+    async fn dockerfile(
+        &self,
+        file: &Dockerfile,
+        engine: &Engine,
+        streams: (OwnedFd, OwnedFd),
+        stop: mpsc::UnboundedReceiver<Stop>,
+    ) -> StepReport {
+        let started = SystemTime::now();
+        let Built { image, used } = file.build(engine.clone(), streams, stop).await;
+        if let Some(drain) = &self.drain {
+            drain.now().await;
+        }
+        let ended = SystemTime::now();
+        let mut segments = used.clone();
+        self.build.used.lock().await.extend(used);
+        let image = match image {
+            Ok(image) => image,
+            Err(Failure { problem, ran }) => {
+                let said = problem.remedy_text().map(|remedy| format!("; {remedy}"));
+                let message = format!("{problem}{}", said.unwrap_or_default());
+                let message = self.context.needles.mask_text(&message);
+                let outcome = match (ran, problem.exit()) {
+                    (Some(ran), _) => {
+                        let mut report = self.failed(&ran, started, ended);
+                        report.end.message = Some(message);
+                        return report;
+                    }
+                    (None, Exit::System) => StepOutcome::System,
+                    (None, Exit::Cancelled) => StepOutcome::Signal(15),
+                    (None, _) => StepOutcome::NotStarted,
+                };
+                return StepReport::not_run(outcome, message);
+            }
+        };
+        match engine.begin(&file.name, &image) {
+            Ok(stage) => *self.build.stage.lock().await = Some(stage),
+            Err(error) => return StepReport::failed_to_start(&error),
+        }
+        let usage = segments.pop().map(|last| together(segments, last).usage);
+        StepReport {
+            end: StepEnd::new(StepOutcome::Exit(0)),
+            started,
+            ended,
+            exit_code: Some(0),
+            signal: None,
+            usage,
+        }
+    }
+
+    async fn step(
+        &self,
+        step: &Step,
+        streams: (OwnedFd, OwnedFd),
+        stop: mpsc::UnboundedReceiver<Stop>,
+    ) -> StepReport {
         let started = SystemTime::now();
         let mut stage = self.build.stage.lock().await;
         let Some(stage) = stage.as_mut() else {
             return StepReport::not_run(StepOutcome::System, "the image was lost".to_owned());
         };
         let notes = streams.1.try_clone().map(File::from);
-        let performed = stage.perform(&self.step, Io { streams, stop }).await;
+        let performed = stage.perform(step, Io { streams, stop }).await;
         if matches!(performed, Ok(Outcome::Kept)) {
             // Who reads it may have gone.
             notes.and_then(|mut notes| notes.write_all(b"kept from an earlier build\n")).ok();

@@ -22,8 +22,8 @@ use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
-    build::Build,
     caches::CacheStore,
+    dockerfile::Dockerfile,
     job::Collected,
     ledger::Ledger,
     live::Live,
@@ -56,6 +56,8 @@ pub(super) struct Surroundings {
     /// The images of all jobs by name, those that the run makes when they are made; their layers
     /// stay in the store while this lives.
     pub(super) images: HashMap<String, Arc<Image>>,
+    /// The Dockerfiles of images, by the job that builds them.
+    pub(super) dockerfiles: HashMap<usize, Arc<Dockerfile>>,
     /// The project that jobs see.
     pub(super) workspace: PathBuf,
     /// What is committed of it, where jobs see that.
@@ -227,10 +229,12 @@ impl Driver {
                 }
                 self.feed(Event::JobStarted { job })
             }
-            Message::Building { job, stage, base } => {
-                self.ledger.image(job, &base);
+            Message::Building { job, build, base } => {
+                if let Some(base) = base {
+                    self.ledger.image(job, &base);
+                }
                 if let Some(live) = self.live.get_mut(&job) {
-                    live.builds(Build::new(*stage));
+                    live.builds(build);
                 }
                 self.feed(Event::JobStarted { job })
             }

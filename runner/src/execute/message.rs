@@ -5,8 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use cofferdam_jobs::state::{Event, Fault, StepEnd, StepRef};
 use cofferdam_sandbox::{End, cgroup::Usage, image::Image};
 
-use super::{job::Collected, seal::Sealed, service::ServiceReport, start::Up};
-use crate::build::Stage;
+use super::{build::Build, job::Collected, seal::Sealed, service::ServiceReport, start::Up};
 use crate::log::{index::Stream, recorder::Kept};
 
 /// A step of a try of a job.
@@ -47,9 +46,9 @@ pub(super) enum Message {
         /// Index of the job.
         job: usize,
         /// The image so far.
-        stage: Box<Stage>,
-        /// What it starts from.
-        base: Arc<Image>,
+        build: Build,
+        /// What it starts from; [`None`] for a Dockerfile.
+        base: Option<Arc<Image>>,
     },
     /// They could not be put up, and nothing is left of them.
     StartFailed {

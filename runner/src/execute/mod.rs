@@ -5,6 +5,7 @@ mod build;
 mod caches;
 mod committed;
 mod digest;
+mod dockerfile;
 mod driver;
 mod environment;
 mod foresight;
@@ -65,6 +66,7 @@ use crate::{
     supervise::Interrupts,
 };
 use caches::CacheStore;
+use dockerfile::Dockerfiles;
 use driver::{Driver, Surroundings};
 use pipeline::PipelineFile;
 use record::{Records, timestamp};
@@ -101,6 +103,7 @@ pub(crate) async fn run(
     };
     let plan = Arc::new(cofferdam_jobs::plan(pipeline, &inputs).map_err(&refuse)?);
     let unsupported = plan.unsupported(&[
+        Feature::Dockerfile,
         Feature::NetworkFull,
         Feature::NetworkAllow,
         Feature::IoLimits,
@@ -139,7 +142,12 @@ pub(crate) async fn run(
     let mut interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
+    let dockerfiles = Dockerfiles::read(&plan, &workspace)?;
     let images = images(&arguments, &plan, configuration, state, &mut interrupts).await?;
+    // Apart from those of the jobs, which may have the same names for images of the pipeline.
+    let wanted = dockerfiles.wanted(&plan, arguments.pull.map(Into::into));
+    let taken = images::take(state, configuration, wanted, &mut interrupts).await?;
+    let dockerfiles = dockerfiles.with(&taken);
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
     if let Some(what) = starts_in_states(&plan)
@@ -186,6 +194,7 @@ pub(crate) async fn run(
         run: run_id.clone(),
         sandbox,
         images,
+        dockerfiles,
         workspace,
         mounts: arguments.mount.iter().cloned().map(Into::into).collect(),
         committed,
@@ -233,7 +242,7 @@ async fn images(
 ) -> Result<Images, Problem> {
     let mut wanted = Wanted::default();
     for job in &plan.jobs {
-        // What a Dockerfile starts from is known when it is read.
+        // What a Dockerfile starts from, it says itself.
         let named = job.build.is_none() || job.image.is_some();
         let own = (job.from.is_none() && named).then(|| job::image_name(job));
         let services = job.services.iter().map(|service| service.image.as_str());

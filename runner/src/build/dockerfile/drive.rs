@@ -2,18 +2,23 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use cofferdam_jobs::dockerfile::{Base, CopyFrom, Kind, MountKind, Selected, Selection};
-use cofferdam_sandbox::image::Image;
-use tokio::{sync::watch, task::JoinSet};
+use cofferdam_jobs::state::Stop;
+use cofferdam_sandbox::{End, image::Image};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::{Progress, Project, Request, stage, variables::Given};
-use crate::{build::Engine, exit::Exit, problem::Problem, supervise::Interrupts};
-
-/// Stages that are built at the same time.
-const SIDE_BY_SIDE: usize = 4;
+use crate::{
+    build::{Engine, Ran},
+    exit::Exit,
+    problem::Problem,
+};
 
 /// All that stages have in common.
 #[derive(Clone, Debug)]
@@ -26,6 +31,39 @@ pub(super) struct Common {
     pub(super) progress: Arc<Progress>,
     /// How many stages there are in all.
     pub(super) stages: usize,
+    /// What the containers of its steps have used.
+    used: Arc<Mutex<Vec<End>>>,
+}
+
+impl Common {
+    /// Keeps what a container has used.
+    pub(super) fn used(&self, end: Option<End>) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(end);
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// For the user.
+    pub(crate) problem: Problem,
+    /// The program that failed, where that is the reason.
+    pub(crate) ran: Option<Box<Ran>>,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem, ran: None }
+    }
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// The image of the last stage.
+    pub(crate) image: Result<Arc<Image>, Failure>,
+    /// What the containers of its steps have used.
+    pub(crate) used: Vec<End>,
 }
 
 /// What a stage came to.
@@ -66,9 +104,7 @@ pub(crate) fn wanted(project: &Project, selection: &Selection) -> BTreeSet<Strin
     wanted
 }
 
-/// Builds the selected stages; the image of the last.
-///
-/// The first interrupt ends programs gently, the second at once.
+/// Builds the selected stages; the image of the last. What comes by `stop` ends it.
 pub(crate) async fn build(
     engine: Engine,
     project: Project,
@@ -76,8 +112,8 @@ pub(crate) async fn build(
     images: HashMap<String, Arc<Image>>,
     request: Request,
     progress: Progress,
-    interrupts: &mut Interrupts,
-) -> Result<Arc<Image>, Problem> {
+    mut stop: mpsc::UnboundedReceiver<Stop>,
+) -> Built {
     let given = Arc::new(Given::new(&request.selection, &selection.arguments));
     let common = Common {
         engine,
@@ -87,16 +123,17 @@ pub(crate) async fn build(
         given,
         progress: Arc::new(progress),
         stages: selection.stages.len(),
+        used: Arc::default(),
     };
-    let (stop, stopped) = watch::channel(0_u32);
+    let (tell, stopped) = watch::channel(0_u32);
     let target = selection.stages.last().map(|selected| selected.stage);
     let mut waiting: Vec<Selected> = selection.stages.clone();
     let mut done: HashMap<usize, Finished> = HashMap::new();
     let mut running = JoinSet::new();
-    let mut failed: Option<Problem> = None;
+    let mut failed: Option<Failure> = None;
     loop {
         while let (Some(at), None, true) =
-            (next(&waiting, &done), &failed, running.len() < SIDE_BY_SIDE)
+            (next(&waiting, &done), &failed, running.len() < common.request.side_by_side)
         {
             let selected = waiting.remove(at);
             let is_target = Some(selected.stage) == target;
@@ -114,31 +151,37 @@ pub(crate) async fn build(
                 Some(Ok((number, Ok(finished)))) => {
                     done.insert(number, finished);
                 }
-                Some(Ok((_, Err(problem)))) => {
+                Some(Ok((_, Err(failure)))) => {
                     // The others only say that they were stopped.
-                    failed.get_or_insert(problem);
-                    stop.send_modify(|level| *level += 1);
+                    failed.get_or_insert(failure);
+                    tell.send_modify(|level| *level += 1);
                 }
                 Some(Err(error)) => {
                     let lost = Problem::new(Exit::System, "failed to build a stage");
-                    failed.get_or_insert_with(|| lost.because(error));
-                    stop.send_modify(|level| *level += 1);
+                    failed.get_or_insert_with(|| lost.because(error).into());
+                    tell.send_modify(|level| *level += 1);
                 }
             },
-            () = interrupts.next() => {
+            Some(stop) = stop.recv() => {
                 failed.get_or_insert_with(|| {
-                    Problem::new(Exit::Cancelled, "cancelled while building")
+                    Problem::new(Exit::Cancelled, "cancelled while building").into()
                 });
-                stop.send_modify(|level| *level += 1);
+                tell.send_modify(|level| *level = match stop {
+                    Stop::Gently => *level + 1,
+                    Stop::Now => (*level + 1).max(2),
+                });
             }
         }
     }
     common.progress.finish();
-    if let Some(problem) = failed {
-        return Err(problem);
-    }
+    let used = std::mem::take(&mut *common.used.lock().unwrap_or_else(PoisonError::into_inner));
     let image = target.and_then(|target| done.remove(&target)).map(|finished| finished.image);
-    image.ok_or_else(|| Problem::new(Exit::System, "the image was lost while building"))
+    let lost = || Problem::new(Exit::System, "the image was lost while building").into();
+    let image = match failed {
+        Some(failure) => Err(failure),
+        None => image.ok_or_else(lost),
+    };
+    Built { image, used }
 }
 
 /// A stage of which all that it needs is done.

@@ -15,7 +15,7 @@ mod sources;
 mod stage;
 mod variables;
 
-pub(crate) use drive::{build, wanted};
+pub(crate) use drive::{Built, Failure, build, wanted};
 pub(crate) use files::Project;
 pub(crate) use progress::Progress;
 
@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) network: Network,
     /// What each `RUN` may use.
     pub(crate) limits: Limits,
+    /// How many stages are built at the same time; the programs of each have these limits.
+    pub(crate) side_by_side: usize,
     /// What the image is called.
     pub(crate) names: Vec<Reference>,
 }

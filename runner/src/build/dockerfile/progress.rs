@@ -1,10 +1,14 @@
-//! What a build shows of itself, on standard error: a line per step, and what programs say.
+//! What a build shows of itself, on standard error or in the log of a job's step: a line per step,
+//! and what programs say.
 //!
 //! A step that is quick, or was done before, is one line at its end. One that takes longer, or says
-//! something, is announced first. On a terminal what is running is at the bottom, with its time.
+//! something, is announced first. On a terminal what is running is at the bottom, with its time. In
+//! a log every step is announced, and its programs write to the log themselves.
 
 use std::{
-    io::IsTerminal as _,
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,14 +35,36 @@ const WIDTH: usize = 100;
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
+    log: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Progress {
     /// On a terminal with what is running; nothing but failures where `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
-        let is_terminal = std::io::stderr().is_terminal() && !quiet;
+        let is_terminal = io::stderr().is_terminal() && !quiet;
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { bars: is_terminal.then(bars), quiet }
+        Self { bars: is_terminal.then(bars), quiet, log: None }
+    }
+
+    /// In a log, by what is its standard output and its standard error.
+    pub(crate) fn in_log(streams: (OwnedFd, OwnedFd)) -> Self {
+        Self { bars: None, quiet: false, log: Some(streams) }
+    }
+
+    /// Where programs write by themselves; [`None`] where [`Shown::output`] takes what they write.
+    pub(super) fn streams(&self) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+        let Some((stdout, stderr)) = &self.log else { return Ok(None) };
+        Ok(Some((stdout.try_clone()?, stderr.try_clone()?)))
+    }
+
+    /// Shows a line. A log is written to from another thread: its reader may be a task of this one,
+    /// and the pipe may be full.
+    async fn say(&self, line: String) {
+        let Some((_, log)) = &self.log else { return self.line(&line) };
+        let Ok(log) = log.try_clone() else { return };
+        let written = tokio::task::spawn_blocking(move || writeln!(File::from(log), "{line}"));
+        // Who reads it may have gone; the build goes on all the same.
+        written.await.ok();
     }
 
     /// One step more, such as `[build 2/5]`, and what it does; output beyond `limit` bytes is
@@ -120,6 +146,10 @@ pub(super) enum Ending {
 impl Shown<'_> {
     /// Says what is going on, once.
     pub(super) fn announce(&self) {
+        if self.progress.log.is_some() {
+            // It was, when it began.
+            return;
+        }
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         self.announce_with(&mut output);
     }
@@ -130,7 +160,18 @@ impl Shown<'_> {
         }
     }
 
+    /// Says in a log what is going on, before any program does.
+    pub(super) async fn begin(&self) {
+        if self.progress.log.is_some() {
+            self.output.lock().unwrap_or_else(PoisonError::into_inner).announced = true;
+            self.progress.say(format!("{} {}", self.label(), self.text)).await;
+        }
+    }
+
     fn label(&self) -> String {
+        if self.progress.log.is_some() {
+            return self.label.clone();
+        }
         let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
         format!("{style}{}{style:#}", self.label)
     }
@@ -156,7 +197,8 @@ impl Shown<'_> {
     }
 
     /// Says how it ended.
-    pub(super) fn end(self, ending: Ending) {
+    pub(super) async fn end(self, ending: Ending) {
+        let label = self.label();
         let mut output = self.output.into_inner().unwrap_or_else(PoisonError::into_inner);
         for sanitizer in &mut output.streams {
             sanitizer.flush(|line| self.progress.line(&format!("  {line}")));
@@ -168,19 +210,23 @@ impl Shown<'_> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
-        let label = format!("{style}{}{style:#}", self.label);
         let time = Elapsed(self.started.elapsed());
         let how = match ending {
             Ending::Cached => "cached".to_owned(),
             Ending::Done => format!("{time}"),
             Ending::Failed => format!("failed after {time}"),
         };
-        let dim = Style::new().dimmed();
-        let how = format!("{dim}{how}{dim:#}");
-        match output.announced {
-            true => self.progress.line(&format!("{label} {how}")),
-            false => self.progress.line(&format!("{label} {}  {how}", self.text)),
-        }
+        let how = match self.progress.log {
+            Some(_) => how,
+            None => {
+                let dim = Style::new().dimmed();
+                format!("{dim}{how}{dim:#}")
+            }
+        };
+        let line = match output.announced {
+            true => format!("{label} {how}"),
+            false => format!("{label} {}  {how}", self.text),
+        };
+        self.progress.say(line).await;
     }
 }

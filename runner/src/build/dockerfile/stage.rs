@@ -11,7 +11,7 @@ use cofferdam_sandbox::{image::Image, network::Network};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    drive::{Common, Finished},
+    drive::{Common, Failure, Finished},
     files,
     lower::Lowering,
     progress::{ANNOUNCED_AFTER, Ending, Shown},
@@ -35,10 +35,10 @@ pub(super) async fn build(
     made: HashMap<usize, Finished>,
     is_target: bool,
     mut stopped: watch::Receiver<u32>,
-) -> Result<Finished, Problem> {
+) -> Result<Finished, Failure> {
     let project = Arc::clone(&common.project);
     let Some(description) = project.dockerfile.stages.get(selected.stage) else {
-        return Err(Problem::new(Exit::System, "a stage was lost while building"));
+        return Err(Problem::new(Exit::System, "a stage was lost while building").into());
     };
     let name = description.name.as_ref().map(|name| name.value.clone());
     let name = name.unwrap_or_else(|| match is_target {
@@ -54,7 +54,8 @@ pub(super) async fn build(
         None => common.engine.begin_empty(&name),
         Some(Some(image)) => common.engine.begin(&name, &image),
         Some(None) => {
-            return Err(Problem::new(Exit::System, "what a stage starts from was not made"));
+            let message = "what a stage starts from was not made";
+            return Err(Problem::new(Exit::System, message).into());
         }
     };
     let mut stage = stage.map_err(|error| project.failed(description.span, error))?;
@@ -80,14 +81,15 @@ pub(super) async fn build(
             _ => format!("[{name} {}/{of}]", number + 1),
         };
         let shown = common.progress.step(label, &line.text, common.request.limits.logs);
+        shown.begin().await;
         let (again, result) =
             one(lowering, &mut stage, &line, &shown, &mut stopped, &common).await?;
         lowering = again;
         match result {
-            Ok(ending) => shown.end(ending),
-            Err(problem) => {
-                shown.end(Ending::Failed);
-                return Err(problem);
+            Ok(ending) => shown.end(ending).await,
+            Err(failure) => {
+                shown.end(Ending::Failed).await;
+                return Err(failure);
             }
         }
     }
@@ -113,7 +115,7 @@ fn triggers(stage: &mut Stage) -> Result<Vec<Line>, Problem> {
     Ok(lines)
 }
 
-type Ended = Result<Ending, Problem>;
+type Ended = Result<Ending, Failure>;
 
 /// One instruction. The lowering is handed to a thread that may wait for the disk, and back.
 async fn one(
@@ -125,7 +127,7 @@ async fn one(
     common: &Common,
 ) -> Result<(Lowering, Ended), Problem> {
     if *stopped.borrow() > 0 {
-        return Ok((lowering, Err(cancelled())));
+        return Ok((lowering, Err(cancelled().into())));
     }
     let (owned, configuration) = (line.clone(), stage.configuration().clone());
     let lowered = tokio::task::spawn_blocking(move || {
@@ -137,13 +139,13 @@ async fn one(
     })?;
     let steps = match steps {
         Ok(steps) => steps,
-        Err(problem) => return Ok((lowering, Err(problem))),
+        Err(problem) => return Ok((lowering, Err(problem.into()))),
     };
     let mut ending = Ending::Done;
     for step in &steps {
         match perform(stage, step, line, shown, stopped, common).await {
             Ok(ended) => ending = ended,
-            Err(problem) => return Ok((lowering, Err(problem))),
+            Err(failure) => return Ok((lowering, Err(failure))),
         }
     }
     Ok((lowering, Ok(ending)))
@@ -158,19 +160,25 @@ async fn perform(
     stopped: &mut watch::Receiver<u32>,
     common: &Common,
 ) -> Ended {
-    let (mut pipes, stdout, stderr) = OutputPipes::new().map_err(|error| {
-        Problem::new(Exit::System, "failed to make the output pipes").because(error)
-    })?;
+    let failed =
+        |error| Problem::new(Exit::System, "failed to make the output pipes").because(error);
+    let (mut pipes, streams) = match common.progress.streams().map_err(failed)? {
+        Some(streams) => (None, streams),
+        None => {
+            let (pipes, stdout, stderr) = OutputPipes::new().map_err(failed)?;
+            (Some(pipes), (stdout, stderr))
+        }
+    };
     let (tell, stop) = mpsc::unbounded_channel();
     let mut tail = Vec::new();
     let outcome = {
-        let mut performing = pin!(stage.perform(step, Io { streams: (stdout, stderr), stop }));
-        let mut open = true;
+        let mut performing = pin!(stage.perform(step, Io { streams, stop }));
+        let mut open = pipes.is_some();
         let mut waited = false;
         loop {
             tokio::select! {
                 outcome = &mut performing => break outcome,
-                chunk = pipes.next(), if open => open = take(chunk, shown, &mut tail)?,
+                chunk = next(&mut pipes), if open => open = take(chunk, shown, &mut tail)?,
                 () = tokio::time::sleep(ANNOUNCED_AFTER), if !waited => {
                     waited = true;
                     shown.announce();
@@ -184,7 +192,7 @@ async fn perform(
         }
     };
     let rest = async {
-        while take(pipes.next().await, shown, &mut tail)? {}
+        while take(next(&mut pipes).await, shown, &mut tail)? {}
         Ok::<(), Problem>(())
     };
     if let Ok(read) = tokio::time::timeout(LAST_WORDS, rest).await {
@@ -192,10 +200,25 @@ async fn perform(
     }
     match outcome {
         Ok(Outcome::Kept) => Ok(Ending::Cached),
-        Ok(Outcome::Made(_)) => Ok(Ending::Done),
-        Ok(Outcome::Stopped) => Err(cancelled()),
-        Ok(Outcome::Failed(ran)) => Err(failure(&ran, line, &tail, common)),
-        Err(error) => Err(common.project.failed(line.span, error)),
+        Ok(Outcome::Made(ran)) => {
+            common.used(ran.map(|ran| ran.used));
+            Ok(Ending::Done)
+        }
+        Ok(Outcome::Stopped) => Err(cancelled().into()),
+        Ok(Outcome::Failed(ran)) => {
+            let problem = failure(&ran, line, &tail, common);
+            common.used(Some(ran.used.clone()));
+            Err(Failure { problem, ran: Some(Box::new(ran)) })
+        }
+        Err(error) => Err(common.project.failed(line.span, error).into()),
+    }
+}
+
+/// What programs write, where it comes this way.
+async fn next(pipes: &mut Option<OutputPipes>) -> std::io::Result<Option<Chunk<'_>>> {
+    match pipes {
+        Some(pipes) => pipes.next().await,
+        None => Ok(None),
     }
 }
 

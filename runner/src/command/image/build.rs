@@ -1,13 +1,14 @@
 //! `cofferdam image build`.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, pin::pin, sync::Arc};
 
-use cofferdam_jobs::{Configuration, dockerfile};
+use cofferdam_jobs::{Configuration, dockerfile, state::Stop};
 use cofferdam_sandbox::{
     Network, Sandbox,
     image::{Image, Platform, Reference, Store},
     spawner::Spawner,
 };
+use tokio::sync::mpsc;
 
 use super::{document, reference, tell};
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
     scratch,
     supervise::Interrupts,
 };
+
+/// Stages that are built at the same time.
+const SIDE_BY_SIDE: usize = 4;
 
 /// Builds an image; returns the status that this process shall end with.
 pub(in crate::command) async fn run(
@@ -42,6 +46,7 @@ pub(in crate::command) async fn run(
         },
         network: reach(&arguments)?,
         limits: limits::of_arguments(&arguments.limits, configuration)?,
+        side_by_side: SIDE_BY_SIDE,
         names: names.clone(),
     };
     let file = arguments.file.clone().unwrap_or_else(|| arguments.context.join("Dockerfile"));
@@ -61,13 +66,26 @@ pub(in crate::command) async fn run(
     let scratch = scratch::kind(arguments.limits.scratch, configuration);
     let engine = Engine::new(sandbox.clone(), state.to_owned(), scratch).afresh(arguments.no_cache);
     let progress = Progress::new(arguments.quiet);
-    let built =
-        build(engine, project, &selection, images, request, progress, &mut interrupts).await;
+    let (tell, stop) = mpsc::unbounded_channel();
+    let built = {
+        let mut building =
+            pin!(build(engine, project, &selection, images, request, progress, stop));
+        let mut next = Stop::Gently;
+        loop {
+            tokio::select! {
+                built = &mut building => break built,
+                () = interrupts.next() => {
+                    // It may have ended just now.
+                    tell.send(std::mem::replace(&mut next, Stop::Now)).ok();
+                }
+            }
+        }
+    };
     let residue = sandbox.close().await;
     for left in &residue {
         print::standard_error(format_args!("cofferdam: left behind: {left}"));
     }
-    let image = built?;
+    let image = built.image.map_err(|failure| failure.problem)?;
     image_bounds::tidy(&Store::open(state)?, configuration);
     show(&arguments, &names, &image)?;
     Ok(if residue.is_empty() { Exit::Passed } else { Exit::System }.code())

@@ -19,6 +19,7 @@ use super::Driver;
 use crate::{
     execute::{
         brought::Brings,
+        build::Build,
         job,
         live::Live,
         message::Message,
@@ -114,12 +115,22 @@ impl Driver {
     ) -> Result<(), Problem> {
         let logs = self.log_directory(job, attempt)?;
         let context = self.context(attempt, &planned);
+        let messages = self.messages.clone();
+        if let Some(file) = self.surroundings.dockerfiles.get(&job) {
+            let build = Build::of_dockerfile(Arc::clone(file), self.surroundings.engine.clone());
+            let (abort, _) = oneshot::channel::<()>();
+            self.live.insert(job, Live::new(context, planned, logs, abort));
+            tokio::spawn(async move {
+                // When the driver has gone, the run is over.
+                messages.send(Message::Building { job, build, base: None }).await.ok();
+            });
+            return Ok(());
+        }
         let base = self.image(job::image_name(&planned))?;
         let name = self.image_made_by(job).unwrap_or_default();
         let engine = self.surroundings.engine.clone();
         let (abort, aborted) = oneshot::channel::<()>();
         self.live.insert(job, Live::new(context, planned, logs, abort));
-        let messages = self.messages.clone();
         tokio::spawn(async move {
             let from = Arc::clone(&base);
             let begun = tokio::task::spawn_blocking(move || engine.begin(&name, &from)).await;
@@ -132,7 +143,9 @@ impl Driver {
                 _ if aborted.try_recv().is_ok() => {
                     failed(Fault::Pipeline, "it was given up".to_owned())
                 }
-                Ok(Ok(stage)) => Message::Building { job, stage: Box::new(stage), base },
+                Ok(Ok(stage)) => {
+                    Message::Building { job, build: Build::new(stage), base: Some(base) }
+                }
                 Ok(Err(error)) => failed(job::fault_of(&error), with_causes(&error)),
                 Err(error) => failed(Fault::System, format!("failed to start: {error}")),
             };

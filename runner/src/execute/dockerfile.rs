@@ -1,0 +1,150 @@
+//! The Dockerfiles of a run's images: read before anything runs, built as a step of the image's job.
+//!
+//! What they start from is known when they are read, so a Dockerfile with faults, and an image that
+//! nobody has, end the run before its first job. A pipeline is not trusted with the operator's files:
+//! contexts and Dockerfiles lie in the project, wherever links lead.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cofferdam_jobs::{
+    dockerfile::{self, Selection},
+    plan::{Plan, PlannedDockerfile, PlannedJob},
+    state::Stop,
+};
+use cofferdam_sandbox::image::Platform;
+use tokio::sync::mpsc;
+
+use super::job;
+use crate::{
+    build::{
+        Engine,
+        dockerfile::{Built, Progress, Project, Request, build, wanted},
+    },
+    exit::Exit,
+    images::{Images, Wanted},
+    network,
+    problem::Problem,
+};
+
+/// A Dockerfile that makes sense, and what its image is called.
+#[derive(Debug)]
+pub(super) struct Dockerfile {
+    /// The image of the pipeline.
+    pub(super) name: String,
+    project: Project,
+    selection: Selection,
+    request: Request,
+    images: Images,
+}
+
+/// The Dockerfiles of a plan by the job that builds them.
+#[derive(Debug, Default)]
+pub(super) struct Dockerfiles(HashMap<usize, Dockerfile>);
+
+impl Dockerfiles {
+    /// Reads them in the project `workspace`; what is wrong with them is drawn.
+    pub(super) fn read(plan: &Plan, workspace: &Path) -> Result<Self, Problem> {
+        let mut read = HashMap::new();
+        for (index, planned) in plan.jobs.iter().enumerate() {
+            let Some(build) = &planned.build else { continue };
+            let Some(file) = &build.dockerfile else { continue };
+            let name = plan.images.get(build.image).map(|image| image.name.value.clone());
+            let name = name.unwrap_or_default();
+            read.insert(index, Dockerfile::read(name, planned, file, workspace)?);
+        }
+        Ok(Self(read))
+    }
+
+    /// The images that they start from or take files from.
+    pub(super) fn wanted(
+        &self,
+        plan: &Plan,
+        pull: Option<cofferdam_jobs::model::PullPolicy>,
+    ) -> Wanted {
+        let mut all = Wanted::default();
+        for (index, file) in &self.0 {
+            let own = plan.jobs.get(*index).map(|job| job.pull).unwrap_or_default();
+            for name in wanted(&file.project, &file.selection) {
+                all.add(&name, pull.unwrap_or(own));
+            }
+        }
+        all
+    }
+
+    /// The same with the images that were wanted, ready to be built.
+    pub(super) fn with(self, images: &Images) -> HashMap<usize, Arc<Dockerfile>> {
+        let with = |file: Dockerfile| Arc::new(Dockerfile { images: images.clone(), ..file });
+        self.0.into_iter().map(|(index, file)| (index, with(file))).collect()
+    }
+}
+
+impl Dockerfile {
+    fn read(
+        name: String,
+        planned: &PlannedJob,
+        file: &PlannedDockerfile,
+        workspace: &Path,
+    ) -> Result<Self, Problem> {
+        let context = inside(workspace, &workspace.join(&file.context), &name)?;
+        let path = context.join(&file.dockerfile);
+        let real = inside(workspace, &path, &name)?;
+        let mut beside = real.as_os_str().to_owned();
+        beside.push(".dockerignore");
+        for ignore in [PathBuf::from(beside), context.join(".dockerignore")] {
+            if ignore.symlink_metadata().is_ok() {
+                inside(workspace, &ignore, &name)?;
+            }
+        }
+        // As the user would name it.
+        let current = std::env::current_dir().unwrap_or_default();
+        let shown = real.strip_prefix(&current).unwrap_or(&real);
+        let project = Project::read(shown, &context)?;
+        let request = Request {
+            selection: dockerfile::Request {
+                target: file.target.clone(),
+                arguments: file.args.iter().cloned().collect(),
+                platform: Platform::host().to_string(),
+            },
+            network: network::of_job(&planned.network),
+            limits: job::limits(planned),
+            // The image's job has the limits once.
+            side_by_side: 1,
+            names: Vec::new(),
+        };
+        let selection = project.select(&request.selection)?;
+        Ok(Self { name, project, selection, request, images: Images::new() })
+    }
+
+    /// Builds it; what it says goes to `streams`, and what comes by `stop` ends it.
+    pub(super) async fn build(
+        &self,
+        engine: Engine,
+        streams: (OwnedFd, OwnedFd),
+        stop: mpsc::UnboundedReceiver<Stop>,
+    ) -> Built {
+        let (project, images) = (self.project.clone(), self.images.clone());
+        let (request, progress) = (self.request.clone(), Progress::in_log(streams));
+        build(engine, project, &self.selection, images, request, progress, stop).await
+    }
+}
+
+/// Where a path of the pipeline's really is, which has to be in the project.
+fn inside(workspace: &Path, path: &Path, image: &str) -> Result<PathBuf, Problem> {
+    let message = || format!("failed to read `{}` for the image `{image}`", path.display());
+    let real = fs::canonicalize(path).map_err(|error| {
+        let problem = Problem::new(Exit::NoInput, message()).because(error);
+        problem.remedy("`context` is relative to the project, `dockerfile` to the context")
+    })?;
+    if real.starts_with(workspace) {
+        return Ok(real);
+    }
+    Err(Problem::new(Exit::Data, message())
+        .because("it is not in the project")
+        .remedy("move it into the project, or choose another with `--workspace`"))
+}

@@ -1,0 +1,190 @@
+//! `build` in the `images:` of a pipeline: Dockerfiles as jobs of the run, with all that jobs have.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::symlink,
+    path::Path,
+    process::Stdio,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    binary::{Cofferdam, Ended, file, kill},
+    host::{Need, needs},
+    residue::Snapshot,
+};
+
+const DOCKERFILE: &str = "FROM busybox AS unused\n\
+     RUN exit 9\n\
+     FROM busybox AS tool\n\
+     ARG VERSION=none\n\
+     RUN echo really ran; mkdir /made; echo $VERSION > /made/version\n\
+     COPY data/ /made/\n\
+     ENV PLACE=/made\n\
+     FROM tool AS more\n\
+     RUN exit 9\n";
+
+/// A project whose pipeline makes the image `tool` like this, and has two jobs: one with it, one
+/// without.
+fn project(image: &str, dockerfile: &str) -> tempfile::TempDir {
+    let project = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(project.path().join("image/data")).expect("directories");
+    file(project.path(), "image/Dockerfile", dockerfile);
+    file(project.path(), "image/data/file", "of the context\n");
+    pipeline(project.path(), image);
+    project
+}
+
+fn pipeline(project: &Path, image: &str) {
+    let text = format!(
+        "params: {{ version: {{ default: \"1\" }} }}\n\
+         images:\n  tool: {image}\n\
+         jobs:\n  use: {{ image: tool, steps: [{{ run: \"cat $PLACE/version $PLACE/file 2>/dev/null || true; echo tool $TOOL\" }}] }}\n  \
+         beside: {{ image: busybox, steps: [{{ run: echo beside was here }}] }}\n"
+    );
+    file(project, "cofferdam.yml", text);
+}
+
+fn run(cofferdam: &Cofferdam, project: &Path, more: &[&str]) -> (Ended, Value) {
+    let out = project.join("out");
+    let out_name = out.to_string_lossy().into_owned();
+    let ended = cofferdam.run(["run", "cofferdam.yml", "--out", &out_name].iter().chain(more));
+    let record = fs::read_to_string(out.join("run.json")).unwrap_or_else(|_| "null".to_owned());
+    (ended, serde_json::from_str(&record).expect("JSON"))
+}
+
+const IMAGE: &str = "{ build: { context: image, target: tool, args: { VERSION: \"v${{ params.version }}\" } }, steps: [{ run: echo over it > /made/over }], config: { env: { TOOL: hammer } } }";
+
+#[test]
+fn a_dockerfile_makes_an_image() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let project = project(IMAGE, DOCKERFILE);
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let (first, record) = run(&cofferdam, project.path(), &[]);
+    first.expect(0).says(&["[2/4] RUN", "| really ran", "| v1", "| of the context", "tool hammer"]);
+    assert_eq!(record["jobs"][0]["image"]["reference"], "tool", "{record:#}");
+    assert_eq!(
+        record["jobs"][0]["attempts"][0]["steps"].as_array().map(Vec::len),
+        Some(2),
+        "{record:#}"
+    );
+    assert!(record["jobs"][0]["attempts"][0]["usage"].is_object(), "{record:#}");
+    let again = run(&cofferdam, project.path(), &[]).0.expect(0).says(&["[2/4] cached", "| v1"]);
+    assert!(!again.text().contains("| really ran"), "{}", again.text());
+    // An argument is part of what a step is made from, and so are the files of the context.
+    let (other, _) = run(&cofferdam, project.path(), &["--param", "version=2"]);
+    other.expect(0).says(&["| really ran", "| v2"]);
+    file(project.path(), "image/data/file", "another\n");
+    let changed = run(&cofferdam, project.path(), &[]).0.expect(0).says(&["[2/4] cached"]);
+    let changed = changed.says(&["| another"]);
+    assert!(!changed.text().contains("| really ran"), "{}", changed.text());
+}
+
+/// The short form; and a name of the pipeline's is not what a Dockerfile means by it.
+#[test]
+fn an_image_may_have_the_name_of_what_it_is_made_from() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "Dockerfile", "FROM busybox\nRUN echo mine > /mine\n");
+    let text = "images:\n  busybox: { build: . }\n\
+                jobs:\n  use: { image: busybox, steps: [{ run: cat /mine }] }\n";
+    file(project.path(), "cofferdam.yml", text);
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    run(&cofferdam, project.path(), &[]).0.expect(0).says(&["| mine"]);
+}
+
+/// More than a pipe holds, while nobody reads but the run itself.
+#[test]
+fn what_a_build_says_is_kept_whole() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let lines = "RUN yes line | head -n 300000; echo the end\n".repeat(2);
+    let project = project("{ build: image }", &format!("FROM busybox\n{lines}"));
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let (ended, record) = run(&cofferdam, project.path(), &[]);
+    ended.expect(0);
+    let log = record["jobs"][0]["attempts"][0]["steps"][0]["log"]["path"].as_str().expect("a log");
+    let log = fs::read_to_string(project.path().join("out").join(log)).expect("the log");
+    assert_eq!(log.lines().filter(|line| *line == "line").count(), 300_000);
+    assert_eq!(log.lines().filter(|line| line.contains("the end")).count(), 3);
+}
+
+#[test]
+fn a_build_that_fails_is_a_job_that_fails() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let check = |image: &str, instruction: &str, status: i32, expect: &[&str]| {
+        let project = project(image, &format!("FROM host\n{instruction}\n"));
+        let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+        let (ended, record) = run(&cofferdam, project.path(), &[]);
+        ended.expect(status).says(expect).says(&["beside was here"]);
+        assert_ne!(record["jobs"][0]["conclusion"], "passed", "{record:#}");
+        assert_eq!(record["jobs"][0]["conclusion"], record["jobs"][1]["conclusion"], "{record:#}");
+        assert_eq!(record["jobs"][2]["conclusion"], "passed", "{record:#}");
+    };
+    let short = "{ build: image }";
+    check(short, "RUN exit 3", 1, &["image/Dockerfile`, line 2", "exited with code 3"]);
+    check(short, "COPY nothing /", 1, &["image/Dockerfile`, line 2", "nothing"]);
+    let connect = "RUN [\"python3\", \"-c\", \"import socket; socket.create_connection(('192.0.2.1', 80), 2)\"]";
+    check(short, connect, 1, &["Network is unreachable"]);
+    check("{ build: image, timeout: 1s }", "RUN sleep 60", 124, &["timed out"]);
+    check(
+        "{ build: image, limits: { memory: 64MiB } }",
+        "RUN head -c 200m /dev/zero | tail",
+        1,
+        &["memory", "image/Dockerfile`, line 2"],
+    );
+}
+
+/// What can be known before anything runs is said then; the operator's files are not the pipeline's.
+#[test]
+fn refused_before_any_job() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let secret = tempfile::tempdir().expect("a directory");
+    file(secret.path(), "Dockerfile", "SECRET of the operator\n");
+    let outside = secret.path().to_string_lossy().into_owned();
+    let check = |image: &str, dockerfile: &str, status: i32, expect: &[&str]| {
+        let project = project(image, dockerfile);
+        symlink(secret.path().join("Dockerfile"), project.path().join("image/linked"))
+            .expect("link");
+        symlink(secret.path(), project.path().join("directory")).expect("a link");
+        let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+        let ended = run(&cofferdam, project.path(), &[]).0.expect(status).says(expect);
+        let text = ended.text();
+        assert!(!text.contains("beside was here") && !text.contains("SECRET"), "{text}");
+    };
+    let good = "FROM busybox\n";
+    check("{ build: nowhere }", good, 66, &["for the image `tool`", "relative to the project"]);
+    check("{ build: { context: image, dockerfile: none } }", good, 66, &["image/none"]);
+    check("{ build: ../ }", good, 65, &["it is not in the project"]);
+    check("{ build: directory }", good, 65, &["it is not in the project"]);
+    check(&format!("{{ build: {outside} }}"), good, 65, &["it is not in the project"]);
+    check("{ build: { context: image, dockerfile: linked } }", good, 65, &["not in the project"]);
+    check("{ build: { context: image, target: none } }", good, 65, &["none", "1 fault"]);
+    check("{ build: image }", "FROM busybox\nRUNN x\n", 65, &["image/Dockerfile:2", "RUNN"]);
+    check("{ build: [image] }", good, 65, &["`build`"]);
+    check("{ build: image, from: host }", good, 65, &["not both"]);
+}
+
+#[test]
+fn an_interrupt_ends_a_build() {
+    needs!(Need::Containers, Need::Root, Need::Busybox);
+    let project = project("{ build: image }", "FROM busybox\nRUN echo under way; sleep 600\n");
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let mut command = cofferdam.command(["run", "cofferdam.yml", "--job", "use"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("start cofferdam");
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("| under way") {
+        line.clear();
+        assert!(output.read_line(&mut line).expect("read") > 0, "it ended before it was stopped");
+    }
+    kill(child.id(), Signal::SIGINT);
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("read");
+    let status = child.wait().expect("wait");
+    assert_eq!(status.code(), Some(130), "{rest}");
+    let left = Snapshot::take(cofferdam.state());
+    assert!(!left.names("process"), "{left:#?}");
+}
