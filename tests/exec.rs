@@ -428,7 +428,7 @@ fn container_ended_from_outside() {
 }
 
 /// The init below `runner` that has a program running; one that was begun ahead of need has none.
-fn init_of_the_sleeper(runner: u32) -> u32 {
+pub(crate) fn init_of_the_sleeper(runner: u32) -> u32 {
     let below = crate::residue::children;
     let mut inits = below(runner).into_iter().flat_map(below);
     inits.find(|init| !below(*init).is_empty()).expect("an init with a program")

@@ -55,6 +55,8 @@ mod interrupt;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod job_keys;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod network;

@@ -34,6 +34,9 @@ struct Case {
     /// What is printed nowhere and kept nowhere.
     #[serde(default)]
     never: Vec<String>,
+    /// What is kept in some file of the run's directory, printed or not.
+    #[serde(default)]
+    keeps: Vec<String>,
     /// Files in the run's `artifacts/`, by the end of their path.
     #[serde(default)]
     artifacts: Vec<String>,
@@ -158,6 +161,14 @@ fn differs(case: &Case, project: &tempfile::TempDir) -> Result<(), String> {
                 .map(|(path, _)| format!("`{word}` is kept in `{path}`")),
         );
     }
+    wrong.extend(
+        case.keeps
+            .iter()
+            .filter(|word| {
+                !kept.values().any(|bytes| memchr::memmem::find(bytes, word.as_bytes()).is_some())
+            })
+            .map(|word| format!("`{word}` is kept nowhere")),
+    );
     let artifacts: Vec<_> =
         kept.keys().filter(|path| path.starts_with("artifacts/")).cloned().collect();
     for wanted in &case.artifacts {

@@ -43,12 +43,14 @@ pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic
         );
         return Err(report.finish());
     }
+    let mut run = inputs.run.clone();
+    run.extend(pipeline.name.as_ref().map(|name| ("pipeline".to_owned(), name.value.clone())));
     let mut plan = Plan {
         name: pipeline.name.as_ref().map(|name| name.value.clone()),
         env: pipeline.env.clone(),
         secrets: pipeline.secrets.iter().map(|name| name.value.clone()).collect(),
         params: inputs.params(pipeline, &mut report),
-        run: context(&inputs.run),
+        run: context(&run),
         git: context(&inputs.git),
         images: pipeline.images.clone(),
         groups: Vec::new(),

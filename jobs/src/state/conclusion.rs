@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{Limit, StopReason};
-use crate::diagnostic::quoted;
+use crate::{diagnostic::quoted, model::quantity::written_duration};
 
 /// How something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,7 +191,8 @@ impl fmt::Display for Reason {
                     StopReason::CleanupTimeout => "the cleanup's",
                     _ => "the job's",
                 };
-                write!(f, "step {}: timed out, {whose} limit is {limit:?}", quoted(name))
+                let limit = written_duration(*limit);
+                write!(f, "step {}: timed out, {whose} limit is {limit}", quoted(name))
             }
             Self::RunCancelled => f.write_str("the run was cancelled"),
             Self::FailFast { name } => {

@@ -288,6 +288,7 @@ impl Running {
             exit_code: Some(0),
             signal: None,
             usage,
+            summary: None,
         };
         match performed {
             Ok(Outcome::Kept | Outcome::Made(None)) => passed(None),
@@ -318,6 +319,14 @@ impl Running {
             }
             _ => (None, None),
         };
-        StepReport { end, started, ended, exit_code, signal, usage: Some(ran.used.usage.clone()) }
+        StepReport {
+            end,
+            started,
+            ended,
+            exit_code,
+            signal,
+            usage: Some(ran.used.usage.clone()),
+            summary: None,
+        }
     }
 }

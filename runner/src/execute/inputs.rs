@@ -90,8 +90,8 @@ pub(super) fn secrets(
         .collect()
 }
 
-/// The commit and branch of the project, read from git's own files (gitrepository-layout(5)).
-/// What is checked out, read from git's files: no program of the repository's choosing runs.
+/// What is checked out, read from git's own files (gitrepository-layout(5)): no program of the
+/// repository's choosing runs.
 pub(crate) fn git(workspace: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let directory = workspace.join(".git");
@@ -101,6 +101,7 @@ pub(crate) fn git(workspace: &Path) -> BTreeMap<String, String> {
         found.insert("commit".to_owned(), head.to_owned());
         return found;
     };
+    found.insert("ref".to_owned(), reference.to_owned());
     if let Some(branch) = reference.strip_prefix("refs/heads/") {
         found.insert("branch".to_owned(), branch.to_owned());
     }

@@ -105,6 +105,8 @@ pub(super) struct StepReport {
     pub(super) signal: Option<i32>,
     /// What its control group counted.
     pub(super) usage: Option<Usage>,
+    /// Where its summary is kept, if it wrote one.
+    pub(super) summary: Option<PathBuf>,
 }
 
 /// The log of a step, when its job has ended.

@@ -189,6 +189,9 @@ impl Records<'_> {
                 usage(wall, &report.usage.clone().unwrap_or_default())
             }),
             log: entry.logs.iter().find(|log| log.step == reference).map(|log| self.log(&log.kept)),
+            summary: report
+                .and_then(|report| report.summary.as_deref())
+                .map(|path| path.strip_prefix(self.directory).unwrap_or(path).to_owned()),
         }
     }
 

@@ -196,24 +196,47 @@ impl StepRun {
         let verdict = judge(ended, &since, &all, &command_line);
         let mut end = StepEnd::new(outcome(ended, verdict.as_ref()));
         end.message = verdict.map(|it| self.context.needles.mask_text(&it.sentence("it")));
+        let summary = self.take_in(&files, &mut end);
+        let (exit_code, signal) = match ended {
+            Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
+            _ => (None, None),
+        };
+        StepReport { end, started, ended: finished, exit_code, signal, usage, summary }
+    }
+
+    /// Reads what the step has said by its files; where its summary is kept. What cannot be read
+    /// fails a step that had passed.
+    fn take_in(&self, files: &StepFiles, end: &mut StepEnd) -> Option<PathBuf> {
+        let mut wrong = None;
         for (target, read) in [
             (&mut end.outputs, files.outputs(&self.container)),
             (&mut end.env, files.env(&self.container)),
         ] {
             match read {
                 Ok(pairs) => *target = pairs,
-                Err(message) if matches!(end.end, StepOutcome::Exit(0)) => {
-                    end.end = StepOutcome::Exit(1);
-                    end.message = Some(self.context.needles.mask_text(&message));
-                }
-                Err(_) => {}
+                Err(message) => wrong = wrong.or(Some((StepOutcome::Exit(1), message))),
             }
         }
-        let (exit_code, signal) = match ended {
-            Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
-            _ => (None, None),
-        };
-        StepReport { end, started, ended: finished, exit_code, signal, usage }
+        let mut summary = None;
+        match files.summary(&self.container) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => {
+                let path = self.log.with_extension("md");
+                match std::fs::write(&path, self.context.needles.mask_text(&text)) {
+                    Ok(()) => summary = Some(path),
+                    Err(error) => {
+                        let message = format!("failed to write `{}`: {error}", path.display());
+                        wrong = wrong.or(Some((StepOutcome::System, message)));
+                    }
+                }
+            }
+            Err(message) => wrong = wrong.or(Some((StepOutcome::Exit(1), message))),
+        }
+        if let (StepOutcome::Exit(0), Some((outcome, message))) = (&end.end, wrong) {
+            end.end = outcome;
+            end.message = Some(self.context.needles.mask_text(&message));
+        }
+        summary
     }
 
     /// Starts the program. What an earlier step left running can hold that up, so the driver may
@@ -256,8 +279,8 @@ impl StepRun {
             tokio::select! {
                 exit = process.wait() => {
                     if was_stopped {
-                        // What it started does not outlive it.
-                        kill(group).await;
+                        // What it started does not outlive it, and no later step meets it.
+                        end(group).await;
                     }
                     return exit.map_or(Ended::Killed, Ended::Exited);
                 }
@@ -310,6 +333,12 @@ async fn kill(group: &Group) {
     tokio::task::spawn_blocking(move || group.kill()).await.ok();
 }
 
+async fn end(group: &Group) {
+    let group = group.clone();
+    // If it fails, the end of the job kills what is left.
+    tokio::task::spawn_blocking(move || group.end()).await.ok();
+}
+
 /// What was used and refused since `before`; peaks and what is on disk stay as they are.
 fn since(before: &End, now: &End) -> End {
     let mut since = now.clone();
@@ -341,7 +370,15 @@ impl StepReport {
         let now = SystemTime::now();
         let mut end = StepEnd::new(outcome);
         end.message = Some(message);
-        Self { end, started: now, ended: now, exit_code: None, signal: None, usage: None }
+        Self {
+            end,
+            started: now,
+            ended: now,
+            exit_code: None,
+            signal: None,
+            usage: None,
+            summary: None,
+        }
     }
 
     pub(super) fn failed_to_start(error: &Error) -> Self {

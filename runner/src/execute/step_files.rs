@@ -1,7 +1,7 @@
 //! The files by which a step says something to the run: `COFFERDAM_OUTPUT`, `COFFERDAM_ENV` and
 //! `COFFERDAM_SUMMARY`.
 //!
-//! Each line is `NAME=VALUE`; a value of several lines is written as `NAME<<END`, the lines, and
+//! A summary is text for people. In the other two, each line is `NAME=VALUE`; a value of several lines is written as `NAME<<END`, the lines, and
 //! `END`. The files belong to the job and may hold anything, so everything is bounded and a line
 //! that is neither is an error with its number, never a guess.
 
@@ -62,18 +62,27 @@ impl StepFiles {
         self.read(container, "COFFERDAM_ENV", "env")
     }
 
+    /// What the step has to tell people.
+    pub(crate) fn summary(&self, container: &Container) -> Result<String, String> {
+        self.text(container, "COFFERDAM_SUMMARY", "summary")
+    }
+
+    fn text(&self, container: &Container, variable: &str, name: &str) -> Result<String, String> {
+        let path = format!("{}/{name}", self.directory.trim_start_matches("/run/"));
+        let content = export::read_file(container.control(), Path::new(&path), SIZE_MAX)
+            .map_err(|error| with_causes(&error))?
+            .unwrap_or_default();
+        String::from_utf8(content)
+            .map_err(|_| format!("what it wrote to `${variable}` is not UTF-8"))
+    }
+
     fn read(
         &self,
         container: &Container,
         variable: &str,
         name: &str,
     ) -> Result<Vec<(String, String)>, String> {
-        let path = format!("{}/{name}", self.directory.trim_start_matches("/run/"));
-        let content = export::read_file(container.control(), Path::new(&path), SIZE_MAX)
-            .map_err(|error| with_causes(&error))?
-            .unwrap_or_default();
-        let text = String::from_utf8(content)
-            .map_err(|_| format!("what it wrote to `${variable}` is not UTF-8"))?;
+        let text = self.text(container, variable, name)?;
         parse(&text).map_err(|what| format!("what it wrote to `${variable}`: {what}"))
     }
 }

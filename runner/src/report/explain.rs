@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use cofferdam_jobs::{
     Plan, Sources,
-    model::{AllowFailure, Command, Job, RetryCause, Step},
+    model::{AllowFailure, Command, Job, RetryCause, Step, quantity::written_duration},
     plan::PlannedJob,
 };
 
@@ -71,7 +71,7 @@ fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) 
         line(text, &format!("  limits: memory {memory} ({own_memory}), disk {disk} ({own_disk})"));
     }
     let own = said(source.timeout.is_some());
-    line(text, &format!("  may take {:?} ({own})", job.timeout));
+    line(text, &format!("  may take {} ({own})", written_duration(job.timeout)));
     line(
         text,
         &format!("  network {}, workspace {}", network(&job.network), workspace(job.workspace)),

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use cofferdam_jobs::{
     Plan, Sources,
-    model::{Network, Step, Workspace},
+    model::{Network, Step, Workspace, quantity::written_duration},
     plan::PlannedJob,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{
-    quantity::{Bytes, count},
+    quantity::{Bytes, count, cpus},
     style::one_line,
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn table(plan: &Plan) -> String {
             needs(plan, job).join(", "),
             job.source.steps.len().to_string(),
             limits(job),
-            format!("{:?}", job.timeout),
+            written_duration(job.timeout),
         ]);
     }
     let jobs = count(plan.jobs.len() as u64, "job");
@@ -66,10 +66,7 @@ pub(crate) fn needs<'p>(plan: &'p Plan, job: &PlannedJob) -> Vec<&'p str> {
 }
 
 fn limits(job: &PlannedJob) -> String {
-    let cpus = job.limits.millicpus.as_ref().map(|cpus| {
-        let (whole, rest) = (cpus.value / 1000, cpus.value % 1000);
-        if rest == 0 { format!("{whole} cpu") } else { format!("{whole}.{rest:03} cpu") }
-    });
+    let cpus = job.limits.millicpus.as_ref().map(|limit| format!("{} cpu", cpus(limit.value)));
     let memory = job.limits.memory.as_ref().map(|memory| Bytes(memory.value).to_string());
     cpus.into_iter().chain(memory).collect::<Vec<_>>().join(", ")
 }

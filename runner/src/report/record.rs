@@ -258,6 +258,10 @@ pub(crate) struct StepRecord {
     /// Its output; absent if it was not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<LogRecord>,
+    /// The path in the run's directory of what it wrote to `COFFERDAM_SUMMARY`; absent if that is
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<PathBuf>,
 }
 
 /// Where a step's output is.

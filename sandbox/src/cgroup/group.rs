@@ -212,6 +212,15 @@ impl Group {
         removal::kill(&self.directories())
     }
 
+    /// As [`Self::kill`], and waits until no process of it is there any more: a killed one can
+    /// still be seen, and hold its ports and files, until the kernel has come to it.
+    ///
+    /// # Errors
+    /// When a file of the group cannot be used, or a process does not die within ten seconds.
+    pub fn end(&self) -> Result<()> {
+        removal::end(&self.directories())
+    }
+
     /// Stops all processes of the group, or lets them go on.
     ///
     /// # Errors

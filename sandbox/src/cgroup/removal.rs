@@ -61,25 +61,38 @@ pub(super) fn remove(there: &[PathBuf]) -> Result<()> {
         return Ok(());
     }
     let deadline = now + PATIENCE;
+    empty(there, deadline)?;
+    // One that stays is no reason to leave the others.
+    let removed: Vec<Result<()>> =
+        there.iter().map(|directory| remove_below(directory, 0, deadline)).collect();
+    removed.into_iter().collect()
+}
+
+/// Kills everything in the groups at these directories, which belong together, until nothing of it
+/// is there any more.
+///
+/// # Errors
+/// When a process does not die within ten seconds.
+pub(super) fn end(directories: &[PathBuf]) -> Result<()> {
+    empty(directories, Instant::now() + PATIENCE)
+}
+
+fn empty(directories: &[PathBuf], deadline: Instant) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
-        kill(there)?;
+        kill(directories)?;
         let mut left = BTreeSet::new();
-        for directory in there {
+        for directory in directories {
             left.extend(processes_below(directory)?);
         }
         if left.is_empty() {
-            break;
+            return Ok(());
         }
         wait(&mut pause, deadline, || {
             format!("processes {left:?} do not die; perhaps a file system does not answer them")
         })
         .system(|| "empty a control group")?;
     }
-    // One that stays is no reason to leave the others.
-    let removed: Vec<Result<()>> =
-        there.iter().map(|directory| remove_below(directory, 0, deadline)).collect();
-    removed.into_iter().collect()
 }
 
 /// Removes one group without children, waiting a little for its last process to be gone.

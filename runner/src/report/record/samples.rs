@@ -35,6 +35,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
             bytes: 1234,
             dropped: 0,
         }),
+        summary: None,
     }
 }
 
