@@ -257,6 +257,7 @@ impl Running {
             exit_code: Some(0),
             signal: None,
             usage,
+            summary: None,
         }
     }
 
