@@ -63,6 +63,12 @@ fn a_dockerfile_makes_an_image() {
     needs!(Need::Containers, Need::Root, Need::Busybox);
     let project = project(IMAGE, DOCKERFILE);
     let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let says = |words: &[&str], expect: &str| drop(cofferdam.run(words).expect(0).says(&[expect]));
+    says(&["plan", "cofferdam.yml"], "image tool  image/Dockerfile");
+    says(&["plan", "cofferdam.yml", "--json"], "\"dockerfile\": \"image/Dockerfile\"");
+    says(&["explain"], "starts from image/Dockerfile (its `build`)");
+    let explained = cofferdam.run(["explain", "image tool"]).expect(0);
+    assert!(!explained.text().contains("without a shell"), "{}", explained.text());
     let (first, record) = run(&cofferdam, project.path(), &[]);
     first.expect(0).says(&["[2/4] RUN", "| really ran", "| v1", "| of the context", "tool hammer"]);
     assert_eq!(record["jobs"][0]["image"]["reference"], "tool", "{record:#}");

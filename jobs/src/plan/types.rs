@@ -136,6 +136,16 @@ pub struct PlannedDockerfile {
     pub args: Vec<(String, String)>,
 }
 
+impl PlannedDockerfile {
+    /// The file, relative to the project.
+    pub fn path(&self) -> String {
+        match self.context.trim_end_matches('/') {
+            "." => self.dockerfile.clone(),
+            context => format!("{context}/{}", self.dockerfile),
+        }
+    }
+}
+
 /// What containers of an image start with, with expressions replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlannedConfig {
@@ -154,6 +164,11 @@ pub struct PlannedConfig {
 }
 
 impl PlannedJob {
+    /// The Dockerfile that it builds, where it does that.
+    pub fn dockerfile(&self) -> Option<&PlannedDockerfile> {
+        self.build.as_ref()?.dockerfile.as_ref()
+    }
+
     /// The image of a step that has one of its own.
     pub fn step_image(&self, cleanup: bool, index: usize) -> Option<&str> {
         let before = if cleanup { self.source.steps.len() } else { 0 };

@@ -50,6 +50,8 @@ fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) 
         line(text, &format!("  after {}", needed.join(", ")));
     }
     let why = match (&job.from, &source.image, &job.image) {
+        _ if job.dockerfile().is_some() => "its `build`",
+        _ if job.build.is_some() => "its `from`",
         (Some(_), ..) => "its `from`",
         (None, Some(_), _) => "its `image`",
         (None, None, Some(_)) => "`defaults`",
@@ -96,11 +98,15 @@ fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) 
             line(text, &format!("  may fail with exit code {}", codes.join(", ")));
         }
     }
-    steps(sources, &source.steps, "step", text);
-    steps(sources, &source.cleanup, "cleanup", text);
+    steps(sources, job, "step", text);
+    steps(sources, job, "cleanup", text);
 }
 
-fn steps(sources: &Sources, steps: &[Step], what: &str, text: &mut String) {
+fn steps(sources: &Sources, job: &PlannedJob, what: &str, text: &mut String) {
+    let steps: &[Step] = match what {
+        "cleanup" => &job.source.cleanup,
+        _ => &job.source.steps,
+    };
     for (index, step) in steps.iter().enumerate() {
         let rule = match (&step.condition, what) {
             (Some(condition), _) => {
@@ -113,6 +119,8 @@ fn steps(sources: &Sources, steps: &[Step], what: &str, text: &mut String) {
         };
         let kind = match &step.command {
             Command::Run(_) => "",
+            // What its instructions are run with, they say.
+            Command::Exec(_) if job.dockerfile().is_some() && index == 0 => "",
             Command::Exec(_) => ", without a shell",
         };
         let background = step.background.as_ref().is_some_and(|it| it.value);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cofferdam_jobs::{
     Plan, Sources,
     model::{Network, Step, Workspace, quantity::written_duration},
-    plan::PlannedJob,
+    plan::{PlannedDockerfile, PlannedJob},
 };
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
@@ -47,7 +47,10 @@ pub(crate) fn table(plan: &Plan) -> String {
 /// What a job starts from: an image, or another's file system.
 pub(crate) fn starts_from(plan: &Plan, job: &PlannedJob) -> String {
     match &job.from {
-        None => job.image.clone().unwrap_or_else(|| "host".to_owned()),
+        None => match job.dockerfile() {
+            Some(file) => file.path(),
+            None => job.image.clone().unwrap_or_else(|| "host".to_owned()),
+        },
         Some(from) => {
             let parent = plan.jobs.get(from.job).map_or("?", |job| job.name.as_str());
             match &from.step {
@@ -206,7 +209,11 @@ pub(crate) fn json(plan: &Plan, sources: &Sources) -> Value {
             "matrix": job.matrix.to_json(),
             "index": job.index,
             "total": job.total,
-            "image": job.image.as_deref().or_else(|| job.from.is_none().then_some("host")),
+            "image": match job.from.is_some() || job.dockerfile().is_some() {
+                true => job.image.as_deref(),
+                false => Some(job.image.as_deref().unwrap_or("host")),
+            },
+            "dockerfile": job.dockerfile().map(PlannedDockerfile::path),
             "from": job.from.as_ref().map(|from| json!({
                 "job": plan.jobs.get(from.job).map(|job| job.id.as_str()),
                 "step": from.step,
