@@ -63,6 +63,8 @@ mod network;
 #[cfg(test)]
 mod network_attacks;
 #[cfg(test)]
+mod network_learn;
+#[cfg(test)]
 mod quota;
 #[cfg(test)]
 mod registry;

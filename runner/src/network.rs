@@ -15,16 +15,22 @@ use crate::{
 /// Refused destinations that are told to people; all of them are in the record.
 pub(crate) const SHOWN: usize = 5;
 
-/// The network of a job.
-pub(crate) fn of_job(network: &model::Network) -> Network {
+/// The network of a job. One that has a way out and `learns` reaches everything that `full` does, as
+/// well as what it lists, and what it reaches is recorded.
+pub(crate) fn of_job(network: &model::Network, learns: bool) -> Network {
     match network {
         // Services are refused before any job is started, so there is nothing else to reach.
         model::Network::None | model::Network::Services(_) => Network::None,
+        model::Network::Full(_) if learns => LEARN,
         model::Network::Full(_) => Network::Full,
-        model::Network::Allow { allow, bandwidth, .. } => Network::Allow {
-            rules: allow.iter().map(|allow| rule(&allow.destination, allow.port)).collect(),
-            bandwidth: bandwidth.as_ref().map(|bandwidth| bandwidth.value),
-        },
+        model::Network::Allow { allow, bandwidth, .. } => {
+            let rules = allow.iter().map(|allow| rule(&allow.destination, allow.port)).collect();
+            let bandwidth = bandwidth.as_ref().map(|bandwidth| bandwidth.value);
+            match learns {
+                true => Network::Learn { rules, bandwidth },
+                false => Network::Allow { rules, bandwidth },
+            }
+        }
     }
 }
 
@@ -37,6 +43,9 @@ fn rule(destination: &model::Destination, port: u16) -> Rule {
     Rule { destination, port }
 }
 
+/// Learning without a list to begin with.
+pub(crate) const LEARN: Network = Network::Learn { rules: Vec::new(), bandwidth: None };
+
 /// `none`, `full`, `learn` or `HOST:PORT,…` on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Argument(pub(crate) Network);
@@ -48,7 +57,7 @@ impl FromStr for Argument {
         let network = match text {
             "none" => Network::None,
             "full" => Network::Full,
-            "learn" => Network::Learn,
+            "learn" => LEARN,
             list => {
                 let rules = list.split(',').map(|item| {
                     let (destination, port) = model::Destination::parse(item.trim())
@@ -74,7 +83,7 @@ pub(crate) fn with_bandwidth(network: Network, bandwidth: Option<u64>) -> Result
     match (network, bandwidth) {
         (network, None) => Ok(network),
         (Network::Allow { rules, .. }, bandwidth) => Ok(Network::Allow { rules, bandwidth }),
-        (Network::None | Network::Full | Network::Learn, Some(_)) => {
+        (Network::None | Network::Full | Network::Learn { .. }, Some(_)) => {
             Err(Problem::new(Exit::Usage, "`--bandwidth` needs a list of destinations")
                 .remedy("add `--network HOST:PORT,…`"))
         }
@@ -88,7 +97,7 @@ pub(crate) const NOT_ALLOWED: &str = "which its `network` does not allow";
 pub(crate) fn why_refused(network: &Network) -> &'static str {
     match network {
         Network::Allow { .. } => "not in the allow list",
-        Network::None | Network::Full | Network::Learn => "which is private or this host",
+        Network::None | Network::Full | Network::Learn { .. } => "which is private or this host",
     }
 }
 
@@ -153,7 +162,7 @@ mod tests {
         };
         check("none", Ok(Argument(Network::None)));
         check("full", Ok(Argument(Network::Full)));
-        check("learn", Ok(Argument(Network::Learn)));
+        check("learn", Ok(Argument(LEARN)));
         check("a.example:443", allow(vec![(name("a.example"), 443)]));
         check(
             "a.example:443, *.b.example:80,192.0.2.0/24:1",

@@ -4,7 +4,7 @@
 
 use cofferdam_sandbox::{
     image::{Digest, LayerDir},
-    network::{Destination, Network},
+    network::{Destination, Network, Rule},
 };
 use serde_json::{Value, json};
 
@@ -65,21 +65,24 @@ impl Key {
 fn network(network: &Network) -> Value {
     match network {
         Network::None => json!("none"),
-        Network::Full | Network::Learn => json!("full"),
+        Network::Full => json!("full"),
+        Network::Learn { rules, .. } if rules.is_empty() => json!("full"),
+        Network::Learn { rules, .. } => json!(["full", listed(rules)]),
         // The bandwidth changes how long it takes, not what comes.
-        Network::Allow { rules, .. } => rules
-            .iter()
-            .map(|rule| {
-                let port = rule.port;
-                match &rule.destination {
-                    Destination::Name(name) => format!("{name}:{port}"),
-                    Destination::Below(name) => format!("*.{name}:{port}"),
-                    Destination::Block(address, bits) => format!("{address}/{bits}:{port}"),
-                }
-            })
-            .collect::<Vec<_>>()
-            .into(),
+        Network::Allow { rules, .. } => listed(rules),
     }
+}
+
+fn listed(rules: &[Rule]) -> Value {
+    let each = rules.iter().map(|rule| {
+        let port = rule.port;
+        match &rule.destination {
+            Destination::Name(name) => format!("{name}:{port}"),
+            Destination::Below(name) => format!("*.{name}:{port}"),
+            Destination::Block(address, bits) => format!("{address}/{bits}:{port}"),
+        }
+    });
+    each.collect::<Vec<_>>().into()
 }
 
 #[cfg(test)]

@@ -82,6 +82,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SRC:DST[:ro]")]
     pub(crate) mount: Vec<MountArgument>,
 
+    /// Let jobs and images that have a way out reach every public host, and print what they reached
+    /// as the `network` that each of them needs
+    #[arg(long)]
+    pub(crate) learn_network: bool,
+
     /// Run again what a change in the project affects, until ^C
     #[arg(long)]
     pub(crate) watch: bool,
@@ -98,6 +103,7 @@ Examples:
   TOKEN=… cofferdam run --secret TOKEN
   cofferdam run --max-parallel 8 --out results
   cofferdam run --mount /opt/toolchain:/opt/toolchain:ro
+  cofferdam run --learn-network --job build
 
 In the directory of the results: run.json, junit.xml, logs/, artifacts/, results/.
 

@@ -101,7 +101,7 @@ fn tell_network(network: &Network, outcome: &Outcome) {
             print::standard_error(format_args!("cofferdam: the command {sentence}"));
         }
     }
-    if *network == Network::Learn {
+    if matches!(network, Network::Learn { .. }) {
         match network::allow_list(&used.reached) {
             list if list.is_empty() => {
                 print::standard_error("cofferdam: it needs no network");

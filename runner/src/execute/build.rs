@@ -18,8 +18,8 @@ use super::{
     message::{Message, StepId, StepReport},
     output::Output,
     program,
-    seal::together,
     step::{JobContext, RunningStep, open_output, outcome},
+    used::Used,
 };
 use crate::{
     build::{
@@ -79,7 +79,7 @@ impl Build {
             Some((file, engine)) if id.step.index == 0 => {
                 Work::Dockerfile(Arc::clone(file), engine.clone())
             }
-            _ => Work::Step(engine_step(planned, id.step.index, resolved)),
+            _ => Work::Step(engine_step(planned, id.step.index, resolved, context.learns)),
         };
         let (output, streams) = match open_output(&log, id, context) {
             Ok((output, streams)) => (Some(output), Ok(streams)),
@@ -134,7 +134,12 @@ impl Build {
 }
 
 /// A step of the engine for one of the pipeline's.
-pub(crate) fn engine_step(planned: &PlannedJob, index: usize, resolved: &ResolvedStep) -> Step {
+pub(crate) fn engine_step(
+    planned: &PlannedJob,
+    index: usize,
+    resolved: &ResolvedStep,
+    learns: bool,
+) -> Step {
     let (argv, files) = program::command(&resolved.command, SCRIPT.to_owned());
     let own = planned.source.steps.get(index).and_then(|step| step.network.as_ref());
     let mut env: Vec<(String, String)> = vec![
@@ -151,7 +156,7 @@ pub(crate) fn engine_step(planned: &PlannedJob, index: usize, resolved: &Resolve
         env,
         workdir: resolved.workdir.clone(),
         user: resolved.user.clone(),
-        network: network::of_job(own.unwrap_or(&planned.network)),
+        network: network::of_job(own.unwrap_or(&planned.network), learns),
         limits: job::limits(planned),
         shown: Vec::new(),
         aside: Vec::new(),
@@ -224,7 +229,7 @@ impl Running {
             drain.now().await;
         }
         let ended = SystemTime::now();
-        let mut segments = used.clone();
+        let usage = Used::of(used.clone()).end.map(|end| end.usage);
         self.build.used.lock().await.extend(used);
         let image = match image {
             Ok(image) => image,
@@ -249,7 +254,6 @@ impl Running {
             Ok(stage) => *self.build.stage.lock().await = Some(stage),
             Err(error) => return StepReport::failed_to_start(&error),
         }
-        let usage = segments.pop().map(|last| together(segments, last).usage);
         StepReport {
             end: StepEnd::new(StepOutcome::Exit(0)),
             started,

@@ -48,15 +48,16 @@ pub(super) struct Dockerfile {
 pub(super) struct Dockerfiles(HashMap<usize, Dockerfile>);
 
 impl Dockerfiles {
-    /// Reads them in the project `workspace`; what is wrong with them is drawn.
-    pub(super) fn read(plan: &Plan, workspace: &Path) -> Result<Self, Problem> {
+    /// Reads them in the project `workspace`; what is wrong with them is drawn. Where the run
+    /// `learns`, it is recorded what they reach.
+    pub(super) fn read(plan: &Plan, workspace: &Path, learns: bool) -> Result<Self, Problem> {
         let mut read = HashMap::new();
         for (index, planned) in plan.jobs.iter().enumerate() {
             let Some(build) = &planned.build else { continue };
             let Some(file) = &build.dockerfile else { continue };
             let name = plan.images.get(build.image).map(|image| image.name.value.clone());
             let name = name.unwrap_or_default();
-            read.insert(index, Dockerfile::read(name, planned, file, workspace)?);
+            read.insert(index, Dockerfile::read(name, planned, file, (workspace, learns))?);
         }
         Ok(Self(read))
     }
@@ -89,7 +90,7 @@ impl Dockerfile {
         name: String,
         planned: &PlannedJob,
         file: &PlannedDockerfile,
-        workspace: &Path,
+        (workspace, learns): (&Path, bool),
     ) -> Result<Self, Problem> {
         let context = inside(workspace, &workspace.join(&file.context), &name)?;
         let path = context.join(&file.dockerfile);
@@ -111,7 +112,7 @@ impl Dockerfile {
                 arguments: file.args.iter().cloned().collect(),
                 platform: Platform::host().to_string(),
             },
-            network: network::of_job(&planned.network),
+            network: network::of_job(&planned.network, learns),
             limits: job::limits(planned),
             // The image's job has the limits once.
             side_by_side: 1,

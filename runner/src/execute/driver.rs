@@ -70,6 +70,8 @@ pub(super) struct Surroundings {
     /// Where the results go.
     pub(super) directory: PathBuf,
     pub(super) needles: Arc<Needles>,
+    /// Whether it is recorded what jobs reach, in place of refusing anything that is public.
+    pub(super) learns: bool,
 }
 
 /// Drives one run.
@@ -244,8 +246,8 @@ impl Driver {
                 }
                 self.feed(Event::JobStartFailed { job, fault, message })
             }
-            Message::Sealed { job, step, sealed } => {
-                let sealed = sealed.map(|sealed| self.take_sealed(job, step, *sealed));
+            Message::Sealed { job, step, network, sealed } => {
+                let sealed = sealed.map(|sealed| self.take_sealed(job, (step, network), *sealed));
                 self.feed(Event::JobSealed { job, sealed })
             }
             Message::StepEnded { step, report } => self.step_ended(step, *report),
@@ -337,18 +339,23 @@ impl Driver {
                 }
                 None => Err(lost()),
             };
-            messages.send(Message::Sealed { job, step, sealed }).await.ok();
+            messages.send(Message::Sealed { job, step, network, sealed }).await.ok();
         });
     }
 
-    fn take_sealed(&mut self, job: usize, step: Option<usize>, sealed: Sealed) -> Kept {
+    fn take_sealed(
+        &mut self,
+        job: usize,
+        (step, network): (Option<usize>, Option<StepRef>),
+        sealed: Sealed,
+    ) -> Kept {
         if let Some(step) = step {
             let states = self.states.entry(job).or_default();
             states.after.insert(step, Arc::clone(&sealed.state));
         }
         let kept = sealed.kept;
         if let Some(live) = self.live.get_mut(&job) {
-            live.goes_on(sealed);
+            live.goes_on(sealed, network);
         }
         kept
     }

@@ -18,7 +18,7 @@ pub(super) fn tell(sandbox: &Sandbox, plan: &Plan, scratch: ScratchKind) {
 /// Whether its container is alone in a network namespace without a way out.
 fn has_own_network(job: &PlannedJob) -> bool {
     let shares = !job.services.is_empty() || job.step_images.iter().flatten().next().is_some();
-    !shares && !network::of_job(&job.network).is_connected()
+    !shares && !network::of_job(&job.network, false).is_connected()
 }
 
 /// Those of its services, which come first, and its own.

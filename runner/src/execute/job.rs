@@ -12,7 +12,7 @@ use cofferdam_jobs::{
     state::{Collect, Fault, Kept, StepRef},
 };
 use cofferdam_sandbox::{
-    Container, End, Limits, State, WORKSPACE,
+    Container, Limits, State, WORKSPACE,
     export::{self, ExportLimits},
     image::Image,
     with_causes,
@@ -24,10 +24,11 @@ use super::{
     build::Build,
     caches::{CacheReport, CacheStore, Restored},
     globs::globs,
-    message::{ClosedLog, CollectedFile, JobUse},
+    message::{ClosedLog, CollectedFile},
     output::Output,
-    seal::{kept, together},
+    seal::kept,
     service::{Service, ServiceReport},
+    used::Used,
 };
 use crate::{limits, supervise::LAST_WORDS};
 
@@ -87,7 +88,7 @@ pub(super) struct Collected {
     /// JUnit files, where they are now.
     pub(super) junit: Vec<PathBuf>,
     /// What it used.
-    pub(super) used: JobUse,
+    pub(super) used: Used,
     /// What there is to tell of its services.
     pub(super) services: Vec<ServiceReport>,
     /// What became of its caches.
@@ -128,7 +129,9 @@ pub(super) struct Finish {
     pub(super) container: Option<Arc<Container>>,
     pub(super) services: Vec<Service>,
     /// What its earlier containers have used.
-    pub(super) segments: Vec<End>,
+    pub(super) used: Used,
+    /// The step whose network its last container is in.
+    pub(super) network_of: Option<StepRef>,
     /// Whether others may start from what it has written.
     pub(super) keep: bool,
     /// The artifacts that were brought, which the container shows.
@@ -177,8 +180,7 @@ impl Finish {
         let (store, restored) = self.caches;
         collected.caches = restored.iter().map(|cache| cache.report.clone()).collect();
         if let Some(build) = self.build {
-            let mut used = build.used().await;
-            collected.used = JobUse { end: used.pop().map(|last| together(used, last)) };
+            collected.used = Used::of(build.used().await);
             if let Some(config) = &self.config {
                 match build.finish(config).await {
                     Ok(image) => collected.image = Some(image),
@@ -220,7 +222,11 @@ impl Finish {
         let ended = container.end().await;
         drop((self.brought, restored));
         match ended {
-            Ok(end) => collected.used = JobUse { end: Some(together(self.segments, end)) },
+            Ok(end) => {
+                let mut used = self.used;
+                used.add(end, self.network_of, container.spec().network.is_shared());
+                collected.used = used;
+            }
             Err(error) => collected.fail_by(&error),
         }
         collected

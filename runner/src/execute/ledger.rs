@@ -7,13 +7,14 @@ use std::{
 };
 
 use cofferdam_jobs::state::{StepRecord, StepRef};
-use cofferdam_sandbox::{End, image::Image};
+use cofferdam_sandbox::image::Image;
 
 use super::{
     caches::CacheReport,
     job::Collected,
     message::{ClosedLog, CollectedFile, StepId, StepReport},
     service::ServiceReport,
+    used::Used,
 };
 
 /// Everything known of the jobs of a run that their state does not hold.
@@ -34,7 +35,7 @@ pub(super) struct AttemptEntry {
     pub(super) logs: Vec<ClosedLog>,
     pub(super) artifacts: Vec<CollectedFile>,
     pub(super) junit: Vec<PathBuf>,
-    pub(super) end: Option<End>,
+    pub(super) used: Used,
     pub(super) records: Vec<(StepRef, StepRecord)>,
     pub(super) services: Vec<ServiceReport>,
     pub(super) caches: Vec<CacheReport>,
@@ -50,7 +51,7 @@ impl AttemptEntry {
             logs: Vec::new(),
             artifacts: Vec::new(),
             junit: Vec::new(),
-            end: None,
+            used: Used::default(),
             records: Vec::new(),
             services: Vec::new(),
             caches: Vec::new(),
@@ -77,8 +78,16 @@ impl Ledger {
     pub(super) fn start_failed(&mut self, job: usize, attempt: u32, services: Vec<ServiceReport>) {
         if let Some(entry) = self.attempts.get_mut(&(job, attempt)) {
             entry.ended = SystemTime::now();
+            // They share the job's network, which ended with the last of them.
+            let ends = services.iter().filter_map(|service| service.end.as_ref());
+            entry.used.network = ends.filter_map(|end| end.network.clone()).next_back();
             entry.services = services;
         }
+    }
+
+    /// The tries of a job, the first one first.
+    pub(super) fn attempts_of(&self, job: usize) -> impl Iterator<Item = &AttemptEntry> {
+        self.attempts.range((job, 0)..=(job, u32::MAX)).map(|(_, entry)| entry)
     }
 
     /// The paths of the artifacts of a job's last try, in the run's directory.
@@ -108,7 +117,7 @@ impl Ledger {
         entry.ended = SystemTime::now();
         entry.logs = collected.logs;
         entry.junit = collected.junit;
-        entry.end = collected.used.end;
+        entry.used = collected.used;
         entry.services = collected.services;
         entry.caches = collected.caches;
         entry.artifacts = collected.artifacts;

@@ -6,7 +6,7 @@ use cofferdam_jobs::{
     plan::PlannedJob,
     state::{Collect, Part, ResolvedStep, StepRef},
 };
-use cofferdam_sandbox::{Container, ContainerSpec, End, Sandbox, image::Image};
+use cofferdam_sandbox::{Container, ContainerSpec, Sandbox, image::Image};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -20,6 +20,7 @@ use super::{
     service::Service,
     start::{Base, Up},
     step::{Beside, JobContext, RunningStep, StepRun},
+    used::Used,
 };
 use crate::{log::file_names::FileNames, network};
 
@@ -43,7 +44,9 @@ pub(super) struct Live {
     caches: Vec<Restored>,
     steps: HashMap<StepRef, RunningStep>,
     ended: Vec<(StepRef, Output)>,
-    segments: Vec<End>,
+    used: Used,
+    /// The step whose network the container is in.
+    network_of: Option<StepRef>,
     next: usize,
 }
 
@@ -68,7 +71,8 @@ impl Live {
             caches: Vec::new(),
             steps: HashMap::new(),
             ended: Vec::new(),
-            segments: Vec::new(),
+            used: Used::default(),
+            network_of: None,
             next: 0,
         }
     }
@@ -98,21 +102,22 @@ impl Live {
         let mut base = self.base.clone()?;
         let step = network.and_then(|step| self.source(step)?.network.clone());
         if let Some(step) = step {
-            base.network = network::of_job(&step).into();
+            base.network = network::of_job(&step, self.context.learns).into();
         }
         Some((self.container.take()?, base))
     }
 
-    /// The next container stands.
-    pub(super) fn goes_on(&mut self, sealed: Sealed) {
-        let Sealed { container, base, used, .. } = sealed;
+    /// The next container stands, in the network of a step, where it is not the job's.
+    pub(super) fn goes_on(&mut self, sealed: Sealed, network_of: Option<StepRef>) {
+        let Sealed { container, base, used, is_shared, .. } = sealed;
         self.container = Some(Arc::new(container));
         if let Some(own) = &mut self.base {
             // The job's network comes back with the next step that has none of its own.
             own.layers = base.layers;
             own.limits = base.limits;
         }
-        self.segments.push(used);
+        self.used.add(used, self.network_of, is_shared);
+        self.network_of = network_of;
     }
 
     /// Starts a step, unless its container has gone.
@@ -194,7 +199,8 @@ impl Live {
             keep: self.base.as_ref().is_some_and(|base| base.keep),
             container: self.container,
             services: self.services,
-            segments: self.segments,
+            used: self.used,
+            network_of: self.network_of,
             brought: self.brought,
             caches: (store, self.caches),
             user: self.context.user.clone(),

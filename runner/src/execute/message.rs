@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::state::{Event, Fault, StepEnd, StepRef};
-use cofferdam_sandbox::{End, cgroup::Usage, image::Image};
+use cofferdam_sandbox::{cgroup::Usage, image::Image};
 
 use super::{build::Build, job::Collected, seal::Sealed, service::ServiceReport, start::Up};
 use crate::log::{index::Stream, recorder::Kept};
@@ -67,6 +67,8 @@ pub(super) enum Message {
         job: usize,
         /// After which step, where others start from there.
         step: Option<usize>,
+        /// The step whose network that is in, where it is not the job's.
+        network: Option<StepRef>,
         /// What stands, or why nothing does.
         sealed: Result<Box<Sealed>, (Fault, String)>,
     },
@@ -129,11 +131,4 @@ pub(super) struct CollectedFile {
     pub(super) digest: String,
     /// Whether it is a link to another of them, or to nothing.
     pub(super) is_link: bool,
-}
-
-/// What a whole job used.
-#[derive(Debug, Default)]
-pub(super) struct JobUse {
-    /// As its container counted.
-    pub(super) end: Option<End>,
 }

@@ -12,6 +12,7 @@ mod foresight;
 pub(crate) mod globs;
 pub(crate) mod inputs;
 mod job;
+mod learned;
 mod ledger;
 mod live;
 mod message;
@@ -28,6 +29,7 @@ mod start;
 mod step;
 mod step_files;
 mod timers;
+mod used;
 
 use std::{
     fs,
@@ -58,6 +60,7 @@ use crate::{
     report::{
         display::{ControlEchoOff, Display},
         junit,
+        learned::render,
         record::{FILE_NAME, PipelineRecord, RecordError, RunRecord, SCHEMA},
         style::wants_colour,
         summary,
@@ -142,7 +145,7 @@ pub(crate) async fn run(
     let mut interrupts = Interrupts::new().map_err(|error| {
         Problem::new(Exit::System, "failed to watch for signals").because(error)
     })?;
-    let dockerfiles = Dockerfiles::read(&plan, &workspace)?;
+    let dockerfiles = Dockerfiles::read(&plan, &workspace, arguments.learn_network)?;
     let images = images(&arguments, &plan, configuration, state, &mut interrupts).await?;
     // Apart from those of the jobs, which may have the same names for images of the pipeline.
     let wanted = dockerfiles.wanted(&plan, arguments.pull.map(Into::into));
@@ -201,6 +204,7 @@ pub(crate) async fn run(
         scratch,
         directory: directory.clone(),
         needles: Arc::new(needles),
+        learns: arguments.learn_network,
     };
     let finished = Finished {
         arguments: &arguments,
@@ -286,6 +290,10 @@ impl Finished<'_> {
             needles: &needles,
         };
         let (jobs, tests) = records.jobs();
+        let learned = self
+            .arguments
+            .learn_network
+            .then(|| learned::learned(driver.state(), &driver.ledger, &needles));
         let (unread, busy) = (driver.is_unread(), driver.busy());
         let screen = driver.into_screen();
         let residue = sandbox.close().await;
@@ -303,6 +311,7 @@ impl Finished<'_> {
             ended: Some(timestamp(SystemTime::now())),
             conclusion: Some(record::conclusion(conclusion)),
             jobs,
+            learned,
             scheduling_ms: Some(record::milliseconds(busy)),
             residue: residue.iter().map(ToString::to_string).collect(),
             ..self.record()
@@ -332,6 +341,7 @@ impl Finished<'_> {
             jobs: Vec::new(),
             scheduling_ms: None,
             without_limits: self.without_limits.clone(),
+            learned: None,
             residue: Vec::new(),
         }
     }
@@ -348,6 +358,9 @@ impl Finished<'_> {
             print::standard_output(text)?;
         } else {
             print::standard_output(summary::render(record, &self.directory, colour, &tail))?;
+            if let Some(learned) = &record.learned {
+                print::standard_output(format_args!("\n{}", render(learned).trim_end()))?;
+            }
         }
         Ok(())
     }

@@ -118,12 +118,11 @@ impl Records<'_> {
         let ended = attempt.map_or(State::System, |attempt| attempt.conclusion);
         let wall = entry.ended.duration_since(entry.started).unwrap_or_default();
         let mut used = UsageRecord { wall_ms: milliseconds(wall), ..UsageRecord::default() };
-        if let Some(end) = &entry.end {
+        if let Some(end) = &entry.used.end {
             used = usage(wall, &end.usage);
             used.disk = Some(end.disk_bytes);
         }
-        let network = entry.end.as_ref().and_then(|end| end.network.clone());
-        let network = network.map(NetworkRecord::from);
+        let network = entry.used.all_networks().map(NetworkRecord::from);
         AttemptRecord {
             conclusion: conclusion(ended),
             why: self.why(ended, attempt.map(|attempt| attempt.reason.to_string())),
@@ -189,6 +188,11 @@ impl Records<'_> {
                 usage(wall, &report.usage.clone().unwrap_or_default())
             }),
             log: entry.logs.iter().find(|log| log.step == reference).map(|log| self.log(&log.kept)),
+            network: entry
+                .used
+                .of_steps
+                .get(&reference)
+                .map(|used| NetworkRecord::from(used.clone()).masked(self.needles)),
             summary: report
                 .and_then(|report| report.summary.as_deref())
                 .map(|path| path.strip_prefix(self.directory).unwrap_or(path).to_owned()),

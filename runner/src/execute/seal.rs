@@ -27,6 +27,8 @@ pub(super) struct Sealed {
     pub(super) kept: Kept,
     /// What the one before has used.
     pub(super) used: End,
+    /// Whether that was in a network with others.
+    pub(super) is_shared: bool,
 }
 
 /// Ends `container`, and puts up one like `base` over what it has written.
@@ -40,6 +42,7 @@ pub(super) async fn seal(
     let state = container.state().map_err(failed)?;
     let used = container.end().await.map_err(failed)?;
     let kept = kept(&state).map_err(failed)?;
+    let is_shared = container.spec().network.is_shared();
     drop(container);
     base.layers = state.layers();
     // All containers of a job share its limit.
@@ -47,7 +50,7 @@ pub(super) async fn seal(
     base.limits.disk = base.limits.disk.saturating_sub(size).max(DISK_MIN);
     base.limits.inodes = base.limits.inodes.saturating_sub(used.disk_inodes).max(64);
     let container = sandbox.create(base.spec()).await.map_err(failed)?;
-    Ok(Box::new(Sealed { container, base, state, kept, used }))
+    Ok(Box::new(Sealed { container, base, state, kept, used, is_shared }))
 }
 
 /// What keeping `state` takes.
@@ -55,31 +58,5 @@ pub(super) fn kept(state: &Arc<State>) -> cofferdam_sandbox::Result<Kept> {
     Ok(match state.size()? {
         (memory, true) => Kept { memory, disk: 0 },
         (disk, false) => Kept { memory: 0, disk },
-    })
-}
-
-/// What all containers of a try used together.
-pub(super) fn together(segments: Vec<End>, last: End) -> End {
-    let add = |one: Option<u64>, other: Option<u64>| match (one, other) {
-        (None, None) => None,
-        (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
-    };
-    segments.into_iter().fold(last, |mut sum, before| {
-        let (usage, other) = (&mut sum.usage, before.usage);
-        usage.cpu_user_us = add(usage.cpu_user_us, other.cpu_user_us);
-        usage.cpu_system_us = add(usage.cpu_system_us, other.cpu_system_us);
-        usage.throttled_us = add(usage.throttled_us, other.throttled_us);
-        usage.memory_peak = usage.memory_peak.max(other.memory_peak);
-        usage.oom_kills = usage.oom_kills.saturating_add(other.oom_kills);
-        usage.pids_peak = usage.pids_peak.max(other.pids_peak);
-        usage.pids_refused = usage.pids_refused.saturating_add(other.pids_refused);
-        usage.io_read = add(usage.io_read, other.io_read);
-        usage.io_written = add(usage.io_written, other.io_written);
-        sum.disk_bytes = sum.disk_bytes.saturating_add(before.disk_bytes);
-        sum.disk_inodes = sum.disk_inodes.saturating_add(before.disk_inodes);
-        if sum.network.is_none() {
-            sum.network = before.network;
-        }
-        sum
     })
 }

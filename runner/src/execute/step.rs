@@ -52,6 +52,8 @@ pub(super) struct JobContext {
     pub(super) outputs: mpsc::Sender<StepOutput>,
     /// Where its tasks report.
     pub(super) messages: mpsc::Sender<Message>,
+    /// Whether it is recorded what its steps reach.
+    pub(super) learns: bool,
 }
 
 /// A step to be run.

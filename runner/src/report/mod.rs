@@ -7,6 +7,7 @@ pub(crate) mod display;
 pub(crate) mod explain;
 pub(crate) mod junit;
 pub(crate) mod layers;
+pub(crate) mod learned;
 pub(crate) mod plan;
 pub(crate) mod quantity;
 pub(crate) mod record;

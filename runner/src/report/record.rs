@@ -18,7 +18,7 @@ use cofferdam_sandbox::network::{Attempt, NetworkUse};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::junit::Totals;
+use super::{junit::Totals, learned::LearnedRecord};
 use crate::log::needles::Needles;
 
 /// The version of this form.
@@ -104,6 +104,9 @@ pub(crate) struct RunRecord {
     /// allows that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) without_limits: Vec<String>,
+    /// What its jobs reached, where the run was to learn that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) learned: Option<LearnedRecord>,
     /// What the audit after the run found left over; empty when all is well.
     pub(crate) residue: Vec<String>,
 }
@@ -258,6 +261,9 @@ pub(crate) struct StepRecord {
     /// Its output; absent if it was not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<LogRecord>,
+    /// What it did with its network; absent where that is the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<NetworkRecord>,
     /// The path in the run's directory of what it wrote to `COFFERDAM_SUMMARY`; absent if that is
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Attempt, CONTAINER_LINK, Network, NetworkUse,
+    Attempt, CONTAINER_LINK, Network, NetworkUse, REACHED,
     addresses::{self, Ends},
     loss::Loss,
     namespace::Namespace,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::{Doing as _, Error, Result};
 
-/// Destinations that are reported.
+/// Refused destinations that are reported.
 const REPORTED: usize = 64;
 
 /// A way out, which is closed when this is dropped.
@@ -30,6 +30,8 @@ pub(super) struct Connection {
     link: String,
     filter: Filter,
     resolver: Option<Resolver>,
+    /// Address blocks that are reachable although they may be private, with their ports.
+    blocks: Vec<([u8; 4], u8, u16)>,
 }
 
 /// The host's end: an address, no router or guesswork, packets checked against the way back, up.
@@ -115,11 +117,19 @@ impl Connection {
             }
         })?;
         let (place, loss) = (started.place.clone(), started.loss.clone());
-        let mut connection = Self { place, loss, link, filter, resolver: None };
+        let blocks = table::blocks(network.rules()).collect();
+        let mut connection = Self { place, loss, link, filter, resolver: None, blocks };
         if let Some(sockets) = namespace.resolver.take() {
             connection.resolve(sockets, network)?;
         }
         Ok(connection)
+    }
+
+    /// Whether an address block that is reachable names this.
+    fn is_listed(&self, counted: &table::Counted) -> bool {
+        self.blocks.iter().any(|(block, bits, port)| {
+            Some(*port) == counted.port && table::contains(*block, *bits, counted.address)
+        })
     }
 
     /// Answers the containers' questions for names on their two sockets.
@@ -143,13 +153,25 @@ impl Connection {
             port: counted.port,
             times: counted.packets,
         };
+        // Any of the names of an address may be the one that is needed.
+        let named = |counted: &table::Counted| {
+            let known = history.as_ref().map(|history| history.names(counted.address));
+            let mut hosts = known.unwrap_or_default().to_vec();
+            // A name of a private address opens nothing.
+            if hosts.is_empty() || self.is_listed(counted) {
+                hosts.push(counted.address.to_string());
+            }
+            let (port, times) = (counted.port, counted.packets);
+            hosts.into_iter().map(move |host| Attempt { host, port, times })
+        };
+        let reached: Vec<Attempt> = reached.iter().flat_map(named).collect();
         let names = history.iter().flat_map(|history| history.refusals());
         Ok(NetworkUse {
             // The host sends what the container receives.
             received: link.sent,
             sent: link.received,
-            denied: by_times(refused.into_iter().map(attempt).chain(names).collect()),
-            reached: by_times(reached.into_iter().map(attempt).collect()),
+            denied: by_times(refused.into_iter().map(attempt).chain(names).collect(), REPORTED),
+            reached: by_times(reached, usize::try_from(REACHED).unwrap_or(usize::MAX)),
             lost: self.loss.why(),
         })
     }
@@ -174,8 +196,8 @@ impl Drop for Connection {
     }
 }
 
-/// Joins attempts at the same destination, the most often tried first, and keeps the first few.
-fn by_times(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
+/// Joins attempts at the same destination, the most often tried first, and keeps the first `most`.
+fn by_times(mut attempts: Vec<Attempt>, most: usize) -> Vec<Attempt> {
     attempts.sort();
     attempts.dedup_by(|next, kept| {
         let same = (&next.host, next.port) == (&kept.host, kept.port);
@@ -185,7 +207,7 @@ fn by_times(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
         same
     });
     attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.times));
-    attempts.truncate(REPORTED);
+    attempts.truncate(most);
     attempts
 }
 
@@ -196,17 +218,18 @@ mod tests {
     #[test]
     fn attempts_are_joined_and_bounded() {
         let attempt = |host: &str, port, times| Attempt { host: host.to_owned(), port, times };
-        let joined = by_times(vec![
+        let all = vec![
             attempt("b", Some(1), 1),
             attempt("a", None, 2),
             attempt("b", Some(1), 3),
             attempt("b", None, 1),
-        ]);
+        ];
+        let joined = by_times(all, 9);
         assert_eq!(
             joined,
             [attempt("b", Some(1), 4), attempt("a", None, 2), attempt("b", None, 1)]
         );
         let many = (0..1000).map(|number| attempt(&number.to_string(), None, 1)).collect();
-        assert_eq!(by_times(many).len(), REPORTED);
+        assert_eq!(by_times(many, REPORTED).len(), REPORTED);
     }
 }

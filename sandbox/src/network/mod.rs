@@ -38,6 +38,10 @@ pub use policy::{Attempt, Destination, Network, NetworkUse, Rule};
 pub use shared::{ContainerNetwork, SharedNetwork};
 pub(crate) use table::{instance_of as instance_of_table, remove as remove_table};
 
+/// The most addresses with their ports that are recorded of a container: those that were refused,
+/// and, where it learns ([`Network::Learn`]), those that it reached.
+pub const REACHED: u32 = 1024;
+
 /// What the names of the containers' links on the host begin with.
 const LINK_PREFIX: &str = "cfd";
 /// The name of its link inside a container.

@@ -19,7 +19,13 @@ pub enum Network {
         bandwidth: Option<u64>,
     },
     /// As [`Self::Full`], and everything that is reached is recorded.
-    Learn,
+    Learn {
+        /// Private addresses and this host's own are reachable where the address blocks of these
+        /// rules name them; names add nothing to what is reachable already.
+        rules: Vec<Rule>,
+        /// Bits per second, in each direction.
+        bandwidth: Option<u64>,
+    },
 }
 
 /// One destination that a container may reach, by TCP and UDP.
@@ -49,11 +55,19 @@ impl Network {
         !matches!(self, Self::None)
     }
 
+    /// What is reachable although it would not be by itself.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        match self {
+            Self::Allow { rules, .. } | Self::Learn { rules, .. } => rules,
+            Self::None | Self::Full => &[],
+        }
+    }
+
     /// Bits per second in each direction, where that is limited.
     pub(crate) fn bandwidth(&self) -> Option<u64> {
         match self {
-            Self::Allow { bandwidth, .. } => *bandwidth,
-            Self::None | Self::Full | Self::Learn => None,
+            Self::Allow { bandwidth, .. } | Self::Learn { bandwidth, .. } => *bandwidth,
+            Self::None | Self::Full => None,
         }
     }
 }
@@ -67,7 +81,8 @@ pub struct NetworkUse {
     pub sent: u64,
     /// What it tried to reach and may not, the most often tried first; bounded.
     pub denied: Vec<Attempt>,
-    /// What it reached, where that is recorded ([`Network::Learn`]), in the same order.
+    /// What it reached, where that is recorded ([`Network::Learn`]), in the same order. It is at most
+    /// [`REACHED`](super::REACHED); a run that has so many may have reached more.
     pub reached: Vec<Attempt>,
     /// Why its way out was gone before its end, where it was: not its own doing.
     pub lost: Option<String>,

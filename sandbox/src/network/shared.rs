@@ -43,6 +43,11 @@ pub enum ContainerNetwork {
 }
 
 impl ContainerNetwork {
+    /// Whether other containers can be in it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
     /// What can be reached from it.
     pub fn policy(&self) -> &Network {
         match self {

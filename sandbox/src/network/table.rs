@@ -12,7 +12,7 @@
 use std::{collections::BTreeSet, io, net::Ipv4Addr};
 
 use super::{
-    Destination, LINK_PREFIX, Network, Rule,
+    Destination, LINK_PREFIX, Network, REACHED, Rule,
     netlink::{
         Place,
         nftables::{
@@ -43,13 +43,12 @@ const PRIVATE: [([u8; 4], u8); 10] = [
 
 /// Connections that a container may have at once: the table of connections is the whole host's.
 const CONNECTIONS: u32 = 4096;
-/// Different destinations that are recorded per container.
-const RECORDED: u32 = 1024;
 /// Different endpoints of names that are reachable at once.
 const ENDPOINTS: u32 = 4096;
 /// Rules with address blocks that one container may have.
 pub(super) const BLOCKS: usize = 256;
-/// As many of them as fit into one message of a user whose sockets the kernel keeps small.
+/// As many of them as fit into one message of a user whose sockets the kernel keeps small; half as
+/// many where each also counts.
 const BLOCKS_AT_ONCE: usize = 64;
 
 const LINKS: &str = "links";
@@ -173,7 +172,7 @@ impl Filter {
             link: link.to_owned(),
             address,
             with_names: matches!(network, Network::Allow { .. }),
-            recorded: matches!(network, Network::Learn),
+            recorded: matches!(network, Network::Learn { .. }),
         };
         let mut batch = Batch::new(table);
         batch.insert(LINKS, &filter.link_key(), None);
@@ -182,12 +181,12 @@ impl Filter {
         let chain = filter.chain();
         batch.make_chain(&chain, None);
         batch.rule(&chain, &[Part::MoreConnectionsThan(CONNECTIONS), drop_it()]);
-        let rules = match network {
-            Network::Allow { rules, .. } => rules.as_slice(),
-            Network::None | Network::Full | Network::Learn => &[],
-        };
-        let blocks: Vec<_> = blocks(rules).collect();
-        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+        if filter.recorded {
+            batch.make_set(&filter.reached(), record_set());
+        }
+        let blocks: Vec<_> = blocks(network.rules()).collect();
+        let at_once = if filter.recorded { BLOCKS_AT_ONCE / 2 } else { BLOCKS_AT_ONCE };
+        for some in blocks.chunks(at_once) {
             filter.allow_blocks(&mut batch, some);
             // Nothing leads to the chain before it is whole.
             std::mem::replace(&mut batch, Batch::new(table)).commit(place)?;
@@ -215,11 +214,17 @@ impl Filter {
 
     /// The first part of [`Self::make_decision`].
     fn allow_blocks(&self, batch: &mut Batch, blocks: &[([u8; 4], u8, u16)]) {
+        let (chain, reached) = (self.chain(), self.reached());
         for (block, bits, port) in blocks {
             for protocol in [TCP, UDP] {
                 let to = [Part::ToNetwork(*block, *bits), Part::Protocol(protocol)];
+                if self.recorded {
+                    // A rule of its own: where the set is full, the packet passes nevertheless.
+                    let count = Part::Count { set: &reached, with_port: true };
+                    batch.rule(&chain, &[to[0], to[1], Part::ToPort(*port), count]);
+                }
                 let accept = Part::Verdict(Verdict::Accept);
-                batch.rule(&self.chain(), &[to[0], to[1], Part::ToPort(*port), accept]);
+                batch.rule(&chain, &[to[0], to[1], Part::ToPort(*port), accept]);
             }
         }
     }
@@ -245,9 +250,8 @@ impl Filter {
             Network::Full => {
                 batch.rule(&chain, &[accept]);
             }
-            Network::Learn => {
+            Network::Learn { .. } => {
                 let set = self.reached();
-                batch.make_set(&set, record_set());
                 for protocol in [TCP, UDP] {
                     let count = Part::Count { set: &set, with_port: true };
                     batch.rule(&chain, &[Part::Protocol(protocol), count]);
@@ -357,7 +361,8 @@ fn read(place: &Place, table: &str, set: &str) -> io::Result<Vec<Counted>> {
         .collect())
 }
 
-fn blocks(rules: &[Rule]) -> impl Iterator<Item = ([u8; 4], u8, u16)> {
+/// The version 4 address blocks of rules: first address, bits, port.
+pub(super) fn blocks(rules: &[Rule]) -> impl Iterator<Item = ([u8; 4], u8, u16)> + '_ {
     rules.iter().filter_map(|rule| match &rule.destination {
         Destination::Block(std::net::IpAddr::V4(address), bits) => {
             Some((address.octets(), *bits, rule.port))
@@ -368,7 +373,7 @@ fn blocks(rules: &[Rule]) -> impl Iterator<Item = ([u8; 4], u8, u16)> {
 
 fn record_set() -> SetKind {
     let types = &[IPV4_ADDRESS, PROTOCOL, PORT];
-    SetKind { flags: EVALUATED, types, key: 12, size: RECORDED }
+    SetKind { flags: EVALUATED, types, key: 12, size: REACHED }
 }
 
 const fn drop_it<'a>() -> Part<'a> {

@@ -138,7 +138,7 @@ fn values(arguments: &[String]) -> Result<BTreeMap<String, String>, Problem> {
 
 fn reach(arguments: &BuildImage) -> Result<Network, Problem> {
     let asked = arguments.network.0.clone();
-    if asked == Network::Learn {
+    if matches!(asked, Network::Learn { .. }) {
         let message = "`--network learn` is for `cofferdam exec`";
         return Err(Problem::new(Exit::Usage, message)
             .remedy("run the command with `cofferdam exec --network learn` once"));

@@ -69,7 +69,7 @@ impl Driver {
             sandbox: self.surroundings.sandbox.clone(),
             job,
             base,
-            network: network::of_job(&planned.network),
+            network: network::of_job(&planned.network, self.surroundings.learns),
             services,
             brings: self.brings(&start.artifacts_of),
             caches: (self.surroundings.caches.clone(), start.caches),
@@ -103,6 +103,7 @@ impl Driver {
             budget: LogBudget::new(job::limits(planned).logs),
             outputs: self.outputs.clone(),
             messages: self.messages.clone(),
+            learns: self.surroundings.learns,
         })
     }
 

@@ -35,6 +35,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
             bytes: 1234,
             dropped: 0,
         }),
+        network: None,
         summary: None,
     }
 }
@@ -150,6 +151,7 @@ pub(in crate::report) fn run() -> RunRecord {
         ],
         scheduling_ms: Some(3),
         without_limits: vec![],
+        learned: None,
         residue: vec![],
     }
 }

@@ -7,8 +7,10 @@ use std::{
 
 use crate::network::{Attempt, Destination, Network, Rule};
 
-/// Names and addresses that are remembered per container.
+/// Addresses that are remembered per container.
 const REMEMBERED: usize = 4096;
+/// Names that are remembered of one address: hosts of a content network share theirs.
+const NAMES_EACH: usize = 16;
 /// Refused names that are remembered per container.
 const REFUSED: usize = 1024;
 
@@ -23,7 +25,7 @@ impl Names {
     pub(super) fn new(network: &Network) -> Self {
         let rules = match network {
             Network::Allow { rules, .. } => Some(rules.clone()),
-            Network::None | Network::Full | Network::Learn => None,
+            Network::None | Network::Full | Network::Learn { .. } => None,
         };
         Self { rules }
     }
@@ -53,7 +55,8 @@ fn matches(destination: &Destination, name: &str) -> bool {
 /// What happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    names: HashMap<Ipv4Addr, String>,
+    /// The name that was asked for last comes last.
+    names: HashMap<Ipv4Addr, Vec<String>>,
     refused: BTreeMap<String, u64>,
 }
 
@@ -61,9 +64,15 @@ impl History {
     /// Remembers what a name resolved to.
     pub(super) fn resolved(&mut self, name: &str, addresses: &[Ipv4Addr]) {
         for address in addresses {
-            if self.names.len() < REMEMBERED || self.names.contains_key(address) {
-                self.names.insert(*address, name.to_owned());
+            if self.names.len() >= REMEMBERED && !self.names.contains_key(address) {
+                continue;
             }
+            let names = self.names.entry(*address).or_default();
+            names.retain(|known| known != name);
+            if names.len() >= NAMES_EACH {
+                names.remove(0);
+            }
+            names.push(name.to_owned());
         }
     }
 
@@ -76,9 +85,14 @@ impl History {
         }
     }
 
-    /// The name that an address was asked for by, or the address.
+    /// The name that an address was asked for by last, or the address.
     pub(crate) fn host(&self, address: Ipv4Addr) -> String {
-        self.names.get(&address).cloned().unwrap_or_else(|| address.to_string())
+        self.names(address).last().map_or_else(|| address.to_string(), ToOwned::to_owned)
+    }
+
+    /// All names that an address was asked for by, the last one last.
+    pub(crate) fn names(&self, address: Ipv4Addr) -> &[String] {
+        self.names.get(&address).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The refused names.
@@ -130,5 +144,25 @@ mod tests {
         }
         assert_eq!(history.refusals().count(), REFUSED);
         assert_eq!(history.names.len(), REMEMBERED);
+        for number in 0..100 {
+            history.resolved(&number.to_string(), &[Ipv4Addr::from(0)]);
+        }
+        assert_eq!(history.names(Ipv4Addr::from(0)).len(), NAMES_EACH);
+        assert_eq!(history.host(Ipv4Addr::from(0)), "99");
+    }
+
+    #[test]
+    fn the_last_name_of_an_address_is_told_and_all_are_known() {
+        let mut history = History::default();
+        let (one, other) = (Ipv4Addr::from(1), Ipv4Addr::from(2));
+        history.resolved("a.example", &[one, other]);
+        history.resolved("b.example", &[one]);
+        history.resolved("a.example", &[one]);
+        assert_eq!(history.names(one), ["b.example", "a.example"]);
+        assert_eq!(
+            (history.host(one), history.host(other)),
+            ("a.example".into(), "a.example".into())
+        );
+        assert_eq!(history.host(Ipv4Addr::from(3)), "0.0.0.3");
     }
 }
