@@ -76,10 +76,7 @@ impl Show {
     }
 
     /// Passes a chunk on; `false` when nobody reads any more.
-    pub(super) async fn take(
-        &mut self,
-        chunk: io::Result<Option<Chunk<'_>>>,
-    ) -> Result<bool, Problem> {
+    pub(super) async fn take(&mut self, chunk: io::Result<Option<Chunk>>) -> Result<bool, Problem> {
         let chunk = chunk.map_err(|error| {
             Problem::new(Exit::System, "failed to read the command's output").because(error)
         })?;
@@ -88,7 +85,7 @@ impl Show {
                 self.finished = true;
                 Ok(())
             }
-            Some(Chunk::Bytes(stream, bytes)) => self.pass(stream, bytes).await,
+            Some(Chunk::Bytes(stream, bytes)) => self.pass(stream, &bytes).await,
             Some(Chunk::Closed(stream)) => self.close(stream, Ending::Closed).await,
         };
         match result {

@@ -67,7 +67,7 @@ pub(super) async fn export(
     // It is over when nothing can write any more.
     while let Ok(Some(chunk)) = pipes.next().await {
         if let Chunk::Bytes(_, bytes) = chunk {
-            said.extend_from_slice(bytes);
+            said.extend_from_slice(&bytes);
             said.truncate(KEPT);
         }
     }

@@ -28,6 +28,7 @@ use super::{
     ledger::Ledger,
     live::Live,
     message::{Message, StepId, StepOutput, StepReport},
+    queue::{self, Outputs, Written},
     room::Room,
     screen::Screen,
     seal::{self, Sealed},
@@ -42,7 +43,7 @@ use crate::{
     supervise::Interrupts,
 };
 
-/// Messages that may wait for the driver; a talkative job waits when it is further ahead.
+/// Messages that may wait for the driver.
 const QUEUE: usize = 256;
 
 /// What a run consists of beside its state.
@@ -80,8 +81,8 @@ pub(super) struct Driver {
     surroundings: Surroundings,
     state: Run,
     screen: Screen,
-    outputs: mpsc::Sender<StepOutput>,
-    written: mpsc::Receiver<StepOutput>,
+    outputs: Outputs,
+    written: Written,
     timers: Timers,
     messages: mpsc::Sender<Message>,
     received: mpsc::Receiver<Message>,
@@ -125,7 +126,7 @@ impl Driver {
         display: Display,
     ) -> Self {
         let (messages, received) = mpsc::channel(QUEUE);
-        let (outputs, written) = mpsc::channel(QUEUE);
+        let (outputs, written) = queue::way();
         Self {
             surroundings,
             state,
@@ -172,7 +173,7 @@ impl Driver {
                 () = interrupts.next() => Woken::Interrupt,
                 Some(message) = self.received.recv() => Woken::Message(message),
                 // Whoever wants the end now does not wait for a display that is stopped.
-                Some(output) = self.written.recv(), if killed || self.screen.has_room() => {
+                Some(output) = self.written.next(), if killed || self.screen.has_room() => {
                     Woken::Output(output)
                 }
                 failed = self.screen.changed() => Woken::Screen(failed),

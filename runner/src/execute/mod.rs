@@ -19,6 +19,7 @@ mod message;
 mod output;
 pub(crate) mod pipeline;
 mod program;
+mod queue;
 mod ready;
 mod record;
 mod room;

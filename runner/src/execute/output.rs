@@ -12,7 +12,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::message::{StepId, StepOutput};
+use super::{
+    message::{StepId, StepOutput},
+    queue::Outputs,
+};
 use crate::{
     log::{index::Stream, masker::Ending, recorder::Kept, step_log::StepLog},
     supervise::{Chunk, OutputPipes},
@@ -35,7 +38,7 @@ impl Output {
     pub(super) fn start(
         pipes: OutputPipes,
         log: StepLog,
-        shown: Option<(StepId, mpsc::Sender<StepOutput>)>,
+        shown: Option<(StepId, Outputs)>,
     ) -> Self {
         let (drain, drained) = mpsc::channel(1);
         let reader = Reader { pipes, log: Box::new(log), shown };
@@ -78,30 +81,26 @@ impl Drain {
 struct Reader {
     pipes: OutputPipes,
     log: Box<StepLog>,
-    shown: Option<(StepId, mpsc::Sender<StepOutput>)>,
+    shown: Option<(StepId, Outputs)>,
 }
 
 impl Reader {
     async fn run(mut self, mut drain: mpsc::Receiver<oneshot::Sender<()>>) -> Result<Kept, String> {
         loop {
             tokio::select! {
-                chunk = self.pipes.next() => {
-                    let Some(chunk) = chunk.map_err(|error| error.to_string())? else { break };
-                    let text = take(&mut self.log, chunk)?;
-                    show(self.shown.as_ref(), text).await;
+                open = self.pipes.readable() => {
+                    if !open.map_err(|error| error.to_string())? {
+                        break;
+                    }
+                    self.pass_on().await?;
                 }
                 Some(done) = drain.recv() => {
                     // What the step left running may go on writing faster than is read here.
                     let mut left = PIPES_HOLD;
                     while left > 0
-                        && let Some(chunk) =
-                            self.pipes.next_now().map_err(|error| error.to_string())?
+                        && let Some(read) = self.pass_on().await?
                     {
-                        if let Chunk::Bytes(_, bytes) = &chunk {
-                            left = left.saturating_sub(bytes.len());
-                        }
-                        let text = take(&mut self.log, chunk)?;
-                        show(self.shown.as_ref(), text).await;
+                        left = left.saturating_sub(read);
                     }
                     // Whoever asked may have gone away.
                     done.send(()).ok();
@@ -110,26 +109,35 @@ impl Reader {
         }
         self.log.finish(SystemTime::now()).map_err(|error| error.to_string())
     }
+
+    /// Reads what is there and passes it on; how many bytes it was, or `None` when nothing is there.
+    async fn pass_on(&mut self) -> Result<Option<usize>, String> {
+        let room = match &self.shown {
+            Some((_, outputs)) => outputs.room().await,
+            None => None,
+        };
+        let chunk = self.pipes.next_now().map_err(|error| error.to_string())?;
+        let Some(chunk) = chunk else { return Ok(None) };
+        let read = match &chunk {
+            Chunk::Bytes(_, bytes) => bytes.len(),
+            Chunk::Closed(_) => 0,
+        };
+        let (stream, bytes) = take(&mut self.log, &chunk)?;
+        if let (Some((step, outputs)), Some(room)) = (&self.shown, room)
+            && !bytes.is_empty()
+        {
+            outputs.put(StepOutput { step: *step, stream, bytes }, room);
+        }
+        Ok(Some(read))
+    }
 }
 
 /// Masks and keeps a chunk; returns what of it may be shown.
-fn take(log: &mut StepLog, chunk: Chunk<'_>) -> Result<(Stream, Vec<u8>), String> {
+fn take(log: &mut StepLog, chunk: &Chunk) -> Result<(Stream, Vec<u8>), String> {
     let now = SystemTime::now();
     let (stream, shown) = match chunk {
-        Chunk::Bytes(stream, bytes) => (stream, log.output(stream, now, bytes)),
-        Chunk::Closed(stream) => (stream, log.end(stream, now, Ending::Closed)),
+        Chunk::Bytes(stream, bytes) => (*stream, log.output(*stream, now, bytes)),
+        Chunk::Closed(stream) => (*stream, log.end(*stream, now, Ending::Closed)),
     };
-    Ok((stream, shown.map_err(|error| error.to_string())?.to_vec()))
-}
-
-async fn show(
-    shown: Option<&(StepId, mpsc::Sender<StepOutput>)>,
-    (stream, bytes): (Stream, Vec<u8>),
-) {
-    if let Some((step, shown)) = shown
-        && !bytes.is_empty()
-    {
-        // When the driver has gone, the run is over and nobody looks.
-        shown.send(StepOutput { step: *step, stream, bytes }).await.ok();
-    }
+    Ok((stream, shown.map_err(|error| error.to_string())?))
 }

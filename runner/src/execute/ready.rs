@@ -74,7 +74,7 @@ impl Probe {
         let read = async {
             while let Ok(Some(chunk)) = pipes.next().await {
                 if let Chunk::Bytes(_, bytes) = chunk {
-                    kept.extend_from_slice(bytes);
+                    kept.extend_from_slice(&bytes);
                     let surplus = kept.len().saturating_sub(KEPT);
                     kept.drain(..surplus);
                 }
@@ -94,7 +94,7 @@ impl Probe {
         let exit = exit.map_err(|error| with_causes(&error))?;
         // What was written just before the end is there to be read.
         while let Ok(Some(Chunk::Bytes(_, bytes))) = pipes.next_now() {
-            kept.extend_from_slice(bytes);
+            kept.extend_from_slice(&bytes);
         }
         if exit.code() == Some(0) {
             return Ok(Try::Passed);

@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 
 use super::{
     job::in_words,
-    message::{Message, StepId, StepOutput, StepReport},
+    message::{Message, StepId, StepReport},
     output::{Drain, Output},
     program::Template,
+    queue::Outputs,
     step_files::StepFiles,
 };
 use crate::{
@@ -49,7 +50,7 @@ pub(super) struct JobContext {
     /// Bytes of output that are kept.
     pub(super) budget: Arc<LogBudget>,
     /// Where the output of its steps goes.
-    pub(super) outputs: mpsc::Sender<StepOutput>,
+    pub(super) outputs: Outputs,
     /// Where its tasks report.
     pub(super) messages: mpsc::Sender<Message>,
     /// Whether it is recorded what its steps reach.

@@ -22,7 +22,6 @@ pub(crate) struct StepLog {
     /// Of Cofferdam's own lines: a reason may quote what the job said.
     notes: Masker,
     recorder: Recorder,
-    masked: Vec<u8>,
 }
 
 impl StepLog {
@@ -38,7 +37,6 @@ impl StepLog {
             stderr: Masker::new(Arc::clone(&needles)),
             notes: Masker::new(needles),
             recorder: Recorder::create(path, budget, now)?,
-            masked: Vec::new(),
         })
     }
 
@@ -48,15 +46,15 @@ impl StepLog {
         stream: Stream,
         now: SystemTime,
         chunk: &[u8],
-    ) -> Result<&[u8], LogError> {
-        self.masked.clear();
+    ) -> Result<Vec<u8>, LogError> {
+        let mut masked = Vec::with_capacity(chunk.len());
         match stream {
-            Stream::Stdout => self.stdout.push(chunk, &mut self.masked),
-            Stream::Stderr => self.stderr.push(chunk, &mut self.masked),
-            Stream::Note => self.notes.push(chunk, &mut self.masked),
+            Stream::Stdout => self.stdout.push(chunk, &mut masked),
+            Stream::Stderr => self.stderr.push(chunk, &mut masked),
+            Stream::Note => self.notes.push(chunk, &mut masked),
         }
-        self.recorder.write(stream, now, &self.masked)?;
-        Ok(&self.masked)
+        self.recorder.write(stream, now, &masked)?;
+        Ok(masked)
     }
 
     /// Ends a stream; returns what had been held back of it and may be shown.
@@ -65,15 +63,15 @@ impl StepLog {
         stream: Stream,
         now: SystemTime,
         ending: Ending,
-    ) -> Result<&[u8], LogError> {
-        self.masked.clear();
+    ) -> Result<Vec<u8>, LogError> {
+        let mut masked = Vec::new();
         match stream {
-            Stream::Stdout => self.stdout.finish(ending, &mut self.masked),
-            Stream::Stderr => self.stderr.finish(ending, &mut self.masked),
-            Stream::Note => self.notes.finish(ending, &mut self.masked),
+            Stream::Stdout => self.stdout.finish(ending, &mut masked),
+            Stream::Stderr => self.stderr.finish(ending, &mut masked),
+            Stream::Note => self.notes.finish(ending, &mut masked),
         }
-        self.recorder.write(stream, now, &self.masked)?;
-        Ok(&self.masked)
+        self.recorder.write(stream, now, &masked)?;
+        Ok(masked)
     }
 
     /// Completes the files. A stream that was not ended before counts as cut.
@@ -98,11 +96,11 @@ mod tests {
         let now = SystemTime::now();
         let mut log = StepLog::create(&path, needles, LogBudget::new(1000), now).unwrap();
         let mut shown = Vec::new();
-        shown.extend_from_slice(log.output(Stream::Stdout, now, b"login hunt").unwrap());
+        shown.extend(log.output(Stream::Stdout, now, b"login hunt").unwrap());
         // The other stream does not complete what this one began.
-        shown.extend_from_slice(log.output(Stream::Stderr, now, b"er22 or so\n").unwrap());
-        shown.extend_from_slice(log.output(Stream::Stdout, now, b"er22\nand hun").unwrap());
-        shown.extend_from_slice(log.end(Stream::Stdout, now, Ending::Closed).unwrap());
+        shown.extend(log.output(Stream::Stderr, now, b"er22 or so\n").unwrap());
+        shown.extend(log.output(Stream::Stdout, now, b"er22\nand hun").unwrap());
+        shown.extend(log.end(Stream::Stdout, now, Ending::Closed).unwrap());
         assert_eq!(shown, b"login er22 or so\n***\nand hun");
         let kept = log.finish(now).unwrap();
         let file = std::fs::read_to_string(&path).unwrap();

@@ -5,7 +5,7 @@ mod output;
 mod signals;
 
 pub(crate) use judge::{Ended, judge};
-pub(crate) use output::{Chunk, OutputPipes};
+pub(crate) use output::{CHUNK_MAX, Chunk, OutputPipes};
 pub(crate) use signals::Interrupts;
 
 use std::time::Duration;

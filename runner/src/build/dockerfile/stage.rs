@@ -215,7 +215,7 @@ async fn perform(
 }
 
 /// What programs write, where it comes this way.
-async fn next(pipes: &mut Option<OutputPipes>) -> std::io::Result<Option<Chunk<'_>>> {
+async fn next(pipes: &mut Option<OutputPipes>) -> std::io::Result<Option<Chunk>> {
     match pipes {
         Some(pipes) => pipes.next().await,
         None => Ok(None),
@@ -224,7 +224,7 @@ async fn next(pipes: &mut Option<OutputPipes>) -> std::io::Result<Option<Chunk<'
 
 /// Shows a piece of output; `false` when there is no more.
 fn take(
-    chunk: std::io::Result<Option<Chunk<'_>>>,
+    chunk: std::io::Result<Option<Chunk>>,
     shown: &Shown<'_>,
     tail: &mut Vec<u8>,
 ) -> Result<bool, Problem> {
@@ -235,7 +235,7 @@ fn take(
         None => return Ok(false),
         Some(Chunk::Closed(_)) => {}
         Some(Chunk::Bytes(stream, bytes)) => {
-            shown.output(stream, bytes);
+            shown.output(stream, &bytes);
             let start = bytes.len().saturating_sub(TAIL);
             tail.extend_from_slice(bytes.get(start..).unwrap_or_default());
             let over = tail.len().saturating_sub(TAIL);

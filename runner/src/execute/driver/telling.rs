@@ -78,7 +78,7 @@ impl Driver {
             let why = why.map(|why| self.surroundings.needles.mask_text(&why));
             // What it wrote before comes first, as far as the display can take it.
             while self.screen.has_room()
-                && let Ok(output) = self.written.try_recv()
+                && let Some(output) = self.written.next_now()
             {
                 self.show_output(output);
             }
