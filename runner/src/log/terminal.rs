@@ -9,6 +9,10 @@
 //! No state survives a line feed but the colour in force: an unfinished sequence costs the rest
 //! of its line, never the rest of the log. A lone carriage return begins its line anew, as
 //! progress bars mean it, so only the last state of a bar is shown.
+//!
+//! Nearly all output is plain lines. Those are found by a search that goes over many bytes at once,
+//! and shown from where they lie; [`Sanitizer::character`] says what any text means, one character
+//! after the other.
 
 use std::fmt::Write as _;
 
@@ -19,6 +23,8 @@ pub(crate) const LINE_MAX: usize = 64 * 1024;
 const PARAMETERS_MAX: usize = 64;
 /// The colours in force that are carried into the next line.
 const ACTIVE_MAX: usize = 256;
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
 
 const RESET: &str = "\x1b[0m";
 
@@ -114,11 +120,9 @@ impl Sanitizer {
         let mut rest = text;
         while !rest.is_empty() {
             if self.state == State::Text && !self.carriage_return {
-                let plain = rest.bytes().position(is_special).unwrap_or(rest.len());
-                let (shown, after) = rest.split_at_checked(plain).unwrap_or((rest, ""));
-                if !shown.is_empty() {
-                    self.append(shown);
-                }
+                let plain = plain_length(rest.as_bytes());
+                let (plain, after) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+                self.plain_text(plain, show);
                 rest = after;
             }
             let mut characters = rest.chars();
@@ -129,6 +133,28 @@ impl Sanitizer {
         }
     }
 
+    /// Text of which only line feeds have a meaning.
+    fn plain_text(&mut self, text: &str, show: &mut impl FnMut(&str)) {
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
+            let line = text.get(begin..end).unwrap_or_default();
+            begin = end + 1;
+            // Colours in force stand at the beginning of each line.
+            if self.line.is_empty() && self.excess == 0 && line.len() <= LINE_MAX {
+                show(line);
+                self.in_line = false;
+            } else {
+                self.append(line);
+                self.end_line(show);
+            }
+        }
+        match text.get(begin..) {
+            Some("") | None => {}
+            Some(rest) => self.append(rest),
+        }
+    }
+
+    /// One character of whatever it may be; the whole meaning of a text.
     fn character(&mut self, character: char, show: &mut impl FnMut(&str)) {
         match character {
             '\n' => return self.end_line(show),
@@ -240,10 +266,23 @@ impl Sanitizer {
     }
 }
 
-/// Whether a byte of UTF-8 text needs a look at its character: controls, and the first bytes of
-/// C1 controls and of bidirectional overrides.
+/// How much of UTF-8 text needs no look at its characters.
+fn plain_length(text: &[u8]) -> usize {
+    let is_plain = |block: &[u8; BLOCK]| !block.iter().fold(false, |any, it| any | is_special(*it));
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    let plain = blocks.iter().take_while(|block| is_plain(block)).count() * BLOCK;
+    let rest = text.get(plain..).unwrap_or_default();
+    plain + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
+}
+
+/// Whether a byte of UTF-8 text needs a look at its character: controls but tab and line feed, and
+/// the first bytes of C1 controls and of bidirectional overrides.
 fn is_special(byte: u8) -> bool {
-    matches!(byte, 0..=0x1f | 0x7f | 0xc2 | 0xe2)
+    // Without a branch, so that blocks of bytes are compared at once.
+    ((byte < b' ') & (byte != b'\t') & (byte != b'\n'))
+        | (byte == 0x7f)
+        | (byte == 0xc2)
+        | (byte == 0xe2)
 }
 
 fn is_bidirectional_override(character: char) -> bool {
@@ -344,8 +383,35 @@ mod tests {
         assert_eq!(shown, [expected.as_str(), "next"]);
     }
 
+    /// What comes out by the meaning of each character.
+    fn by_character(colour: bool, input: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut sanitizer = Sanitizer::new(colour);
+        for character in String::from_utf8_lossy(input).chars() {
+            sanitizer.character(character, &mut |line: &str| lines.push(line.to_owned()));
+        }
+        sanitizer.flush(|line| lines.push(line.to_owned()));
+        lines
+    }
+
+    #[test]
+    fn lines_are_cut_at_the_same_length_however_they_are_found() {
+        for length in [LINE_MAX - 3, LINE_MAX - 2, LINE_MAX - 1, LINE_MAX, LINE_MAX + 1] {
+            for (before, after) in [("", ""), ("", "€"), ("\x1b[1m", "\t"), ("€\n", "é\x07\t")]
+            {
+                let text = format!("{before}{}{after}\nnext\n", "x".repeat(length));
+                let (whole, expected) =
+                    (lines(true, &[text.as_bytes()]), by_character(true, text.as_bytes()));
+                assert!(whole == expected, "{length} bytes after {before:?}, before {after:?}");
+            }
+        }
+    }
+
     fn hostile() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
+            // Longer than what is looked at together.
+            "[a-z \\tüж]{0,90}\n?".prop_map(String::into_bytes),
+            "[a-z\\t]{60,70}[\\x1b\\r\\x7f·”│\n]".prop_map(String::into_bytes),
             prop::collection::vec(any::<u8>(), 0..8),
             "[\\x1b\\[\\]P0-9;:?mJh\\n\\r\\t\\x07\\\\ a]{0,12}".prop_map(String::into_bytes),
             "\\PC{0,4}[\u{80}-\u{9f}]".prop_map(String::into_bytes),
@@ -377,6 +443,11 @@ mod tests {
             for line in lines(false, &[&input]) {
                 prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t'));
             }
+        }
+
+        #[test]
+        fn plain_lines_mean_what_their_characters_mean(input in hostile(), colour: bool) {
+            prop_assert_eq!(lines(colour, &[&input]), by_character(colour, &input));
         }
 
         #[test]

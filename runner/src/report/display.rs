@@ -8,7 +8,9 @@
 mod echo;
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
+    mem,
     time::Duration,
 };
 
@@ -25,6 +27,8 @@ pub(crate) use echo::ControlEchoOff;
 
 /// Columns that the names of jobs may take before their output.
 const NAME_WIDTH_MAX: usize = 24;
+/// Bytes that stay allocated for the text of the next event.
+const TEXT_KEPT: usize = 256 * 1024;
 
 /// Something that happened. Jobs are told by their place in the plan.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +103,8 @@ pub(crate) struct Display {
     paint: Paint,
     jobs: Vec<Job>,
     name_width: usize,
+    /// Empty; what is shown of an event is put together here.
+    text: String,
 }
 
 #[derive(Debug)]
@@ -143,7 +149,7 @@ impl Display {
     }
 
     fn new(sink: Sink, colour: bool) -> Self {
-        Self { sink, paint: Paint { colour }, jobs: Vec::new(), name_width: 0 }
+        Self { sink, paint: Paint { colour }, jobs: Vec::new(), name_width: 0, text: String::new() }
     }
 
     /// Moves the spinners and clocks; to be called some ten times a second on a terminal.
@@ -156,11 +162,13 @@ impl Display {
 
     /// Shows what happened. Fails where the output does, such as on a closed pipe.
     pub(crate) fn show(&mut self, event: Event<'_>) -> io::Result<()> {
-        let mut text = String::new();
+        let mut text = mem::take(&mut self.text);
         self.draw(event);
         match event {
             Event::RunStarted { run, jobs } => {
-                text = format!("run {run}: {}\n", count(number(jobs.len()), "job"));
+                let jobs = count(number(jobs.len()), "job");
+                // Writing into a string cannot fail.
+                let _ = writeln!(text, "run {run}: {jobs}");
             }
             Event::JobQueued { job, reason } => self.say(job, &one_line(reason), &mut text),
             Event::JobStarted { .. } | Event::RunEnded => {}
@@ -205,7 +213,11 @@ impl Display {
                 self.say(job, &self.paint.conclusion(&what, conclusion), &mut text);
             }
         }
-        self.print(&text)
+        let printed = self.print(&text);
+        text.clear();
+        text.shrink_to(TEXT_KEPT);
+        self.text = text;
+        printed
     }
 
     /// A line about a job.
