@@ -5,6 +5,8 @@
 //! standard error, see [`host`].
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod attack;
 #[cfg(test)]
 mod bad_input;

@@ -16,7 +16,8 @@ use cofferdam_jobs::{
     plan::Plan,
     state::{
         Action, Capacity, Conclusion, Demand, Elsewhere, End, Event, Fault, Kept, Limit, Part,
-        ResolvedCommand, Resource, Run, Settings, StepEnd, StepRef, Stop, Timer, WaitingFor,
+        ResolvedCommand, Resource, Run, Settings, StepEnd, StepRef, Stop, Timer, Upcoming,
+        WaitingFor,
     },
 };
 
@@ -367,6 +368,41 @@ fn jobs_wait_for_room_and_say_for_what() {
         ..Settings::default()
     };
     insta::assert_snapshot!(transcript(yaml, places, "nostart big"));
+}
+
+#[test]
+fn the_next_jobs_are_those_that_only_wait_for_room() {
+    let yaml = "images: { tool: { from: host, steps: [{ run: x }] } }\n\
+                defaults: { workspace: none }\njobs: { a: { steps: [{ run: x }] }, \
+                m: { parallel: 3, max-parallel: 1, steps: [{ run: x }] }, \
+                k: { steps: [{ run: x }] }, forked: { from: k, steps: [{ run: x }] }, \
+                later: { needs: a, steps: [{ run: x }] }, \
+                cached: { cache: [{ key: k, paths: [/c] }], steps: [{ run: x }] }, \
+                served: { services: { d: { image: host, run: x } }, steps: [{ run: x }] }, \
+                stepped: { steps: [{ run: x, image: other }] }, \
+                made: { image: tool, steps: [{ run: x }] } }";
+    let capacity = Capacity { jobs: Some(1), ..Capacity::default() };
+    let mut run = Run::new(planned(yaml), Settings { capacity, ..Settings::default() }).unwrap();
+    let mut first = None;
+    for action in run.start() {
+        if let Action::StartJob(start) = action {
+            first = Some(start.job);
+        }
+    }
+    let upcoming = |run: &Run| -> String {
+        let name = |next: Upcoming| {
+            let id = run.plan().jobs[next.job].id.clone();
+            if next.keep { format!("{id} kept") } else { id }
+        };
+        run.upcoming().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let first = first.unwrap();
+    insta::assert_snapshot!(
+        format!("{} | {}", run.plan().jobs[first].id, upcoming(&run)),
+        @"image~tool | a, k kept, m~1, m~2, m~3"
+    );
+    run.handle(Event::CancelRequested);
+    assert_eq!(upcoming(&run), "");
 }
 
 #[test]

@@ -58,6 +58,7 @@ mod schedule;
 mod scope;
 mod settings;
 mod steps;
+mod upcoming;
 
 pub use action::{
     Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedReady,
@@ -69,3 +70,4 @@ pub use job::{JobView, Phase, StepRecord, WaitingFor};
 pub use run::Run;
 pub use settings::{Capacity, Demand, Resource, Settings};
 pub use steps::CLEANUP_TIMEOUT;
+pub use upcoming::Upcoming;

@@ -7,7 +7,7 @@ mod starting;
 mod telling;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::PathBuf,
     sync::Arc,
@@ -93,6 +93,8 @@ pub(super) struct Driver {
     names: HashMap<usize, String>,
     file_names: FileNames,
     started: HashMap<usize, Instant>,
+    /// Jobs whose containers are made, or will be, before they start.
+    expected: HashSet<usize>,
     /// Whether whoever read the progress has gone.
     unread: bool,
     /// What is shared with other runs.
@@ -141,6 +143,7 @@ impl Driver {
             names: HashMap::new(),
             file_names: FileNames::default(),
             started: HashMap::new(),
+            expected: HashSet::new(),
             unread: false,
             room,
             busy: Duration::ZERO,
@@ -321,6 +324,7 @@ impl Driver {
                 Action::RunEnded { .. } => {}
             }
         }
+        self.expect_next();
         if self.room.as_ref().is_none_or(Room::has_decided) {
             self.tell_waiting();
         }

@@ -1,5 +1,5 @@
 //! What a run will ask the sandbox for, said beforehand, so that the next of it is made while jobs
-//! work.
+//! work. Whole containers are expected by the driver, which knows whose turn is next.
 
 use cofferdam_jobs::plan::{Plan, PlannedJob};
 use cofferdam_sandbox::{Limits, Sandbox, ScratchKind};

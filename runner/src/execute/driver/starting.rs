@@ -10,7 +10,7 @@ use std::{
 use cofferdam_jobs::{
     model::Workspace,
     plan::PlannedJob,
-    state::{Fault, StartJob},
+    state::{Fault, StartFrom, StartJob, Upcoming},
 };
 use cofferdam_sandbox::{Layer, image::Image, with_causes};
 use tokio::sync::oneshot;
@@ -33,6 +33,9 @@ use crate::{
     report::display,
 };
 
+/// The next jobs whose containers are made ahead of need: more would not stand at once.
+const EXPECTED_MAX: usize = 4;
+
 impl Driver {
     pub(super) fn start_job(&mut self, start: StartJob) -> Result<(), Problem> {
         let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
@@ -47,12 +50,8 @@ impl Driver {
         if planned.build.is_some() {
             return self.start_build(job, attempt, planned);
         }
-        let mut base = self.base(&start, &planned)?;
-        base.keep = start.keep;
-        base.scratch = self.surroundings.scratch;
-        base.mounts.clone_from(&self.surroundings.mounts);
-        base.workspace =
-            (planned.workspace == Workspace::Cow).then(|| self.surroundings.workspace.clone());
+        self.expected.remove(&job);
+        let base = self.base(&planned, start.from, start.keep)?;
         let logs = self.log_directory(job, attempt)?;
         let context = self.context(attempt, &planned);
         let (abort, aborted) = oneshot::channel();
@@ -89,6 +88,22 @@ impl Driver {
             messages.send(message).await.ok();
         });
         Ok(())
+    }
+
+    /// Has the containers of the next jobs made while others run. Nothing runs in such a container,
+    /// so it holds nothing of what jobs may have together; when its job starts is decided as ever.
+    pub(super) fn expect_next(&mut self) {
+        let next: Vec<Upcoming> = self.state.upcoming().take(EXPECTED_MAX).collect();
+        for Upcoming { job, keep } in next {
+            if !self.expected.insert(job) {
+                continue;
+            }
+            let Some(planned) = self.state.plan().jobs.get(job) else { continue };
+            // If something is missing, that is told when the job starts.
+            let Ok(mut base) = self.base(planned, None, keep) else { continue };
+            base.network = network::of_job(&planned.network).into();
+            self.surroundings.sandbox.expect_like(base.spec(), 1);
+        }
     }
 
     fn context(&self, attempt: u32, planned: &PlannedJob) -> Arc<JobContext> {
@@ -164,8 +179,28 @@ impl Driver {
     }
 
     /// What the first container of a try is made from.
-    fn base(&self, start: &StartJob, planned: &PlannedJob) -> Result<Base, Problem> {
-        let Some(from) = start.from else {
+    fn base(
+        &self,
+        planned: &PlannedJob,
+        from: Option<StartFrom>,
+        keep: bool,
+    ) -> Result<Base, Problem> {
+        let cow = planned.workspace == Workspace::Cow;
+        Ok(Base {
+            workspace: cow.then(|| self.surroundings.workspace.clone()),
+            mounts: self.surroundings.mounts.clone(),
+            scratch: self.surroundings.scratch,
+            keep,
+            ..self.base_of_files(planned, from)?
+        })
+    }
+
+    fn base_of_files(
+        &self,
+        planned: &PlannedJob,
+        from: Option<StartFrom>,
+    ) -> Result<Base, Problem> {
+        let Some(from) = from else {
             let committed = self.surroundings.committed.as_ref();
             let committed = committed.filter(|_| planned.workspace == Workspace::Git);
             let layers = committed.map(|state| Layer::State(Arc::clone(state)));
