@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 use crate::{
     Limits,
     cgroup::{self, Hierarchy, Limit},
-    container::{Ahead, Container, ContainerSpec, Pool, Takedowns},
+    container::{Container, ContainerSpec, Pool, Standing, Takedowns},
     error::{Doing as _, Error, Result, with_causes},
     ids::{self, Ids},
     in_use::{InUse, Unused},
@@ -58,7 +58,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Sandbox {
     pub(crate) shared: InUse<Shared>,
     pool: Arc<Pool>,
-    ahead: Arc<Ahead>,
+    standing: Arc<Standing>,
     unused: Arc<Mutex<Unused>>,
 }
 
@@ -134,7 +134,7 @@ impl Sandbox {
         };
         let (shared, unused) = InUse::new(shared);
         let unused = Arc::new(Mutex::new(unused));
-        Ok(Self { shared, pool: Arc::default(), ahead: Arc::default(), unused })
+        Ok(Self { shared, pool: Arc::default(), standing: Arc::default(), unused })
     }
 
     /// Puts a container up: when this returns, it stands and was verified.
@@ -144,7 +144,7 @@ impl Sandbox {
     /// [`crate::Fault::System`] otherwise. Nothing is left behind then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
         self.shared.takedowns.catch_up().await;
-        if let Some(container) = self.ahead.take(&spec).await {
+        if let Some(container) = self.standing.take(&spec).await {
             self.make_ahead();
             return Ok(container);
         }
@@ -184,12 +184,12 @@ impl Sandbox {
     /// description only hands one over that stands and was verified. A few stand at once; those
     /// that are connected to a network, or lie beside another container, are made when asked for.
     pub fn expect_like(&self, spec: ContainerSpec, more: usize) {
-        self.ahead.expect(spec, more);
+        self.standing.expect(spec, more);
         self.make_ahead();
     }
 
     fn make_ahead(&self) {
-        while let Some(order) = self.ahead.next() {
+        while let Some(order) = self.standing.next() {
             let shared = self.shared.clone();
             tokio::task::spawn_blocking(move || order.make(shared));
         }
@@ -228,11 +228,11 @@ impl Sandbox {
     ///
     /// It waits for containers that are still being put up or taken down elsewhere.
     pub async fn close(self) -> Vec<Residue> {
-        let Self { shared, pool, ahead, unused } = self;
-        ahead.close();
+        let Self { shared, pool, standing, unused } = self;
         // A container that cannot be ended is left to the spawner's end.
         let ends = shared.clone();
         let end = move || {
+            standing.close();
             pool.close();
             ends.rooms.close();
         };

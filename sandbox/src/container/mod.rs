@@ -11,7 +11,7 @@ pub(crate) mod state;
 mod takedown;
 mod warm;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use ahead::Standing;
 pub use exit::{End, Exit};
 pub(crate) use prepare::prepare;
 pub use process::{Container, Process};
