@@ -101,7 +101,7 @@ impl Driver {
             let Some(planned) = self.state.plan().jobs.get(job) else { continue };
             // If something is missing, that is told when the job starts.
             let Ok(mut base) = self.base(planned, None, keep) else { continue };
-            base.network = network::of_job(&planned.network).into();
+            base.network = network::of_job(&planned.network, self.surroundings.learns).into();
             self.surroundings.sandbox.expect_like(base.spec(), 1);
         }
     }
