@@ -243,6 +243,8 @@ mod tests {
             ("exa_mple.com:5000/app", false),
             ("-x.example/app", false),
             ("UPPER.example/app", true),
+            ("UPPER/app", true),
+            ("UPPER/App", false),
             ("Debian", false),
             ("debian:", false),
             ("debian:-x", false),

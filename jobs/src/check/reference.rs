@@ -22,7 +22,12 @@ pub(crate) fn is_image_reference(text: &str) -> bool {
         return false;
     }
     let path = match name.split_once('/') {
-        Some((host, path)) if is_host(host) => path,
+        Some((first, path)) if stands_for_host(first) => {
+            if !is_host(first) {
+                return false;
+            }
+            path
+        }
         _ => name,
     };
     path.split('/').all(is_component)
@@ -45,7 +50,14 @@ fn is_tag(text: &str) -> bool {
         && !text.starts_with(['.', '-'])
 }
 
-/// Only what has a dot or a port, or is `localhost`, is a host and not the beginning of a path.
+/// Only what has a dot, a port or a capital letter (which no path has), or is `localhost`, is
+/// meant as a host and not as the beginning of a path.
+fn stands_for_host(text: &str) -> bool {
+    text == "localhost"
+        || text.bytes().any(|byte| matches!(byte, b'.' | b':') || byte.is_ascii_uppercase())
+}
+
+/// Whether a text is the host of a registry, with or without a port.
 pub(crate) fn is_host(text: &str) -> bool {
     let is_port =
         |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
@@ -61,13 +73,13 @@ pub(crate) fn is_host(text: &str) -> bool {
     if port.is_some_and(|port| !is_port(port)) {
         return false;
     }
-    let labels = host.split('.').all(|label| {
+    let named = host.split('.').all(|label| {
         !label.is_empty()
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     });
-    labels && (port.is_some() || host.contains('.') || host == "localhost")
+    named && stands_for_host(text)
 }
 
 /// Lower-case letters and digits, between them one of `.`, `_`, `__` or any number of `-`.
@@ -95,8 +107,10 @@ mod tests {
             ("localhost/app", true),
             ("registry.example:5000/team/app:v1.2", true),
             ("registry.example:5000/app", true),
+            ("UPPER/app", true),
             (digest.as_str(), true),
             ("a__b/c-d--e.f", true),
+            ("exa_mple.com/app", false),
             ("UPPER:tag", false),
             ("../../etc", false),
             ("/etc/passwd", false),
