@@ -9,7 +9,7 @@ use crate::{
     binary::{Cofferdam, Ended, file, kill, wait},
     exec::init_of_the_sleeper,
     host::{Need, needs},
-    world::{BULK, BULK_BYTES, FIRST, SECOND, with_world},
+    world::{BULK, BULK_BYTES, FIRST, SECOND, needs_world, with_world},
 };
 
 /// The jobs in the record of the run in `directory`.
@@ -137,14 +137,7 @@ fn the_commit_that_is_tested() {
 /// Every form of `network`, in jobs of one run.
 #[test]
 fn networks() {
-    needs!(
-        Need::Networks,
-        Need::Carrier,
-        Need::Containers,
-        Need::Program("ip"),
-        Need::Program("unshare"),
-        Need::Program("bash"),
-    );
+    needs_world!();
     with_world(|world| {
         let project = tempfile::tempdir().expect("a directory");
         let probe = |host: &str, port: u16| {

@@ -67,6 +67,8 @@ mod network_attacks;
 #[cfg(test)]
 mod network_learn;
 #[cfg(test)]
+mod network_traces;
+#[cfg(test)]
 mod quota;
 #[cfg(test)]
 mod registry;

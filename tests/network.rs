@@ -2,31 +2,18 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
 
 use crate::{
     binary::{kill, program, wait},
-    host::{Need, is_root, needs},
-    world::{BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, ip, with_world},
+    host::{Need, needs},
+    world::{
+        BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, needs_world, with_world,
+    },
 };
-
-/// What every test here needs. Without root, packets are carried by a program of the host.
-macro_rules! needs_world {
-    ($($need:expr),* $(,)?) => {
-        needs!(
-            Need::Networks,
-            Need::Carrier,
-            Need::Containers,
-            Need::Program("ip"),
-            Need::Program("unshare"),
-            Need::Program("bash"),
-            $($need),*
-        )
-    };
-}
 
 /// Probes `targets` from a container; each must print what is beside it.
 #[track_caller]
@@ -229,7 +216,11 @@ fn names_with_both_families() {
 }
 
 /// A started container that has printed its first line, its address.
-fn standing(world: &World, network: &str, script: &str) -> (std::process::Child, String) {
+pub(crate) fn standing(
+    world: &World,
+    network: &str,
+    script: &str,
+) -> (std::process::Child, String) {
     let script = format!("ip -4 -o addr show dev eth0 | sed 's/.*inet //;s,/.*,,'; {script}");
     let mut child = world.start(network, &script);
     let mut line = String::new();
@@ -239,7 +230,7 @@ fn standing(world: &World, network: &str, script: &str) -> (std::process::Child,
 }
 
 /// The process id of a container's init, on the host.
-fn init_of(child: &std::process::Child) -> u32 {
+pub(crate) fn init_of(child: &std::process::Child) -> u32 {
     let below = |pid: u32| -> Vec<u32> {
         let path = format!("/proc/{pid}/task/{pid}/children");
         let list = std::fs::read_to_string(path).expect("children");
@@ -364,138 +355,4 @@ fn bandwidth() {
             assert!(ended.took > Duration::from_millis(1500), "{script}: {:?}", ended.took);
         }
     });
-}
-
-/// What a run has made on this host: links, tables, and the setting that lets packets pass; or the
-/// program that does that for a user.
-fn made() -> Vec<String> {
-    if !is_root() {
-        return carriers();
-    }
-    let list = |name: &str, arguments: &[&str]| {
-        let output = program(name).args(arguments).output().expect("run");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let links = list("ip", &["-o", "link"]);
-    let tables = list("nft", &["list", "tables"]);
-    let lines = links.lines().chain(tables.lines());
-    let mut made: Vec<String> = lines
-        .filter(|line| line.contains("cfd") || line.contains("cofferdam"))
-        .map(ToOwned::to_owned)
-        .collect();
-    let setting = list("cat", &["/proc/sys/net/ipv4/ip_forward"]);
-    if setting.trim() != "0" {
-        made.push("forwarding".to_owned());
-    }
-    made
-}
-
-/// Programs that carry packets and are on this thread's host.
-fn carriers() -> Vec<String> {
-    let here = host_namespace();
-    let processes = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
-    processes
-        .map(|process| process.path())
-        .filter(|path| std::fs::read_link(path.join("ns/net")).is_ok_and(|it| it == here))
-        .filter_map(|path| std::fs::read_to_string(path.join("comm")).ok())
-        .filter(|name| ["pasta", "passt", "slirp4netns"].iter().any(|it| name.starts_with(it)))
-        .collect()
-}
-
-#[track_caller]
-fn expect_nothing_left(after: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !made().is_empty() {
-        assert!(Instant::now() < deadline, "after {after}: {:#?}", made());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// No link, table, setting or program stays, however the run ends.
-#[test]
-fn nothing_is_left() {
-    needs_world!(Need::Program("nft"));
-    with_world(|world| {
-        expect_nothing_left("the beginning");
-        world.script("full", "exit 3").expect(3);
-        expect_nothing_left("an ordinary end");
-
-        let (mut child, _) = standing(world, "full", "sleep 60");
-        let expect = if is_root() { 3 } else { 1 };
-        assert_eq!(made().len(), expect, "a link, a table and the setting: {:#?}", made());
-        kill(child.id(), Signal::SIGKILL);
-        child.wait().expect("wait");
-        expect_nothing_left("the runner's death");
-
-        let (mut child, _) = standing(world, "listed.example:443", "sleep 60");
-        let spawner = init_of(&child);
-        let stat = std::fs::read_to_string(format!("/proc/{spawner}/stat")).expect("stat");
-        let parent = stat.rsplit_once(") ").expect("stat").1.split(' ').nth(1).expect("a parent");
-        kill(parent.parse().expect("a number"), Signal::SIGKILL);
-        kill(child.id(), Signal::SIGKILL);
-        child.wait().expect("wait");
-        world.script("none", "true").expect(0);
-        expect_nothing_left("the death of runner and spawner, and the next start");
-    });
-}
-
-/// Where packets passed before, they go on passing, and other runs are not cut off.
-#[test]
-fn forwarding_that_was_on_stays_on() {
-    needs_world!(Need::Root);
-    with_world(|world| {
-        ip(&["link set lo up"]);
-        let on = program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
-        assert!(on.expect("run sh").success());
-        world.script("full", "true").expect(0);
-        let setting = program("cat").arg("/proc/sys/net/ipv4/ip_forward").output().expect("cat");
-        assert_eq!(setting.stdout, b"1\n");
-    });
-}
-
-/// While a run needs this host to pass packets on, it passes on nobody else's.
-#[test]
-fn the_host_is_no_router_for_others() {
-    needs_world!(Need::Root, Need::Program("nsenter"));
-    with_world(|world| {
-        // A third network behind the host, to which the world has a route.
-        let mut third = program("unshare").args(["--net", "sleep", "60"]).spawn().expect("unshare");
-        let pid = third.id().to_string();
-        let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
-        let namespace = format!("/proc/{pid}/ns/net");
-        while std::fs::read_link(&namespace).is_ok_and(|it| it == own || it == host_namespace()) {
-            std::thread::yield_now();
-        }
-        ip(&[
-            &format!("link add side0 type veth peer name in1 netns {pid}"),
-            "addr add 203.0.113.1/24 dev side0",
-            "link set side0 up",
-        ]);
-        let reply = |command: &str| {
-            let arguments = ["--net", "--target", &pid, "--", "bash", "-c", command];
-            let output = program("nsenter").args(arguments).output().expect("run nsenter");
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        reply(
-            "ip addr add 203.0.113.9/24 dev in1; ip link set in1 up; ip route add default via \
-             203.0.113.1",
-        );
-        world.route_back("203.0.113.0/24");
-        let probe = format!("timeout 2 bash -c 'cat < /dev/tcp/{FIRST}/80' || echo nothing");
-        let (child, _) = standing(world, "full", "sleep 60");
-        assert_eq!(reply(&probe), "nothing\n");
-        kill(child.id(), Signal::SIGTERM);
-        wait(child);
-        // Without our filter, and with forwarding on, it would have passed.
-        let on = program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
-        assert!(on.expect("run sh").success());
-        assert_eq!(reply(&probe), "world\n");
-        third.kill().expect("end the third network");
-        third.wait().expect("wait");
-    });
-}
-
-/// The namespace of this test's host.
-fn host_namespace() -> std::path::PathBuf {
-    std::fs::read_link("/proc/thread-self/ns/net").expect("a namespace")
 }

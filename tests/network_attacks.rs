@@ -4,8 +4,8 @@
 
 use crate::{
     binary::wait,
-    host::{Need, needs},
-    world::{FIRST, HOST, METADATA, PRIVATE, World, with_world},
+    host::Need,
+    world::{FIRST, HOST, METADATA, PRIVATE, World, needs_world, with_world},
 };
 
 /// Attempts in Perl, which has the system calls at hand. Each prints a name and how it went.
@@ -57,24 +57,11 @@ fn check(world: &World, attempts: &str, expect: &[&str]) -> Vec<(String, Option<
         .collect()
 }
 
-macro_rules! needs_world {
-    () => {
-        needs!(
-            Need::Networks,
-            Need::Carrier,
-            Need::Containers,
-            Need::Program("ip"),
-            Need::Program("unshare"),
-            Need::Program("perl")
-        )
-    };
-}
-
 /// A1.18: sockets that make packets by themselves, for false sources, ARP and other protocols, or
 /// that change the filter.
 #[test]
 fn packets_of_its_own_making() {
-    needs_world!();
+    needs_world!(Need::Program("perl"));
     with_world(|world| {
         let attempts = r#"
             made("raw IPv4", PF_INET, SOCK_RAW, 1);
@@ -112,7 +99,7 @@ fn packets_of_its_own_making() {
 /// A1.18, A1.19: by datagram, echo request, broadcast and multicast, and to other name servers.
 #[test]
 fn without_a_connection() {
-    needs_world!();
+    needs_world!(Need::Program("perl"));
     with_world(|world| {
         let attempts = format!(
             r#"
@@ -154,7 +141,7 @@ fn without_a_connection() {
 /// A1.18, A1.19: addresses instead of names, of either family, near and far.
 #[test]
 fn by_address() {
-    needs_world!();
+    needs_world!(Need::Program("perl"));
     with_world(|world| {
         let attempts = format!(
             r#"
@@ -198,7 +185,7 @@ fn by_address() {
 /// A1.19: a listed name whose owner first points it at a public host, and then at a private one.
 #[test]
 fn a_name_that_changes_its_mind() {
-    needs_world!();
+    needs_world!(Need::Program("perl"));
     with_world(|world| {
         let script = format!(
             "for it in 1 2; do probe rebind.example 443; done; probe {PRIVATE} 443; \

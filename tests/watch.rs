@@ -2,15 +2,55 @@
 
 use std::{
     fs,
+    path::Path,
+    process::Child,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
+use tempfile::NamedTempFile;
 
 use crate::{
     binary::{Cofferdam, file, kill},
     host::{Need, needs},
 };
+
+/// `run --watch` of a project, and what it has printed.
+struct Watched {
+    child: Child,
+    printed: NamedTempFile,
+}
+
+impl Watched {
+    fn start(project: &Path) -> Self {
+        let cofferdam = Cofferdam::common().in_directory(project);
+        let printed = NamedTempFile::new().expect("a file");
+        let log = printed.reopen().expect("a second handle");
+        let mut command = cofferdam.command(["run", "--watch", "--out", "results"]);
+        command.stdout(log.try_clone().expect("a third handle")).stderr(log);
+        let child = command.spawn().expect("start cofferdam");
+        Self { child, printed }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.printed.path()).unwrap_or_default()
+    }
+
+    fn until(&self, what: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !what(&self.text()) {
+            assert!(Instant::now() < deadline, "it did not come about:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// ^C ends it.
+    fn interrupt(mut self) {
+        kill(self.child.id(), Signal::SIGINT);
+        let status = self.child.wait().expect("wait");
+        assert_eq!(status.code(), Some(130), "{}", self.text());
+    }
+}
 
 #[test]
 fn a_change_is_followed_by_a_run() {
@@ -22,31 +62,18 @@ fn a_change_is_followed_by_a_run() {
         "jobs: { see: { steps: [{ run: cat input }] }, blind: { workspace: none, steps: [{ run: echo \"blind again\" }] } }\n",
     );
     file(project.path(), "input", "first\n");
-    let cofferdam = Cofferdam::common().in_directory(project.path());
-    let printed = tempfile::NamedTempFile::new().expect("a file");
-    let log = printed.reopen().expect("a second handle");
-    let mut command = cofferdam.command(["run", "--watch", "--out", "results"]);
-    command.stdout(log.try_clone().expect("a third handle")).stderr(log);
-    let mut child = command.spawn().expect("start cofferdam");
-    let text = || fs::read_to_string(printed.path()).unwrap_or_default();
-    let until = |what: &dyn Fn(&str) -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !what(&text()) {
-            assert!(Instant::now() < deadline, "it did not come about:\n{}", text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until(&|text| text.matches("watching").count() == 1);
+    let watched = Watched::start(project.path());
+    watched.until(|text| text.matches("watching").count() == 1);
     assert!(
-        text().contains("see   | first") && text().contains("blind | blind again"),
+        watched.text().contains("see   | first") && watched.text().contains("blind | blind again"),
         "{}",
-        text()
+        watched.text()
     );
     // What a job does not see does not run again; what a run writes is no change.
     file(project.path(), "input", "second\n");
-    until(&|text| text.matches("watching").count() == 2);
-    assert!(text().contains("see | second"), "{}", text());
-    assert_eq!(text().matches("| blind again").count(), 1, "{}", text());
+    watched.until(|text| text.matches("watching").count() == 2);
+    assert!(watched.text().contains("see | second"), "{}", watched.text());
+    assert_eq!(watched.text().matches("| blind again").count(), 1, "{}", watched.text());
     // The pipeline is for all.
     fs::create_dir(project.path().join("deep")).expect("a directory");
     file(
@@ -54,10 +81,8 @@ fn a_change_is_followed_by_a_run() {
         "cofferdam.yml",
         "jobs: { see: { steps: [{ run: cat input }] }, blind: { workspace: none, steps: [{ run: echo \"changed now\" }] } }\n",
     );
-    until(&|text| text.contains("| changed now") && text.matches("watching").count() >= 3);
-    kill(child.id(), Signal::SIGINT);
-    let status = child.wait().expect("wait");
-    assert_eq!(status.code(), Some(130), "{}", text());
+    watched.until(|text| text.contains("| changed now") && text.matches("watching").count() >= 3);
+    watched.interrupt();
 }
 
 /// A job that sees what is committed runs again when that changes, and not at every write.
@@ -80,34 +105,24 @@ fn a_commit_is_followed_by_a_run() {
     git(&["init", "-q", "."]);
     git(&["add", "."]);
     git(&["commit", "-qm", "one"]);
-    let cofferdam = Cofferdam::common().in_directory(project.path());
-    let printed = tempfile::NamedTempFile::new().expect("a file");
-    let log = printed.reopen().expect("a second handle");
-    let mut command = cofferdam.command(["run", "--watch", "--out", "results"]);
-    command.stdout(log.try_clone().expect("a third handle")).stderr(log);
-    let mut child = command.spawn().expect("start cofferdam");
-    let text = || fs::read_to_string(printed.path()).unwrap_or_default();
-    let until = |what: &dyn Fn(&str) -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !what(&text()) {
-            assert!(Instant::now() < deadline, "it did not come about:\n{}", text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until(&|text| text.matches("watching").count() == 1);
-    assert!(text().contains("kept | first") && text().contains("live | live again"), "{}", text());
+    let watched = Watched::start(project.path());
+    watched.until(|text| text.matches("watching").count() == 1);
+    assert!(
+        watched.text().contains("kept | first") && watched.text().contains("live | live again"),
+        "{}",
+        watched.text()
+    );
     // A write is for those who see the project as it is.
     file(project.path(), "input", "second\n");
-    until(&|text| text.matches("watching").count() == 2);
-    assert!(!text().contains("| second"), "{}", text());
+    watched.until(|text| text.matches("watching").count() == 2);
+    assert!(!watched.text().contains("| second"), "{}", watched.text());
     // What git writes besides is nothing, and a commit is for those who see what is committed.
     git(&["add", "."]);
     git(&["commit", "-qm", "two"]);
-    until(&|text| {
+    watched.until(|text| {
         text.contains("a commit: running again") && text.matches("watching").count() == 3
     });
-    assert!(text().contains("kept | second"), "{}", text());
-    assert_eq!(text().matches("| live again").count(), 2, "{}", text());
-    kill(child.id(), Signal::SIGINT);
-    assert_eq!(child.wait().expect("wait").code(), Some(130), "{}", text());
+    assert!(watched.text().contains("kept | second"), "{}", watched.text());
+    assert_eq!(watched.text().matches("| live again").count(), 2, "{}", watched.text());
+    watched.interrupt();
 }

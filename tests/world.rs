@@ -57,6 +57,22 @@ pub(crate) struct World {
     namespace: String,
 }
 
+/// What every test in a world needs. Without root, packets are carried by a program of the host.
+macro_rules! needs_world {
+    ($($need:expr),* $(,)?) => {
+        $crate::host::needs!(
+            $crate::host::Need::Networks,
+            $crate::host::Need::Carrier,
+            $crate::host::Need::Containers,
+            $crate::host::Need::Program("ip"),
+            $crate::host::Need::Program("unshare"),
+            $crate::host::Need::Program("bash"),
+            $($need),*
+        )
+    };
+}
+pub(crate) use needs_world;
+
 /// Runs a test on a host in a world.
 pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
     let host = thread::spawn(move || {

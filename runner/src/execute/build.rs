@@ -254,15 +254,7 @@ impl Running {
             Ok(stage) => *self.build.stage.lock().await = Some(stage),
             Err(error) => return StepReport::failed_to_start(&error),
         }
-        StepReport {
-            end: StepEnd::new(StepOutcome::Exit(0)),
-            started,
-            ended,
-            exit_code: Some(0),
-            signal: None,
-            usage,
-            summary: None,
-        }
+        StepReport::passed((started, ended), usage)
     }
 
     async fn step(
@@ -286,15 +278,7 @@ impl Running {
             drain.now().await;
         }
         let ended = SystemTime::now();
-        let passed = |usage| StepReport {
-            end: StepEnd::new(StepOutcome::Exit(0)),
-            started,
-            ended,
-            exit_code: Some(0),
-            signal: None,
-            usage,
-            summary: None,
-        };
+        let passed = |usage| StepReport::passed((started, ended), usage);
         match performed {
             Ok(Outcome::Kept | Outcome::Made(None)) => passed(None),
             Ok(Outcome::Made(Some(ran))) => {
@@ -318,20 +302,6 @@ impl Running {
         let mut end = StepEnd::new(outcome(ran.ended, ran.verdict.as_ref()));
         let sentence = ran.verdict.as_ref().map(|verdict| verdict.sentence("it"));
         end.message = sentence.map(|sentence| self.context.needles.mask_text(&sentence));
-        let (exit_code, signal) = match ran.ended {
-            crate::supervise::Ended::Exited(exit) => {
-                (exit.code(), exit.signal().map(|signal| signal as i32))
-            }
-            _ => (None, None),
-        };
-        StepReport {
-            end,
-            started,
-            ended,
-            exit_code,
-            signal,
-            usage: Some(ran.used.usage.clone()),
-            summary: None,
-        }
+        StepReport::ran(ran.ended, end, (started, ended), Some(ran.used.usage.clone()))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, StepEnd, Stop};
 use cofferdam_sandbox::{
     Container, ContainerSpec, End, Error, Fault, Limits, Process, Program, Sandbox, Streams,
-    cgroup::{Group, StepLimits},
+    cgroup::{Group, StepLimits, Usage},
 };
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
@@ -200,11 +200,7 @@ impl StepRun {
         let mut end = StepEnd::new(outcome(ended, verdict.as_ref()));
         end.message = verdict.map(|it| self.context.needles.mask_text(&it.sentence("it")));
         let summary = self.take_in(&files, &mut end);
-        let (exit_code, signal) = match ended {
-            Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
-            _ => (None, None),
-        };
-        StepReport { end, started, ended: finished, exit_code, signal, usage, summary }
+        StepReport { summary, ..StepReport::ran(ended, end, (started, finished), usage) }
     }
 
     /// Reads what the step has said by its files; where its summary is kept. What cannot be read
@@ -382,6 +378,26 @@ impl StepReport {
             usage: None,
             summary: None,
         }
+    }
+
+    /// How a program of it ended, between these times.
+    pub(super) fn ran(
+        how: Ended,
+        end: StepEnd,
+        (started, ended): (SystemTime, SystemTime),
+        usage: Option<Usage>,
+    ) -> Self {
+        let (exit_code, signal) = match how {
+            Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
+            _ => (None, None),
+        };
+        Self { end, started, ended, exit_code, signal, usage, summary: None }
+    }
+
+    /// All of it went well, between these times.
+    pub(super) fn passed((started, ended): (SystemTime, SystemTime), usage: Option<Usage>) -> Self {
+        let end = StepEnd::new(StepOutcome::Exit(0));
+        Self { end, started, ended, exit_code: Some(0), signal: None, usage, summary: None }
     }
 
     pub(super) fn failed_to_start(error: &Error) -> Self {
