@@ -5,8 +5,8 @@ use std::path::Path;
 use cofferdam_jobs::{Diagnostic, Severity, diagnostic::Label};
 use serde_json::{Value, json};
 
-use super::sarif;
 use crate::{
+    command::sarif,
     execute::pipeline::{self, PipelineFile},
     exit::Exit,
     print,

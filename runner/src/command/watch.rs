@@ -16,9 +16,9 @@ use cofferdam_jobs::{Configuration, model::Workspace};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::sync::mpsc;
 
-use super::plan::plan_of;
 use crate::{
     cli::{self, Chosen},
+    command::plan::plan_of,
     execute::{inputs, pipeline},
     exit::Exit,
     print,

@@ -8,7 +8,7 @@ use globset::GlobSet;
 
 use crate::{
     cli,
-    execute::globs::globs,
+    execute::inputs::globs::globs,
     exit::Exit,
     limits,
     log::{needles::Needles, secret::Secret},

@@ -3,6 +3,8 @@
 //! The state machine says when a step runs and when it has to end, as for any job; here its step
 //! becomes one of the engine's, and what that came to a report.
 
+pub(super) mod dockerfile;
+
 use std::{fs::File, io::Write as _, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::{
@@ -13,13 +15,10 @@ use cofferdam_sandbox::{End, image::Image, with_causes};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    dockerfile::Dockerfile,
-    job::{self, fault_of},
+    job::{self, fault_of, used::Used},
     message::{Message, StepId, StepReport},
     output::Output,
-    program,
-    step::{JobContext, RunningStep, open_output, outcome},
-    used::Used,
+    step::{JobContext, RunningStep, open_output, outcome, program},
 };
 use crate::{
     build::{
@@ -29,6 +28,7 @@ use crate::{
     exit::Exit,
     network,
 };
+use dockerfile::Dockerfile;
 
 /// The script of a step, always at one path: it is part of the step's key.
 const SCRIPT: &str = "/run/cofferdam/script";

@@ -3,8 +3,10 @@
 //! Everything that takes time is a task of its own that reports with a [`Message`]; this loop only
 //! starts tasks, keeps what they report and shows it, so nothing here waits for a job.
 
+pub(super) mod room;
 mod starting;
 mod telling;
+pub(super) mod timers;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,17 +24,19 @@ use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
 use tokio::sync::mpsc;
 
 use super::{
-    caches::CacheStore,
-    dockerfile::Dockerfile,
-    job::Collected,
-    ledger::Ledger,
-    live::Live,
+    build::dockerfile::Dockerfile,
+    job::{
+        Collected,
+        caches::CacheStore,
+        live::Live,
+        seal::{self, Sealed},
+    },
     message::{Message, StepId, StepOutput, StepReport},
-    queue::{self, Outputs, Written},
-    room::Room,
-    screen::Screen,
-    seal::{self, Sealed},
-    timers::Timers,
+    output::{
+        queue::{self, Outputs, Written},
+        screen::Screen,
+    },
+    record::ledger::Ledger,
 };
 use crate::{
     build::Engine,
@@ -42,6 +46,8 @@ use crate::{
     report::display::{self, Display},
     supervise::Interrupts,
 };
+use room::Room;
+use timers::Timers;
 
 /// Messages that may wait for the driver.
 const QUEUE: usize = 256;

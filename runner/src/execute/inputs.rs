@@ -1,13 +1,18 @@
 //! What a run takes from its command line and its surroundings: parameters, secrets, the
 //! project's state under git, digests of its files.
 
+pub(super) mod committed;
+pub(super) mod digest;
+pub(super) mod foresight;
+pub(crate) mod globs;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use cofferdam_jobs::{Inputs, Pipeline, Plan};
 use globset::GlobSet;
 
-use super::{digest, globs::globs};
 use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem, variables};
+use globs::globs;
 
 /// Reads `--param`, `--job` and the project.
 pub(crate) fn inputs(

@@ -1,5 +1,14 @@
 //! What a job is to the sandbox, and the end of a try: its files are taken, its containers go.
 
+pub(super) mod brought;
+pub(super) mod caches;
+pub(super) mod live;
+pub(super) mod ready;
+pub(super) mod seal;
+pub(super) mod service;
+pub(super) mod start;
+pub(super) mod used;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,15 +31,15 @@ use tokio::time::{Duration, Instant};
 
 use super::{
     build::Build,
-    caches::{CacheReport, CacheStore, Restored},
-    globs::globs,
+    inputs::globs::globs,
     message::{ClosedLog, CollectedFile},
     output::Output,
-    seal::kept,
-    service::{Service, ServiceReport},
-    used::Used,
 };
 use crate::{limits, supervise::LAST_WORDS};
+use caches::{CacheReport, CacheStore, Restored};
+use seal::kept;
+use service::{Service, ServiceReport};
+use used::Used;
 
 /// The image of jobs that name none.
 pub(super) const DEFAULT_IMAGE: &str = "host";

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use cofferdam_jobs::state::{Event, Fault, StepEnd, StepRef};
 use cofferdam_sandbox::{cgroup::Usage, image::Image};
 
-use super::{build::Build, job::Collected, seal::Sealed, service::ServiceReport, start::Up};
+use super::{
+    build::Build,
+    job::{Collected, seal::Sealed, service::ServiceReport, start::Up},
+};
 use crate::log::{index::Stream, recorder::Kept};
 
 /// A step of a try of a job.

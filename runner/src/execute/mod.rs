@@ -1,36 +1,14 @@
 //! `cofferdam run`: a plan is made, its jobs are run, the results are written.
 
-mod brought;
 mod build;
-mod caches;
-mod committed;
-mod digest;
-mod dockerfile;
 mod driver;
-mod environment;
-mod foresight;
-pub(crate) mod globs;
 pub(crate) mod inputs;
 mod job;
-mod learned;
-mod ledger;
-mod live;
 mod message;
 mod output;
 pub(crate) mod pipeline;
-mod program;
-mod queue;
-mod ready;
 mod record;
-mod room;
-mod screen;
-mod seal;
-mod service;
-mod start;
 mod step;
-mod step_files;
-mod timers;
-mod used;
 
 use std::{
     fs,
@@ -69,12 +47,12 @@ use crate::{
     scratch,
     supervise::Interrupts,
 };
-use caches::CacheStore;
-use dockerfile::Dockerfiles;
-use driver::{Driver, Surroundings};
+use build::dockerfile::Dockerfiles;
+use driver::{Driver, Surroundings, room::Room};
+use inputs::{committed, digest, foresight};
+use job::{brought, caches::CacheStore, seal};
 use pipeline::PipelineFile;
-use record::{Records, timestamp};
-use room::Room;
+use record::{Records, learned, timestamp};
 
 /// Bytes that all caches may take where nobody says.
 const CACHE_SIZE: u64 = 10 << 30;

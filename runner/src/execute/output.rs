@@ -4,6 +4,9 @@
 //! server that step 1 starts for step 2. So reading is a task of its own that ends when the last
 //! writer has closed the pipes, at the latest when the container is taken down.
 
+pub(super) mod queue;
+pub(super) mod screen;
+
 use std::time::SystemTime;
 
 use tokio::{
@@ -12,14 +15,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    message::{StepId, StepOutput},
-    queue::Outputs,
-};
+use super::message::{StepId, StepOutput};
 use crate::{
     log::{index::Stream, masker::Ending, recorder::Kept, step_log::StepLog},
     supervise::{Chunk, OutputPipes},
 };
+use queue::Outputs;
 
 /// Bytes that two pipes can hold: a program may widen each to 1 MiB (pipe(7)). What was written
 /// before a moment is among so many bytes read after it.

@@ -54,7 +54,7 @@ pub(crate) fn read(path: &Path, root: &Path) -> Result<PipelineFile, Problem> {
     let mut files = Files::new(root, &name, directory);
     let parsed =
         cofferdam_jobs::parse_with(&mut sources, id, &mut |from, path| files.find(from, path));
-    let digest = super::digest::of_bytes(&bytes);
+    let digest = super::inputs::digest::of_bytes(&bytes);
     Ok(PipelineFile { sources, pipeline: parsed.pipeline, diagnostics: parsed.diagnostics, digest })
 }
 

@@ -1,5 +1,8 @@
 //! From the state and the ledger of a run to its record.
 
+pub(super) mod learned;
+pub(super) mod ledger;
+
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::{
@@ -9,10 +12,7 @@ use cofferdam_jobs::{
 use cofferdam_sandbox::cgroup::Usage;
 use jiff::Timestamp;
 
-use super::{
-    ledger::{AttemptEntry, Ledger},
-    service::ServiceReport,
-};
+use super::job::service::ServiceReport;
 use crate::{
     log::{needles::Needles, recorder::Kept},
     report::{
@@ -27,6 +27,7 @@ use crate::{
         },
     },
 };
+use ledger::{AttemptEntry, Ledger};
 
 /// How the state's conclusions are recorded.
 pub(super) fn conclusion(state: State) -> Conclusion {

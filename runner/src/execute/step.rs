@@ -1,5 +1,9 @@
 //! One step: start its program, watch it, say how it ended.
 
+pub(super) mod environment;
+pub(super) mod files;
+pub(super) mod program;
+
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -18,10 +22,7 @@ use tokio::sync::mpsc;
 use super::{
     job::in_words,
     message::{Message, StepId, StepReport},
-    output::{Drain, Output},
-    program::Template,
-    queue::Outputs,
-    step_files::StepFiles,
+    output::{Drain, Output, queue::Outputs},
 };
 use crate::{
     limits::processors,
@@ -29,6 +30,8 @@ use crate::{
     report::verdict::Verdict,
     supervise::{Ended, GRACE, OutputPipes, judge},
 };
+use files::StepFiles;
+use program::Template;
 
 /// What all steps of a try of a job share.
 #[derive(Debug)]

@@ -18,12 +18,14 @@ use tokio::sync::oneshot;
 use super::Driver;
 use crate::{
     execute::{
-        brought::Brings,
         build::Build,
-        job,
-        live::Live,
+        job::{
+            self,
+            brought::Brings,
+            live::Live,
+            start::{Base, Start},
+        },
         message::Message,
-        start::{Base, Start},
         step::JobContext,
     },
     exit::Exit,

@@ -4,28 +4,28 @@ use cofferdam_jobs::state::{ResolvedCommand, ResolvedStep};
 use cofferdam_sandbox::{Program, ProgramFile, WORKSPACE, image::ImageConfig};
 
 use super::{
+    JobContext,
     environment::{Facts, environment},
-    ready::Probe,
-    step::JobContext,
-    step_files::StepFiles,
+    files::StepFiles,
 };
+use crate::execute::job::ready::Probe;
 
 /// Where secrets are placed as files.
 const SECRETS: &str = "/run/secrets";
 
 /// A step, and what decides how it is run.
 #[derive(Debug)]
-pub(super) struct Template<'a> {
-    pub(super) context: &'a JobContext,
-    pub(super) step: &'a ResolvedStep,
+pub(in crate::execute) struct Template<'a> {
+    pub(in crate::execute) context: &'a JobContext,
+    pub(in crate::execute) step: &'a ResolvedStep,
     /// The configuration of the image that the step runs in.
-    pub(super) image: &'a ImageConfig,
-    pub(super) files: &'a StepFiles,
+    pub(in crate::execute) image: &'a ImageConfig,
+    pub(in crate::execute) files: &'a StepFiles,
 }
 
 impl Template<'_> {
     /// The step's own program, and its command line for people.
-    pub(super) fn step(&self) -> (Program, String) {
+    pub(in crate::execute) fn step(&self) -> (Program, String) {
         let mut program = self.program(&self.step.command, self.files.script());
         let empty = self.files.paths();
         program.files.extend(empty.map(|path| ProgramFile {
@@ -48,7 +48,7 @@ impl Template<'_> {
     }
 
     /// What finds out whether the step is ready, where it says.
-    pub(super) fn probe(&self) -> Option<Probe> {
+    pub(in crate::execute) fn probe(&self) -> Option<Probe> {
         let ready = self.step.ready.as_ref()?;
         Some(Probe {
             program: self.program(&ready.command, self.files.probe()),
@@ -81,7 +81,10 @@ impl Template<'_> {
 }
 
 /// The arguments of a command, and its script as a file at `path`.
-pub(super) fn command(command: &ResolvedCommand, path: String) -> (Vec<String>, Vec<ProgramFile>) {
+pub(in crate::execute) fn command(
+    command: &ResolvedCommand,
+    path: String,
+) -> (Vec<String>, Vec<ProgramFile>) {
     match command {
         ResolvedCommand::Exec(argv) => (argv.clone(), Vec::new()),
         ResolvedCommand::Script { shell, text } => {

@@ -88,7 +88,7 @@ impl Share {
 
 /// What one run has of the room.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(in crate::execute) struct Room {
     machine: Capacity,
     directory: PathBuf,
     lock: File,
@@ -105,7 +105,11 @@ pub(super) struct Room {
 
 impl Room {
     /// Takes part in what all runs of the state directory share; nothing to share is [`None`].
-    pub(super) fn enter(state: &Path, run: &str, machine: Capacity) -> io::Result<Option<Self>> {
+    pub(in crate::execute) fn enter(
+        state: &Path,
+        run: &str,
+        machine: Capacity,
+    ) -> io::Result<Option<Self>> {
         if !machine.is_bounded() {
             return Ok(None);
         }
@@ -134,7 +138,7 @@ impl Room {
     }
 
     /// Lets the run start what there is room for beside the others.
-    pub(super) fn decide(&mut self, run: &mut Run) -> io::Result<Vec<Action>> {
+    pub(in crate::execute) fn decide(&mut self, run: &mut Run) -> io::Result<Vec<Action>> {
         let says = *run.used() == self.share.used() && self.share.waits_since.is_none();
         if says && !run.wants_room() {
             self.again = None;
@@ -236,12 +240,12 @@ impl Room {
     }
 
     /// Whether the last request to decide was granted.
-    pub(super) fn has_decided(&self) -> bool {
+    pub(in crate::execute) fn has_decided(&self) -> bool {
         self.again != Some(BUSY)
     }
 
     /// Returns when it is worth while to decide again; never, where nothing is waited for.
-    pub(super) async fn changed(&mut self) {
+    pub(in crate::execute) async fn changed(&mut self) {
         let Some(again) = self.again else { return std::future::pending().await };
         tokio::select! {
             () = self.changes.notified() => {}

@@ -4,12 +4,11 @@
 use cofferdam_jobs::plan::{Plan, PlannedJob};
 use cofferdam_sandbox::{Limits, Sandbox, ScratchKind};
 
-use super::job;
-use crate::network;
+use crate::{execute::job, network};
 
 /// Says it. Skipped jobs make it too much, and tries and services that wait for others come in
 /// another order: what is made in vain goes with the sandbox.
-pub(super) fn tell(sandbox: &Sandbox, plan: &Plan, scratch: ScratchKind) {
+pub(in crate::execute) fn tell(sandbox: &Sandbox, plan: &Plan, scratch: ScratchKind) {
     sandbox.expect(plan.jobs.iter().filter(|job| has_own_network(job)).count());
     let limits: Vec<Limits> = plan.jobs.iter().flat_map(of_containers).collect();
     sandbox.expect_scratch(scratch, &limits);

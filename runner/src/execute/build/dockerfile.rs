@@ -20,12 +20,12 @@ use cofferdam_jobs::{
 use cofferdam_sandbox::image::Platform;
 use tokio::sync::mpsc;
 
-use super::job;
 use crate::{
     build::{
         Engine,
         dockerfile::{Built, Progress, Project, Request, build, wanted},
     },
+    execute::job,
     exit::Exit,
     images::{Images, Wanted},
     network,
@@ -34,9 +34,9 @@ use crate::{
 
 /// A Dockerfile that makes sense, and what its image is called.
 #[derive(Debug)]
-pub(super) struct Dockerfile {
+pub(in crate::execute) struct Dockerfile {
     /// The image of the pipeline.
-    pub(super) name: String,
+    pub(in crate::execute) name: String,
     project: Project,
     selection: Selection,
     request: Request,
@@ -45,12 +45,16 @@ pub(super) struct Dockerfile {
 
 /// The Dockerfiles of a plan by the job that builds them.
 #[derive(Debug, Default)]
-pub(super) struct Dockerfiles(HashMap<usize, Dockerfile>);
+pub(in crate::execute) struct Dockerfiles(HashMap<usize, Dockerfile>);
 
 impl Dockerfiles {
     /// Reads them in the project `workspace`; what is wrong with them is drawn. Where the run
     /// `learns`, it is recorded what they reach.
-    pub(super) fn read(plan: &Plan, workspace: &Path, learns: bool) -> Result<Self, Problem> {
+    pub(in crate::execute) fn read(
+        plan: &Plan,
+        workspace: &Path,
+        learns: bool,
+    ) -> Result<Self, Problem> {
         let mut read = HashMap::new();
         for (index, planned) in plan.jobs.iter().enumerate() {
             let Some(build) = &planned.build else { continue };
@@ -63,7 +67,7 @@ impl Dockerfiles {
     }
 
     /// The images that they start from or take files from.
-    pub(super) fn wanted(
+    pub(in crate::execute) fn wanted(
         &self,
         plan: &Plan,
         pull: Option<cofferdam_jobs::model::PullPolicy>,
@@ -79,7 +83,7 @@ impl Dockerfiles {
     }
 
     /// The same with the images that were wanted, ready to be built.
-    pub(super) fn with(self, images: &Images) -> HashMap<usize, Arc<Dockerfile>> {
+    pub(in crate::execute) fn with(self, images: &Images) -> HashMap<usize, Arc<Dockerfile>> {
         let with = |file: Dockerfile| Arc::new(Dockerfile { images: images.clone(), ..file });
         self.0.into_iter().map(|(index, file)| (index, with(file))).collect()
     }
@@ -123,7 +127,7 @@ impl Dockerfile {
     }
 
     /// Builds it; what it says goes to `streams`, and what comes by `stop` ends it.
-    pub(super) async fn build(
+    pub(in crate::execute) async fn build(
         &self,
         engine: Engine,
         streams: (OwnedFd, OwnedFd),

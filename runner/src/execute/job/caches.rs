@@ -14,35 +14,38 @@ const ACCOUNTS_MAX: u64 = 1024 * 1024;
 
 /// The caches that a run can use.
 #[derive(Clone, Debug)]
-pub(super) struct CacheStore {
-    pub(super) caches: Caches,
+pub(in crate::execute) struct CacheStore {
+    pub(in crate::execute) caches: Caches,
     /// Whose they are.
-    pub(super) scope: String,
+    pub(in crate::execute) scope: String,
 }
 
 /// What became of a cache of a try, for the record.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CacheReport {
-    pub(super) key: String,
+pub(in crate::execute) struct CacheReport {
+    pub(in crate::execute) key: String,
     /// The key of what was restored.
-    pub(super) restored: Option<String>,
+    pub(in crate::execute) restored: Option<String>,
     /// Bytes that were kept.
-    pub(super) saved: Option<u64>,
+    pub(in crate::execute) saved: Option<u64>,
     /// Why nothing was restored or kept that should have been.
-    pub(super) why: Option<String>,
+    pub(in crate::execute) why: Option<String>,
 }
 
 /// A cache that a container shows; it stays as long as this lives.
 #[derive(Debug)]
-pub(super) struct Restored {
-    pub(super) report: CacheReport,
+pub(in crate::execute) struct Restored {
+    pub(in crate::execute) report: CacheReport,
     #[expect(dead_code, reason = "its lease is held")]
     entry: Option<Entry>,
 }
 
 impl CacheStore {
     /// Finds what there is; a cache that cannot be read is none, and the report says why.
-    pub(super) fn restore(&self, caches: &[ResolvedCache]) -> (Vec<Layer>, Vec<Restored>) {
+    pub(in crate::execute) fn restore(
+        &self,
+        caches: &[ResolvedCache],
+    ) -> (Vec<Layer>, Vec<Restored>) {
         let mut layers = Vec::new();
         let mut all = Vec::new();
         for cache in caches {
@@ -64,7 +67,7 @@ impl CacheStore {
     }
 
     /// Keeps what is not kept yet. That a cache cannot be kept does not fail its job.
-    pub(super) fn save(
+    pub(in crate::execute) fn save(
         &self,
         caches: &[ResolvedCache],
         container: &Container,

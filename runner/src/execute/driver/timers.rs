@@ -5,23 +5,23 @@ use std::{collections::HashMap, time::Duration};
 use cofferdam_jobs::state::{Event, Timer};
 use tokio::{sync::mpsc, task::AbortHandle};
 
-use super::message::Message;
+use crate::execute::message::Message;
 
 /// Timers that are armed.
 #[derive(Debug)]
-pub(super) struct Timers {
+pub(in crate::execute) struct Timers {
     armed: HashMap<Timer, AbortHandle>,
     messages: mpsc::Sender<Message>,
 }
 
 impl Timers {
     /// None armed; they report to `messages`.
-    pub(super) fn new(messages: mpsc::Sender<Message>) -> Self {
+    pub(in crate::execute) fn new(messages: mpsc::Sender<Message>) -> Self {
         Self { armed: HashMap::new(), messages }
     }
 
     /// Reports `timer` after this time, unless it is disarmed before.
-    pub(super) fn arm(&mut self, timer: Timer, after: Duration) {
+    pub(in crate::execute) fn arm(&mut self, timer: Timer, after: Duration) {
         let messages = self.messages.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
@@ -34,7 +34,7 @@ impl Timers {
     }
 
     /// Forgets it. It may have fired already, which the run expects.
-    pub(super) fn disarm(&mut self, timer: Timer) {
+    pub(in crate::execute) fn disarm(&mut self, timer: Timer) {
         if let Some(task) = self.armed.remove(&timer) {
             task.abort();
         }

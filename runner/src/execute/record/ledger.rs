@@ -9,36 +9,33 @@ use std::{
 use cofferdam_jobs::state::{StepRecord, StepRef};
 use cofferdam_sandbox::image::Image;
 
-use super::{
-    caches::CacheReport,
-    job::Collected,
+use crate::execute::{
+    job::{Collected, caches::CacheReport, service::ServiceReport, used::Used},
     message::{ClosedLog, CollectedFile, StepId, StepReport},
-    service::ServiceReport,
-    used::Used,
 };
 
 /// Everything known of the jobs of a run that their state does not hold.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(in crate::execute) struct Ledger {
     /// By job and try.
-    pub(super) attempts: BTreeMap<(usize, u32), AttemptEntry>,
+    pub(in crate::execute) attempts: BTreeMap<(usize, u32), AttemptEntry>,
     /// The images of the jobs that were started: name and digest.
-    pub(super) images: BTreeMap<usize, (String, String)>,
+    pub(in crate::execute) images: BTreeMap<usize, (String, String)>,
 }
 
 /// One try of a job.
 #[derive(Debug)]
-pub(super) struct AttemptEntry {
-    pub(super) started: SystemTime,
-    pub(super) ended: SystemTime,
-    pub(super) steps: BTreeMap<StepRef, StepReport>,
-    pub(super) logs: Vec<ClosedLog>,
-    pub(super) artifacts: Vec<CollectedFile>,
-    pub(super) junit: Vec<PathBuf>,
-    pub(super) used: Used,
-    pub(super) records: Vec<(StepRef, StepRecord)>,
-    pub(super) services: Vec<ServiceReport>,
-    pub(super) caches: Vec<CacheReport>,
+pub(in crate::execute) struct AttemptEntry {
+    pub(in crate::execute) started: SystemTime,
+    pub(in crate::execute) ended: SystemTime,
+    pub(in crate::execute) steps: BTreeMap<StepRef, StepReport>,
+    pub(in crate::execute) logs: Vec<ClosedLog>,
+    pub(in crate::execute) artifacts: Vec<CollectedFile>,
+    pub(in crate::execute) junit: Vec<PathBuf>,
+    pub(in crate::execute) used: Used,
+    pub(in crate::execute) records: Vec<(StepRef, StepRecord)>,
+    pub(in crate::execute) services: Vec<ServiceReport>,
+    pub(in crate::execute) caches: Vec<CacheReport>,
 }
 
 impl AttemptEntry {
@@ -60,22 +57,27 @@ impl AttemptEntry {
 }
 
 impl Ledger {
-    pub(super) fn attempt_started(&mut self, job: usize, attempt: u32) {
+    pub(in crate::execute) fn attempt_started(&mut self, job: usize, attempt: u32) {
         self.attempts.insert((job, attempt), AttemptEntry::new());
     }
 
-    pub(super) fn image(&mut self, job: usize, image: &Image) {
-        self.images.insert(job, super::job::image_identity(image));
+    pub(in crate::execute) fn image(&mut self, job: usize, image: &Image) {
+        self.images.insert(job, crate::execute::job::image_identity(image));
     }
 
     /// A job has made an image, which its record names in place of the one that it started from; or
     /// it starts from one.
-    pub(super) fn made(&mut self, job: usize, name: &str, image: &Image) {
+    pub(in crate::execute) fn made(&mut self, job: usize, name: &str, image: &Image) {
         self.images.insert(job, (name.to_owned(), image.digest.to_string()));
     }
 
     /// Takes in what there is to tell of the services of a try that was not put up.
-    pub(super) fn start_failed(&mut self, job: usize, attempt: u32, services: Vec<ServiceReport>) {
+    pub(in crate::execute) fn start_failed(
+        &mut self,
+        job: usize,
+        attempt: u32,
+        services: Vec<ServiceReport>,
+    ) {
         if let Some(entry) = self.attempts.get_mut(&(job, attempt)) {
             entry.ended = SystemTime::now();
             // They share the job's network, which ended with the last of them.
@@ -86,18 +88,21 @@ impl Ledger {
     }
 
     /// The tries of a job, the first one first.
-    pub(super) fn attempts_of(&self, job: usize) -> impl Iterator<Item = &AttemptEntry> {
+    pub(in crate::execute) fn attempts_of(
+        &self,
+        job: usize,
+    ) -> impl Iterator<Item = &AttemptEntry> {
         self.attempts.range((job, 0)..=(job, u32::MAX)).map(|(_, entry)| entry)
     }
 
     /// The paths of the artifacts of a job's last try, in the run's directory.
-    pub(super) fn artifacts(&self, job: usize) -> impl Iterator<Item = &Path> {
+    pub(in crate::execute) fn artifacts(&self, job: usize) -> impl Iterator<Item = &Path> {
         let last = self.attempts.range((job, 0)..=(job, u32::MAX)).next_back();
         let files = last.into_iter().flat_map(|(_, entry)| &entry.artifacts);
         files.map(|file| file.path.as_path())
     }
 
-    pub(super) fn step_ended(&mut self, step: StepId, report: StepReport) {
+    pub(in crate::execute) fn step_ended(&mut self, step: StepId, report: StepReport) {
         if let Some(entry) = self.attempts.get_mut(&(step.job, step.attempt)) {
             entry.ended = report.ended;
             entry.steps.insert(step.step, report);
@@ -106,7 +111,7 @@ impl Ledger {
 
     /// Takes in what came out of a try, and its steps as the state sees them: the next try starts
     /// these anew.
-    pub(super) fn job_finished(
+    pub(in crate::execute) fn job_finished(
         &mut self,
         job: usize,
         attempt: u32,

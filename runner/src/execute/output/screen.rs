@@ -29,7 +29,7 @@ type Act = Box<dyn FnOnce(&mut Display) -> io::Result<()> + Send>;
 
 /// Where events are shown.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(in crate::execute) struct Screen {
     acts: thread_channel::Sender<(usize, Act)>,
     pending: Arc<Pending>,
     failures: mpsc::UnboundedReceiver<io::Error>,
@@ -44,7 +44,7 @@ struct Pending {
 
 impl Screen {
     /// Starts the thread.
-    pub(super) fn start(mut display: Display) -> Self {
+    pub(in crate::execute) fn start(mut display: Display) -> Self {
         let (acts, wanted) = thread_channel::channel::<(usize, Act)>();
         let (failed, failures) = mpsc::unbounded_channel();
         let pending = Arc::new(Pending::default());
@@ -69,7 +69,7 @@ impl Screen {
     }
 
     /// Has `act` done to the display when its turn comes; it shows about `bytes` bytes.
-    pub(super) fn act(
+    pub(in crate::execute) fn act(
         &self,
         bytes: usize,
         act: impl FnOnce(&mut Display) -> io::Result<()> + Send + 'static,
@@ -81,12 +81,12 @@ impl Screen {
     }
 
     /// Whether more output can be shown now.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::execute) fn has_room(&self) -> bool {
         self.pending.bytes.load(Ordering::Relaxed) < PENDING_MAX
     }
 
     /// Waits until something was shown or has failed; returns the failure. Cancel-safe.
-    pub(super) async fn changed(&mut self) -> Option<io::Error> {
+    pub(in crate::execute) async fn changed(&mut self) -> Option<io::Error> {
         tokio::select! {
             error = self.failures.recv() => error,
             () = self.pending.shown.notified(), if !self.pending.is_empty() => None,
@@ -94,7 +94,7 @@ impl Screen {
     }
 
     /// Waits until everything was shown.
-    pub(super) async fn finish(self) {
+    pub(in crate::execute) async fn finish(self) {
         drop(self.acts);
         // A thread that has panicked has shown what it could.
         tokio::task::spawn_blocking(move || self.thread.join().ok()).await.ok();

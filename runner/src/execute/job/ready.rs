@@ -19,12 +19,12 @@ const KEPT: usize = 4096;
 
 /// A command that passes when something is ready.
 #[derive(Debug)]
-pub(super) struct Probe {
-    pub(super) program: Program,
+pub(in crate::execute) struct Probe {
+    pub(in crate::execute) program: Program,
     /// How long it may take until the command passes.
-    pub(super) timeout: Duration,
+    pub(in crate::execute) timeout: Duration,
     /// How long to wait between two tries.
-    pub(super) interval: Duration,
+    pub(in crate::execute) interval: Duration,
 }
 
 /// How one try went.
@@ -37,7 +37,7 @@ enum Try {
 
 impl Probe {
     /// Runs the command in `container` until it passes; an error is a sentence without a subject.
-    pub(super) async fn until_ready(
+    pub(in crate::execute) async fn until_ready(
         self,
         container: &Container,
         group: &Group,

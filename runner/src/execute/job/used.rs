@@ -10,18 +10,18 @@ use cofferdam_sandbox::{
 
 /// What they used together, and which of it by which network.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Used {
+pub(in crate::execute) struct Used {
     /// Everything but networks; absent while no container has ended.
-    pub(super) end: Option<End>,
+    pub(in crate::execute) end: Option<End>,
     /// The job's own network.
-    pub(super) network: Option<NetworkUse>,
+    pub(in crate::execute) network: Option<NetworkUse>,
     /// Networks that steps have for themselves.
-    pub(super) of_steps: BTreeMap<StepRef, NetworkUse>,
+    pub(in crate::execute) of_steps: BTreeMap<StepRef, NetworkUse>,
 }
 
 impl Used {
     /// Containers that each had a network of their own, or none.
-    pub(super) fn of(ends: Vec<End>) -> Self {
+    pub(in crate::execute) fn of(ends: Vec<End>) -> Self {
         let mut used = Self::default();
         for end in ends {
             used.add(end, None, false);
@@ -31,7 +31,7 @@ impl Used {
 
     /// One more container has ended. It was in the network of `step`, or else in the job's; one that
     /// is shared counts from its beginning, and not from that of the container.
-    pub(super) fn add(&mut self, mut end: End, step: Option<StepRef>, is_shared: bool) {
+    pub(in crate::execute) fn add(&mut self, mut end: End, step: Option<StepRef>, is_shared: bool) {
         if let Some(used) = end.network.take() {
             let before = match step {
                 Some(step) => self.of_steps.remove(&step),
@@ -53,7 +53,7 @@ impl Used {
     }
 
     /// All networks together; `None` where there was none.
-    pub(super) fn all_networks(&self) -> Option<NetworkUse> {
+    pub(in crate::execute) fn all_networks(&self) -> Option<NetworkUse> {
         self.network.iter().chain(self.of_steps.values()).cloned().reduce(joined)
     }
 }

@@ -9,30 +9,27 @@ use std::sync::Arc;
 use cofferdam_jobs::state::{Fault, Kept};
 use cofferdam_sandbox::{Container, End, Sandbox, State};
 
-use super::{
-    job::{fault_of, in_words},
-    start::Base,
-};
+use super::{fault_of, in_words, start::Base};
 
 /// The least that the next container must be able to write.
 const DISK_MIN: u64 = 1024 * 1024;
 
 /// A container that went on from another's end.
 #[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) container: Container,
-    pub(super) base: Base,
+pub(in crate::execute) struct Sealed {
+    pub(in crate::execute) container: Container,
+    pub(in crate::execute) base: Base,
     /// What the one before has written.
-    pub(super) state: Arc<State>,
-    pub(super) kept: Kept,
+    pub(in crate::execute) state: Arc<State>,
+    pub(in crate::execute) kept: Kept,
     /// What the one before has used.
-    pub(super) used: End,
+    pub(in crate::execute) used: End,
     /// Whether that was in a network with others.
-    pub(super) is_shared: bool,
+    pub(in crate::execute) is_shared: bool,
 }
 
 /// Ends `container`, and puts up one like `base` over what it has written.
-pub(super) async fn seal(
+pub(in crate::execute) async fn seal(
     sandbox: Sandbox,
     container: Arc<Container>,
     mut base: Base,
@@ -54,7 +51,7 @@ pub(super) async fn seal(
 }
 
 /// What keeping `state` takes.
-pub(super) fn kept(state: &Arc<State>) -> cofferdam_sandbox::Result<Kept> {
+pub(in crate::execute) fn kept(state: &Arc<State>) -> cofferdam_sandbox::Result<Kept> {
     Ok(match state.size()? {
         (memory, true) => Kept { memory, disk: 0 },
         (disk, false) => Kept { memory: 0, disk },

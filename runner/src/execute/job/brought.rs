@@ -16,21 +16,21 @@ use cofferdam_sandbox::WORKSPACE;
 use tempfile::TempDir;
 
 /// Where the trees are, below the run's directory.
-pub(super) const DIRECTORY: &str = "brought";
+pub(in crate::execute) const DIRECTORY: &str = "brought";
 
 /// What one job brings.
 #[derive(Debug)]
-pub(super) struct Brings {
+pub(in crate::execute) struct Brings {
     /// The job's name.
-    pub(super) job: String,
+    pub(in crate::execute) job: String,
     /// Where its artifacts are.
-    pub(super) directory: PathBuf,
+    pub(in crate::execute) directory: PathBuf,
     /// Their paths there.
-    pub(super) files: Vec<PathBuf>,
+    pub(in crate::execute) files: Vec<PathBuf>,
 }
 
 /// Makes the tree for a job whose steps start in `workdir`; it goes when dropped.
-pub(super) fn tree(
+pub(in crate::execute) fn tree(
     run: &Path,
     workdir: Option<&str>,
     brings: &[Brings],

@@ -19,15 +19,13 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-use super::{
-    environment,
-    job::{fault_of, in_words},
-    message::Message,
-    output::Output,
-    program,
-    ready::Probe,
-};
+use super::{fault_of, in_words, ready::Probe};
 use crate::{
+    execute::{
+        message::Message,
+        output::Output,
+        step::{environment, program},
+    },
     log::{
         needles::Needles,
         reader::last_lines,
@@ -44,38 +42,38 @@ const SCRIPTS: &str = "/run/cofferdam";
 
 /// A service that is to be put up.
 #[derive(Debug)]
-pub(super) struct ServiceStart {
-    pub(super) sandbox: Sandbox,
-    pub(super) resolved: ResolvedService,
-    pub(super) image: Arc<Image>,
-    pub(super) limits: Limits,
-    pub(super) scratch: ScratchKind,
-    pub(super) network: SharedNetwork,
-    pub(super) log: PathBuf,
-    pub(super) needles: Arc<Needles>,
+pub(in crate::execute) struct ServiceStart {
+    pub(in crate::execute) sandbox: Sandbox,
+    pub(in crate::execute) resolved: ResolvedService,
+    pub(in crate::execute) image: Arc<Image>,
+    pub(in crate::execute) limits: Limits,
+    pub(in crate::execute) scratch: ScratchKind,
+    pub(in crate::execute) network: SharedNetwork,
+    pub(in crate::execute) log: PathBuf,
+    pub(in crate::execute) needles: Arc<Needles>,
 }
 
 /// A service that is up, or about to be. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(in crate::execute) struct Service {
     stop: oneshot::Sender<()>,
     task: JoinHandle<ServiceReport>,
 }
 
 /// What there is to tell of a service that has ended.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ServiceReport {
-    pub(super) name: String,
+pub(in crate::execute) struct ServiceReport {
+    pub(in crate::execute) name: String,
     /// The name of its image, and the digest.
-    pub(super) image: (String, String),
-    pub(super) exit_code: Option<i32>,
-    pub(super) signal: Option<i32>,
-    pub(super) log: Option<Kept>,
-    pub(super) end: Option<End>,
+    pub(in crate::execute) image: (String, String),
+    pub(in crate::execute) exit_code: Option<i32>,
+    pub(in crate::execute) signal: Option<i32>,
+    pub(in crate::execute) log: Option<Kept>,
+    pub(in crate::execute) end: Option<End>,
 }
 
 /// Whether a service is up.
-pub(super) type Ready = Result<(), (Fault, String)>;
+pub(in crate::execute) type Ready = Result<(), (Fault, String)>;
 
 /// What ended a service.
 enum Cause {
@@ -89,7 +87,7 @@ enum Cause {
 
 impl Service {
     /// Ends it, if it has not ended.
-    pub(super) async fn stop(self) -> Result<ServiceReport, String> {
+    pub(in crate::execute) async fn stop(self) -> Result<ServiceReport, String> {
         // It may have ended just now.
         self.stop.send(()).ok();
         self.task.await.map_err(|error| error.to_string())
@@ -99,7 +97,7 @@ impl Service {
 impl ServiceStart {
     /// Puts it up in a task of its own. When it ends by itself after it was ready, the run hears of
     /// it through `messages`.
-    pub(super) fn spawn(
+    pub(in crate::execute) fn spawn(
         self,
         job: usize,
         messages: mpsc::Sender<Message>,
@@ -120,7 +118,7 @@ impl ServiceStart {
         let mut up = Some(up);
         let mut report = ServiceReport {
             name: self.resolved.name.clone(),
-            image: super::job::image_identity(&self.image),
+            image: crate::execute::job::image_identity(&self.image),
             ..ServiceReport::default()
         };
         let created = tokio::select! {

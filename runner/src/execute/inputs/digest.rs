@@ -8,12 +8,12 @@ use sha2::{Digest as _, Sha256};
 const CHUNK: usize = 256 * 1024;
 
 /// The digest of bytes.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
+pub(in crate::execute) fn of_bytes(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 /// The digest of a file's content; of a link, that of what it leads to.
-pub(super) fn of_file(path: &Path) -> std::io::Result<String> {
+pub(in crate::execute) fn of_file(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; CHUNK];
@@ -27,7 +27,7 @@ pub(super) fn of_file(path: &Path) -> std::io::Result<String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::execute) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

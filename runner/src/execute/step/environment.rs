@@ -5,7 +5,7 @@
 
 use cofferdam_jobs::state::EnvVar;
 
-use super::step_files::StepFiles;
+use super::files::StepFiles;
 use crate::supervise::PATH;
 
 /// What a step is told about itself.

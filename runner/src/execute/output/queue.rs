@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::message::StepOutput;
-use crate::supervise::CHUNK_MAX;
+use crate::{execute::message::StepOutput, supervise::CHUNK_MAX};
 
 /// What may be under way of all steps together, in bytes.
 const UNDER_WAY_MAX: usize = 16 * PIECE_MAX;
@@ -21,34 +20,34 @@ const EVENT_SIZE: usize = 256;
 
 /// Where steps put their output.
 #[derive(Clone, Debug)]
-pub(super) struct Outputs {
+pub(in crate::execute) struct Outputs {
     room: Arc<Semaphore>,
     pieces: mpsc::UnboundedSender<(StepOutput, Room)>,
 }
 
 /// Where the driver takes it.
 #[derive(Debug)]
-pub(super) struct Written(mpsc::UnboundedReceiver<(StepOutput, Room)>);
+pub(in crate::execute) struct Written(mpsc::UnboundedReceiver<(StepOutput, Room)>);
 
 /// Room for one piece.
 #[derive(Debug)]
-pub(super) struct Room(OwnedSemaphorePermit);
+pub(in crate::execute) struct Room(OwnedSemaphorePermit);
 
 /// A way without anything on it.
-pub(super) fn way() -> (Outputs, Written) {
+pub(in crate::execute) fn way() -> (Outputs, Written) {
     let (pieces, written) = mpsc::unbounded_channel();
     (Outputs { room: Arc::new(Semaphore::new(UNDER_WAY_MAX)), pieces }, Written(written))
 }
 
 impl Outputs {
     /// Waits for room; `None` when nobody takes anything any more. Cancel-safe but for the turn.
-    pub(super) async fn room(&self) -> Option<Room> {
+    pub(in crate::execute) async fn room(&self) -> Option<Room> {
         let size = u32::try_from(PIECE_MAX).unwrap_or(u32::MAX);
         Arc::clone(&self.room).acquire_many_owned(size).await.ok().map(Room)
     }
 
     /// Puts a piece into its room; what it does not take is free again.
-    pub(super) fn put(&self, output: StepOutput, mut room: Room) {
+    pub(in crate::execute) fn put(&self, output: StepOutput, mut room: Room) {
         let surplus = PIECE_MAX.saturating_sub(output.bytes.len() + EVENT_SIZE);
         drop(room.0.split(surplus));
         // When the driver has gone, the run is over and nobody looks.
@@ -58,12 +57,12 @@ impl Outputs {
 
 impl Written {
     /// Waits for the next piece. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<StepOutput> {
+    pub(in crate::execute) async fn next(&mut self) -> Option<StepOutput> {
         self.0.recv().await.map(|(output, _)| output)
     }
 
     /// The next piece, if one is there.
-    pub(super) fn next_now(&mut self) -> Option<StepOutput> {
+    pub(in crate::execute) fn next_now(&mut self) -> Option<StepOutput> {
         self.0.try_recv().ok().map(|(output, _)| output)
     }
 }

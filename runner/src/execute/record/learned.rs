@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// Learns from all tries of all jobs.
-pub(super) fn learned(state: &Run, ledger: &Ledger, needles: &Arc<Needles>) -> LearnedRecord {
+pub(in crate::execute) fn learned(
+    state: &Run,
+    ledger: &Ledger,
+    needles: &Arc<Needles>,
+) -> LearnedRecord {
     let plan = state.plan();
     let mut learned = LearnedRecord::default();
     for group in &plan.groups {

@@ -20,30 +20,29 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     brought::{self, Brings},
     caches::{CacheStore, Restored},
-    job::{fault_of, hostname, in_words},
-    message::Message,
+    fault_of, hostname, in_words,
     service::{Service, ServiceStart},
-    step::JobContext,
 };
+use crate::execute::{message::Message, step::JobContext};
 
 /// What each container of a try is made from; there are several where what a job has written is
 /// kept on the way.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
-    pub(super) image: Arc<Image>,
-    pub(super) layers: Vec<Layer>,
-    pub(super) limits: Limits,
-    pub(super) hostname: String,
-    pub(super) workspace: Option<PathBuf>,
-    pub(super) workspace_copies: usize,
-    pub(super) mounts: Vec<Mount>,
-    pub(super) scratch: ScratchKind,
-    pub(super) network: ContainerNetwork,
-    pub(super) keep: bool,
+pub(in crate::execute) struct Base {
+    pub(in crate::execute) image: Arc<Image>,
+    pub(in crate::execute) layers: Vec<Layer>,
+    pub(in crate::execute) limits: Limits,
+    pub(in crate::execute) hostname: String,
+    pub(in crate::execute) workspace: Option<PathBuf>,
+    pub(in crate::execute) workspace_copies: usize,
+    pub(in crate::execute) mounts: Vec<Mount>,
+    pub(in crate::execute) scratch: ScratchKind,
+    pub(in crate::execute) network: ContainerNetwork,
+    pub(in crate::execute) keep: bool,
 }
 
 impl Base {
-    pub(super) fn spec(&self) -> ContainerSpec {
+    pub(in crate::execute) fn spec(&self) -> ContainerSpec {
         ContainerSpec {
             limits: self.limits.clone(),
             hostname: self.hostname.clone(),
@@ -59,11 +58,15 @@ impl Base {
     }
 
     /// Of a job that starts from `image` and what lies over it.
-    pub(super) fn new(planned: &PlannedJob, image: Arc<Image>, layers: Vec<Layer>) -> Self {
+    pub(in crate::execute) fn new(
+        planned: &PlannedJob,
+        image: Arc<Image>,
+        layers: Vec<Layer>,
+    ) -> Self {
         Self {
             image,
             layers,
-            limits: super::job::limits(planned),
+            limits: crate::execute::job::limits(planned),
             hostname: hostname(&planned.id),
             workspace: None,
             workspace_copies: planned.step_images.iter().flatten().count(),
@@ -77,38 +80,38 @@ impl Base {
 
 /// A try that is to be put up.
 #[derive(Debug)]
-pub(super) struct Start {
-    pub(super) sandbox: Sandbox,
-    pub(super) job: usize,
-    pub(super) base: Base,
+pub(in crate::execute) struct Start {
+    pub(in crate::execute) sandbox: Sandbox,
+    pub(in crate::execute) job: usize,
+    pub(in crate::execute) base: Base,
     /// What the job can reach.
-    pub(super) network: Network,
+    pub(in crate::execute) network: Network,
     /// Each with its image, its limits and where its log goes.
-    pub(super) services: Vec<(ResolvedService, Arc<Image>, Limits, PathBuf)>,
-    pub(super) brings: Vec<Brings>,
-    pub(super) caches: (CacheStore, Vec<ResolvedCache>),
+    pub(in crate::execute) services: Vec<(ResolvedService, Arc<Image>, Limits, PathBuf)>,
+    pub(in crate::execute) brings: Vec<Brings>,
+    pub(in crate::execute) caches: (CacheStore, Vec<ResolvedCache>),
     /// The run's directory.
-    pub(super) directory: PathBuf,
-    pub(super) context: Arc<JobContext>,
+    pub(in crate::execute) directory: PathBuf,
+    pub(in crate::execute) context: Arc<JobContext>,
 }
 
 /// A try that stands.
 #[derive(Debug)]
-pub(super) struct Up {
-    pub(super) container: Container,
-    pub(super) base: Base,
-    pub(super) services: Vec<Service>,
+pub(in crate::execute) struct Up {
+    pub(in crate::execute) container: Container,
+    pub(in crate::execute) base: Base,
+    pub(in crate::execute) services: Vec<Service>,
     /// The artifacts that were brought; they are a layer as long as this lives.
-    pub(super) brought: Option<TempDir>,
+    pub(in crate::execute) brought: Option<TempDir>,
     /// The caches that are layers, likewise.
-    pub(super) caches: Vec<Restored>,
+    pub(in crate::execute) caches: Vec<Restored>,
 }
 
 type Failed = (Fault, String);
 
 impl Start {
     /// Returns the message that says that it stands, or why not: then nothing is left of it.
-    pub(super) async fn run(mut self, aborted: oneshot::Receiver<()>) -> Message {
+    pub(in crate::execute) async fn run(mut self, aborted: oneshot::Receiver<()>) -> Message {
         let job = self.job;
         let messages = self.context.messages.clone();
         let mut services = Vec::new();

@@ -27,7 +27,7 @@ tar -xf /tmp/tree.tar -C /workspace
 rm /tmp/tree.tar";
 
 /// Exports what is committed at `HEAD` of `project`.
-pub(super) async fn export(
+pub(in crate::execute) async fn export(
     sandbox: &Sandbox,
     image: Arc<Image>,
     project: &Path,

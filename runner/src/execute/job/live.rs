@@ -11,29 +11,35 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
-    build::Build,
+    Finish,
     caches::{CacheStore, Restored},
-    job::{Finish, enforced},
-    message::StepId,
-    output::Output,
+    enforced,
     seal::Sealed,
     service::Service,
     start::{Base, Up},
-    step::{Beside, JobContext, RunningStep, StepRun},
     used::Used,
 };
-use crate::{log::file_names::FileNames, network};
+use crate::{
+    execute::{
+        build::Build,
+        message::StepId,
+        output::Output,
+        step::{Beside, JobContext, RunningStep, StepRun},
+    },
+    log::file_names::FileNames,
+    network,
+};
 
 /// A try of a job.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) context: Arc<JobContext>,
-    pub(super) planned: PlannedJob,
+pub(in crate::execute) struct Live {
+    pub(in crate::execute) context: Arc<JobContext>,
+    pub(in crate::execute) planned: PlannedJob,
     /// Where the logs of its steps and services go.
-    pub(super) logs: PathBuf,
-    pub(super) log_names: FileNames,
+    pub(in crate::execute) logs: PathBuf,
+    pub(in crate::execute) log_names: FileNames,
     /// Gives up putting it up.
-    pub(super) abort: Option<oneshot::Sender<()>>,
+    pub(in crate::execute) abort: Option<oneshot::Sender<()>>,
     /// Absent before it stands, and while the next one is put up.
     container: Option<Arc<Container>>,
     base: Option<Base>,
@@ -51,7 +57,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(
+    pub(in crate::execute) fn new(
         context: Arc<JobContext>,
         planned: PlannedJob,
         logs: PathBuf,
@@ -78,7 +84,7 @@ impl Live {
     }
 
     /// It stands.
-    pub(super) fn stands(&mut self, up: Up) {
+    pub(in crate::execute) fn stands(&mut self, up: Up) {
         self.abort = None;
         self.container = Some(Arc::new(up.container));
         self.base = Some(up.base);
@@ -88,14 +94,14 @@ impl Live {
     }
 
     /// It makes an image.
-    pub(super) fn builds(&mut self, build: Build) {
+    pub(in crate::execute) fn builds(&mut self, build: Build) {
         self.abort = None;
         self.build = Some(build);
     }
 
     /// Its container and what the next one is made from, to put that up; `network` is the step
     /// whose network it has.
-    pub(super) fn take_container(
+    pub(in crate::execute) fn take_container(
         &mut self,
         network: Option<StepRef>,
     ) -> Option<(Arc<Container>, Base)> {
@@ -108,7 +114,7 @@ impl Live {
     }
 
     /// The next container stands, in the network of a step, where it is not the job's.
-    pub(super) fn goes_on(&mut self, sealed: Sealed, network_of: Option<StepRef>) {
+    pub(in crate::execute) fn goes_on(&mut self, sealed: Sealed, network_of: Option<StepRef>) {
         let Sealed { container, base, used, is_shared, .. } = sealed;
         self.container = Some(Arc::new(container));
         if let Some(own) = &mut self.base {
@@ -121,7 +127,7 @@ impl Live {
     }
 
     /// Starts a step, unless its container has gone.
-    pub(super) fn start_step(
+    pub(in crate::execute) fn start_step(
         &mut self,
         sandbox: &Sandbox,
         image: Option<Arc<Image>>,
@@ -172,19 +178,19 @@ impl Live {
     }
 
     /// A step that runs.
-    pub(super) fn step(&self, step: StepRef) -> Option<&RunningStep> {
+    pub(in crate::execute) fn step(&self, step: StepRef) -> Option<&RunningStep> {
         self.steps.get(&step)
     }
 
     /// A step has ended; its output goes on to be read.
-    pub(super) fn step_ended(&mut self, step: StepRef) {
+    pub(in crate::execute) fn step_ended(&mut self, step: StepRef) {
         if let Some(running) = self.steps.remove(&step) {
             self.ended.extend(running.output.map(|output| (step, output)));
         }
     }
 
     /// Takes it down.
-    pub(super) fn finish(
+    pub(in crate::execute) fn finish(
         mut self,
         collect: Collect,
         store: CacheStore,
