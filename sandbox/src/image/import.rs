@@ -5,6 +5,7 @@
 //! synced, once, and the layers renamed to their places. Whatever fails, the scratch directory
 //! goes and the store is as it was.
 
+mod ahead;
 mod complete;
 mod layers;
 mod write_behind;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{self, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
@@ -12,12 +12,12 @@ use std::{
     thread,
 };
 
-use super::{Import, Open, Progress, Receiver, write_behind::WriteBehind};
+use super::{Import, Open, Progress, Receiver, ahead::ahead, write_behind::WriteBehind};
 use crate::{
     Result,
     error::Doing as _,
     image::{
-        archive::{Archive, Skip},
+        archive::Archive,
         compression::{Compressed, Decompressed},
         digest::{Algorithm, Digest, HashingReader},
         limits::Budget,
@@ -107,7 +107,7 @@ impl<'a> Import<'a> {
     }
 
     /// Unpacks one layer and checks it against everything that was promised of it.
-    pub(in crate::image) fn unpack<'b, R: Read>(
+    pub(in crate::image) fn unpack<'b, R: Read + Send>(
         &self,
         source: Watched<'_, R>,
         layer: usize,
@@ -131,16 +131,17 @@ impl<'a> Import<'a> {
             });
         }
         let plain = HashingReader::new(Decompressed::new(compressed, budget)?, algorithm);
-        let plain = Buffered(BufReader::with_capacity(128 * 1024, plain));
         let recorder = Recorder::create(&path);
         let recorder = recorder.map_err(|error| Problem::write(b"the recipe", error))?;
-        let mut archive = Archive::new(plain, budget.limits).record(recorder);
         let mut tree = Tree::new(root, budget.limits).keeping(keep);
-        let extracted = extract(&mut archive, &mut tree, budget)?;
-
-        // What follows the end of the archive is part of what was promised.
-        let plain = archive.finish()?.0;
-        let (decompressed, diff_id, bytes) = plain.into_inner().finish();
+        let (extracted, plain) = ahead(plain, |pieces| {
+            let mut archive = Archive::new(pieces, budget.limits).record(recorder);
+            let extracted = extract(&mut archive, &mut tree, budget)?;
+            // What follows the end of the archive is part of what was promised.
+            archive.finish()?;
+            Ok(extracted)
+        })?;
+        let (decompressed, diff_id, bytes) = plain.finish();
         let (_, digest, size) = decompressed.into_source().finish();
         if let Some((blob, expected)) = promised {
             let mismatch = |what, expected: String, actual: String| {
@@ -205,14 +206,3 @@ impl<R: Read> Read for Watched<'_, R> {
         Ok(read)
     }
 }
-
-/// A buffer before the hashes: headers are read in blocks of 512 bytes.
-struct Buffered<R: Read>(BufReader<R>);
-
-impl<R: Read> Read for Buffered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<R: Read> Skip for Buffered<R> {}

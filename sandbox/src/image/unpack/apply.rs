@@ -102,7 +102,8 @@ fn apply<R: Skip>(
                 | OFlag::O_EXCL
                 | OFlag::O_NOFOLLOW
                 | OFlag::O_CLOEXEC;
-            let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+            // Mostly its own already, which spares changing it; attributes need the owner's write.
+            let mode = Mode::from_bits_truncate(metadata.mode & 0o777 | 0o600);
             let fd = tree.replace(path, parent, name, || openat(parent, name, flags, mode))?;
             let mut file = File::from(fd);
             match &entry.sparse {

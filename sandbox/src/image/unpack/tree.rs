@@ -20,7 +20,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat, renameat},
-    sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, futimens, mkdirat, mknodat},
+    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat, mknodat},
     sys::time::TimeSpec,
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat},
 };
@@ -384,7 +384,11 @@ impl<'a> Tree<'a> {
         if self.natural_ids && (metadata.uid, metadata.gid) != (0, 0) {
             fchown(file, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)))?;
         }
-        fchmod(file, Mode::from_bits_truncate(metadata.mode))?;
+        let mode = metadata.mode & 0o7777;
+        // Asking is much cheaper than changing, and most files were made as they shall be.
+        if fstat(file)?.st_mode & 0o7777 != mode {
+            fchmod(file, Mode::from_bits_truncate(mode))?;
+        }
         futimens(file, &metadata.time(), &metadata.time())
     }
 
