@@ -168,7 +168,7 @@ fn what_is_committed() {
         let ended = cofferdam.run(["run".as_ref(), pipeline.as_os_str()]).expect(66);
         (ended, ())
     };
-    ended.says(&["has no directory `.git`"]);
+    ended.says(&["has no `.git` of its own"]);
     file(project.path(), "file", "committed\n");
     // A hostile repository that would run a program on the host.
     let git = |arguments: &[&str]| {
@@ -199,6 +199,16 @@ fn what_is_committed() {
         "nothing",
     ]);
     assert!(!trap.exists(), "a program of the repository ran on the host");
+    // A further working tree has its repository elsewhere.
+    let further = tempfile::tempdir().expect("a directory");
+    let tree = further.path().join("tree");
+    git(&["worktree", "add", "-q", "--detach", &tree.display().to_string()]);
+    file(&tree, "file", "changed here\n");
+    let in_tree = "jobs: { one: { workspace: git, steps: [{ env: { COMMIT: '${{ git.commit }}' }, \
+                   run: 'cat file; test ${#COMMIT} = 40 && echo known' }] } }\n";
+    file(&tree, "cofferdam.yml", in_tree);
+    let ended = Cofferdam::new().in_directory(&tree).run(["run"]).expect(0);
+    ended.says(&["one | committed", "one | known"]);
     // What is exported is kept all the time, and counts.
     let one = "jobs: { one: { workspace: git, limits: { memory: 256MiB, disk: 64MiB }, steps: [{ run: cat file }] } }\n";
     file(project.path(), "cofferdam.yml", one);

@@ -252,3 +252,14 @@ fn a_dockerfile_is_planned_as_the_first_step() {
         r#". a/b Some("t") [("A", "v12"), ("B", "1")]"#,
     );
 }
+
+/// What the context `git` does not have is empty.
+#[test]
+fn git_has_all_its_names() {
+    let yaml = "jobs: { a: { name: \"${{ default(git.tag, 'none') }} ${{ git.branch == '' }}\", steps: [{ run: x }] } }";
+    let name = |inputs: &Inputs| planned(yaml, inputs).unwrap().jobs[0].name.clone();
+    assert_eq!(name(&Inputs::default()), "none true");
+    let git = [("tag", "v1"), ("branch", "main")];
+    let git = git.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(name(&Inputs { git, ..Inputs::default() }), "v1 false");
+}

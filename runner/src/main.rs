@@ -7,6 +7,7 @@ mod configuration;
 mod exec;
 mod execute;
 mod exit;
+mod git;
 mod image_bounds;
 mod images;
 mod limits;

@@ -51,7 +51,7 @@ pub fn plan(pipeline: &Pipeline, inputs: &Inputs) -> Result<Plan, Vec<Diagnostic
         secrets: pipeline.secrets.iter().map(|name| name.value.clone()).collect(),
         params: inputs.params(pipeline, &mut report),
         run: context(&run),
-        git: context(&inputs.git),
+        git: inputs.git(),
         images: pipeline.images.clone(),
         groups: Vec::new(),
         jobs: Vec::new(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     configuration::Allowance,
     diagnostic::{Code, Diagnostic, Report, quoted},
-    expr::Value,
+    expr::{Context, Value},
     model::Pipeline,
     suggest::suggestion,
 };
@@ -82,6 +82,13 @@ impl Inputs {
             values.push((name.clone(), Value::text(given.as_str())));
         }
         Value::map(values)
+    }
+
+    /// The context `git`; what there is none of is empty, so that `git.tag != ''` asks for a tag.
+    pub(super) fn git(&self) -> Value {
+        let names = Context::Git.fixed_names().unwrap_or_default();
+        let text = |name: &str| self.git.get(name).map_or("", String::as_str).to_owned();
+        Value::map(names.iter().map(|name| (*name, Value::text(text(name)))))
     }
 }
 

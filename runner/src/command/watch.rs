@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use crate::{
     cli::{self, Chosen},
     command::plan::plan_of,
-    execute::{inputs, pipeline},
+    execute::pipeline,
     exit::Exit,
-    print,
+    git, print,
     problem::Problem,
     report::quantity::count,
     supervise::Interrupts,
@@ -47,7 +47,7 @@ pub(super) async fn run(
     })?;
     let mut changes = Changes::watch(&project, arguments.out.as_deref()).map_err(system)?;
     let mut only = Vec::new();
-    let commit = || inputs::git(&project).remove("commit");
+    let commit = || git::commit(&project);
     loop {
         let mut before = commit();
         if let Some(status) = once(&only, &mut interrupts).await.map_err(system)? {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use cofferdam_jobs::{Inputs, Pipeline, Plan};
 use globset::GlobSet;
 
-use crate::{cli, exit::Exit, log::secret::Secret, problem::Problem, variables};
+use crate::{cli, exit::Exit, git, log::secret::Secret, problem::Problem, variables};
 use globs::globs;
 
 /// Reads `--param`, `--job` and the project.
@@ -32,7 +32,7 @@ pub(crate) fn inputs(
         params,
         jobs: jobs.to_vec(),
         run: BTreeMap::from([("id".to_owned(), run.to_owned())]),
-        git: git(workspace),
+        git: git::context(workspace),
         ..Inputs::default()
     })
 }
@@ -93,30 +93,6 @@ pub(super) fn secrets(
             Ok((name, secret))
         })
         .collect()
-}
-
-/// What is checked out, read from git's own files (gitrepository-layout(5)): no program of the
-/// repository's choosing runs.
-pub(crate) fn git(workspace: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let directory = workspace.join(".git");
-    let Ok(head) = fs::read_to_string(directory.join("HEAD")) else { return found };
-    let head = head.trim();
-    let Some(reference) = head.strip_prefix("ref: ") else {
-        found.insert("commit".to_owned(), head.to_owned());
-        return found;
-    };
-    found.insert("ref".to_owned(), reference.to_owned());
-    if let Some(branch) = reference.strip_prefix("refs/heads/") {
-        found.insert("branch".to_owned(), branch.to_owned());
-    }
-    let loose = fs::read_to_string(directory.join(reference)).map(|it| it.trim().to_owned());
-    let commit = loose.ok().or_else(|| {
-        let packed = fs::read_to_string(directory.join("packed-refs")).ok()?;
-        packed.lines().find_map(|line| line.strip_suffix(reference).map(|it| it.trim().to_owned()))
-    });
-    found.extend(commit.map(|commit| ("commit".to_owned(), commit)));
-    found
 }
 
 /// Digests of the project's files for each `hash(…)` of the plan: names and contents, in order.

@@ -13,6 +13,7 @@ use cofferdam_sandbox::{
 
 use crate::{
     exit::Exit,
+    git,
     problem::Problem,
     supervise::{Chunk, OutputPipes, PATH},
 };
@@ -20,9 +21,11 @@ use crate::{
 /// Bytes of what git says that are kept.
 const KEPT: usize = 4096;
 
+/// Its argument is where the repository is. It is told of a working tree because the repository may
+/// name one that is not here.
 const SCRIPT: &str = "\
 set -e
-git -c safe.directory='*' --git-dir=/project/.git archive --format=tar -o /tmp/tree.tar HEAD
+git -c safe.directory='*' --git-dir=\"$1\" --work-tree=/tmp archive --format=tar -o /tmp/tree.tar HEAD
 tar -xf /tmp/tree.tar -C /workspace
 rm /tmp/tree.tar";
 
@@ -38,10 +41,15 @@ pub(in crate::execute) async fn export(
         let what = format!("failed to export what is committed in `{project}`");
         Problem::new(Exit::NoInput, what)
     };
-    let repository = project.join(".git");
-    if !repository.is_dir() {
+    let mut repository = project.join(".git");
+    let mut inside = "/project/.git".to_owned();
+    if let Some(linked) = git::linked(project) {
+        repository = linked.common;
+        inside = format!("{inside}/{}", linked.own);
+    } else if !repository.is_dir() {
         let remedy = "run it in the top directory of a git repository, or use `workspace: cow`";
-        let why = "it has no directory `.git` of its own";
+        let why =
+            "it has no `.git` of its own, or one that leads to no repository of this directory";
         return Err(problem().because(why).remedy(remedy));
     }
     let spec = ContainerSpec {
@@ -59,7 +67,7 @@ pub(in crate::execute) async fn export(
     let container = sandbox.create(spec).await.map_err(sandbox_problem)?;
     let (mut pipes, stdout, stderr) =
         OutputPipes::new().map_err(|error| problem().because(error))?;
-    let mut program = Program::new(["/bin/sh", "-c", SCRIPT]);
+    let mut program = Program::new(["/bin/sh", "-c", SCRIPT, "sh", &inside]);
     program.env = vec![("PATH".to_owned(), PATH.to_owned())];
     let started = container.start(program, Streams::output(stdout, stderr), None).await;
     let mut process = started.map_err(sandbox_problem)?;
