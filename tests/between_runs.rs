@@ -216,7 +216,7 @@ fn what_is_committed() {
         let arguments = ["run", "--scratch", "memory", "--max-memory", memory];
         cofferdam.run(arguments).expect(status)
     };
-    most("256MiB", 65).says(&["asks for more memory than there is"]);
+    most("256MiB", 65).says(&["asks for more memory than the run may use"]);
     most("300MiB", 0).says(&["| committed"]);
 }
 

@@ -61,7 +61,7 @@ fn totals_of_the_operator() {
     needs!(Need::Containers);
     let pipeline = "jobs: { some: { parallel: 4, limits: { cpus: 1, memory: 64MiB }, steps: [{ run: sleep 0.1 }] } }";
     for (argument, reason) in [
-        (["--max-cpus", "1.5"], "waits: the running jobs leave too little processors"),
+        (["--max-cpus", "1.5"], "waits: the running jobs leave too few processors"),
         (["--max-memory", "100MiB"], "waits: the running jobs leave too little memory"),
     ] {
         let (ended, jobs) = run(pipeline, &argument);

@@ -144,6 +144,10 @@ check! {
         "output, in a function" => "jobs: { a: { outputs: { v: x }, steps: [{ run: x }] }, b: { needs: a, steps: [{ run: \"echo ${{ format('{0}', needs.a.outputs.v) }}\" }] } }",
         "branch" => step("run: 'git push origin ${{ git.branch }}'"),
     ];
+    variables_of_our_own: [
+        "changed" => "secrets: [CI]\nenv: { CI: 'false' }\nimages: { i: { from: host, steps: [{ run: x }], config: { env: { CI: '' } } } }\njobs: { a: { image: i, steps: [{ run: x }], services: { s: { image: host, env: { CI: \"${{ git.tag }}\" } } } } }",
+        "one that is reserved" => step("run: x, env: { COFFERDAM_STEP: x }"),
+    ];
     several_at_once: [
         "all are shown, in the order of the file" => "nmae: x\njobs:\n  a:\n    imge: x\n    timeout: soon\n    needs: [b]\n    steps: [{ exec: make }]\n",
         "through one alias once" => "jobs:\n  a: { env: &e { 'A B': x }, steps: [{ run: x }] }\n  b: { env: *e, steps: [{ run: x }] }\n",
@@ -159,6 +163,7 @@ fn what_is_safe_is_not_warned_about() {
         "params: { p: {} }\njobs: { a: { steps: [{ env: { P: '${{ params.p }}' }, run: 'echo \"$P\"' }] } }",
         "jobs: { a: { steps: [{ run: x }] }, b: { needs: a, steps: [{ run: 'echo ${{ needs.a.result }}' }] } }",
         "jobs: { a: { steps: [{ run: 'echo ${{ git.commit }}' }] } }",
+        "env: { CI: true }\njobs: { a: { steps: [{ run: x }] } }",
     ] {
         let mut sources = Sources::new();
         let file = sources.add("a.yml", yaml.as_bytes());

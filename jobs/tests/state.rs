@@ -49,7 +49,7 @@ fn step(text: &str) -> StepRef {
 }
 
 /// `up JOB`, `down JOB`, `end JOB STEP CODE [NAME=OUTPUT…]`, `oom JOB STEP`, `broken JOB STEP`,
-/// `ready JOB STEP`, `timeout JOB [STEP]`, `cleanup-timeout JOB`, `retry JOB`, `nostart JOB`,
+/// `sealed JOB [MEMORY]`, `kept JOB MEMORY`, `ready JOB STEP`, `timeout JOB [STEP]`, `cleanup-timeout JOB`, `retry JOB`, `nostart JOB`,
 /// `lost JOB`, `missing JOB`, `cancel`, `kill`.
 fn event(run: &Run, text: &str) -> Event {
     let words: Vec<&str> = text.split(' ').collect();
@@ -67,6 +67,10 @@ fn event(run: &Run, text: &str) -> Event {
         ["missing", _] => {
             let fault = Some((Fault::Pipeline, message()));
             Event::JobFinished { job, fault, kept: Kept::default() }
+        }
+        ["sealed", _, memory] => {
+            let kept = Kept { memory: memory.parse().unwrap(), disk: 0 };
+            Event::JobSealed { job, sealed: Ok(kept) }
         }
         ["sealed", _] => Event::JobSealed { job, sealed: Ok(Kept::default()) },
         ["unsealed", _] => Event::JobSealed { job, sealed: Err((Fault::System, message())) },
@@ -241,6 +245,36 @@ fn what_is_kept_takes_room_until_the_last_job_that_starts_from_it_has_ended() {
         settings,
         "up a; end a 0 0; kept a 30; up b; end b 0 0; down b"
     ));
+}
+
+/// What is kept of a job while it runs has its place from the start, and is not counted twice.
+#[test]
+fn what_a_job_keeps_on_its_way_is_asked_for() {
+    let settings = |memory| {
+        let capacity = Capacity { memory: Some(memory), ..Capacity::default() };
+        Settings { capacity, ..settings() }
+    };
+    let yaml = "defaults: { limits: { memory: 40B, disk: 60B } }\njobs: { a: { steps: [{ id: one, run: x }, { run: y }] }, b: { from: a@one, steps: [{ run: x }] }, c: { limits: { memory: 30B }, steps: [{ run: x }] } }";
+    // Its memory and once as much, as a container can have no more in memory; then what it was.
+    insta::assert_snapshot!(transcript(
+        yaml,
+        settings(100),
+        "up a; end a 0 0; sealed a 25; end a 1 0; kept a 5; up b; end b 0 0; down b; up c; end c 0 0; down c"
+    ));
+    let exceeds = |yaml: &str, memory| {
+        let refused = Run::new(planned(yaml), settings(memory));
+        refused.map(drop).map_err(|faults| faults[0].help.concat())
+    };
+    let kept = "up to 40B of what it writes is kept in memory on its way";
+    assert!(exceeds(yaml, 79).unwrap_err().contains(kept));
+    assert_eq!(exceeds(yaml, 80), Ok(()));
+    // On its own account, for a step with another network and back again; never more than its disk.
+    let switched = "defaults: { limits: { memory: 40B, disk: 60B } }\njobs: { a: { steps: [{ run: x, network: full }, { run: y }] } }";
+    assert!(exceeds(switched, 99).is_err());
+    assert_eq!(exceeds(switched, 100), Ok(()));
+    // Where files are on disk, nothing of it is in memory.
+    let on_disk = switched.replace("60B", "81B");
+    assert_eq!(exceeds(&on_disk, 40), Ok(()));
 }
 
 check! {

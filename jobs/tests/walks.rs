@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic as tests do")]
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use cofferdam_jobs::{
     Inputs, Sources, parse, plan,
@@ -106,6 +110,10 @@ fn planned(yaml: &str) -> Arc<Plan> {
     Arc::new(plan(&parsed.pipeline.unwrap(), &Inputs::default()).unwrap())
 }
 
+/// The limits of each container; by these, what it writes is in memory.
+const MEMORY: u64 = 100;
+const DISK: u64 = 150;
+
 /// A runner that keeps what it owes, and watches over what must hold.
 #[derive(Default)]
 struct Runner {
@@ -121,8 +129,8 @@ struct Runner {
     ended: BTreeSet<usize>,
     cancelled: bool,
     killed: bool,
-    /// Jobs of which something is kept.
-    kept: BTreeSet<usize>,
+    /// Bytes of memory that are kept of jobs, in this try and, until the next begins, the last.
+    kept: BTreeMap<usize, u64>,
     over: Option<Conclusion>,
 }
 
@@ -144,7 +152,11 @@ impl Runner {
                         }
                     }
                     if let Some(from) = &start.from {
-                        assert!(self.kept.contains(&from.job), "nothing is kept of {}", from.job);
+                        assert!(
+                            self.kept.contains_key(&from.job),
+                            "nothing is kept of {}",
+                            from.job
+                        );
                     }
                     assert!(self.starting.insert(start.job));
                 }
@@ -206,6 +218,9 @@ impl Runner {
             .iter()
             .map(|job| plan.jobs[*job].limits.millicpus.as_ref().map_or(1000, |m| m.value));
         assert!(cpus.sum::<u64>() <= capacity.millicpus.unwrap(), "more is used than there is");
+        // A container may have filled its memory, whatever is kept of those before it.
+        let memory = places.len() as u64 * MEMORY + self.kept.values().sum::<u64>();
+        assert!(memory <= capacity.memory.unwrap(), "more memory is used than there is");
         for group in &plan.groups {
             let most = group.source.max_parallel.as_ref().map_or(u32::MAX, |most| most.value);
             let active = group.jobs.clone().filter(|job| self.holds(*job)).count();
@@ -279,22 +294,29 @@ impl Runner {
         at -= self.timers.len();
         if let Some(job) = self.sealing.iter().nth(at).copied() {
             self.sealing.remove(&job);
-            let kept = Kept { memory: 1, disk: 0 };
             let failed = (Fault::System, "no room".to_owned());
-            let sealed = if detail.is_multiple_of(4) { Err(failed) } else { Ok(kept) };
-            self.kept.insert(job);
+            let sealed =
+                if detail.is_multiple_of(4) { Err(failed) } else { Ok(self.keep(job, choice)) };
             return Some(Event::JobSealed { job, sealed });
         }
         at -= self.sealing.len();
         let job = self.finishing.iter().nth(at).copied()?;
         self.finishing.remove(&job);
-        self.kept.insert(job);
+        let kept = self.keep(job, choice);
         let fault = match detail % 16 {
             0 => Some((Fault::Pipeline, "missing".to_owned())),
             1 => Some((Fault::System, "stuck".to_owned())),
             _ => None,
         };
-        Some(Event::JobFinished { job, fault, kept: Kept { memory: 1, disk: 0 } })
+        Some(Event::JobFinished { job, fault, kept })
+    }
+
+    /// Keeps of a job what it can have written since, at most the rest of its disk.
+    fn keep(&mut self, job: usize, choice: u16) -> Kept {
+        let kept = self.kept.entry(job).or_default();
+        let memory = (1 + u64::from(choice) % MEMORY).min(DISK - *kept);
+        *kept += memory;
+        Kept { memory, disk: 0 }
     }
 }
 
@@ -327,11 +349,18 @@ fn offer(run: &mut Run, runner: &mut Runner, plan: &Plan, capacity: &Capacity, c
 /// the machine is shared, other runs come and go in between.
 fn walk(yaml: &str, choices: &[(u16, u8)], shared: bool) {
     let plan = planned(yaml);
-    let capacity = Capacity { jobs: Some(3), millicpus: Some(4000), ..Capacity::default() };
+    let capacity = Capacity {
+        jobs: Some(3),
+        millicpus: Some(4000),
+        memory: Some(3 * MEMORY + DISK),
+        ..Capacity::default()
+    };
     let machine = if shared { capacity } else { Capacity::default() };
     let mut settings = Settings { capacity, machine, ..Settings::default() };
-    settings.limits.millicpus =
-        Some(cofferdam_jobs::Spanned::new(1000, cofferdam_jobs::Span::default()));
+    let limit = |most| Some(cofferdam_jobs::Spanned::new(most, cofferdam_jobs::Span::default()));
+    settings.limits.millicpus = limit(1000);
+    settings.limits.memory = limit(MEMORY);
+    settings.limits.disk = limit(DISK);
     let mut run = Run::new(Arc::clone(&plan), settings).unwrap();
     let mut runner = Runner::default();
     let first = run.start();

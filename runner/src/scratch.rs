@@ -15,15 +15,21 @@ pub(crate) enum Scratch {
     Disk,
 }
 
+/// What was said, by the command line before the configuration.
+pub(crate) fn said(said: Option<Scratch>, configuration: &Configuration) -> configuration::Scratch {
+    match said {
+        Some(Scratch::Auto) => configuration::Scratch::Auto,
+        Some(Scratch::Memory) => configuration::Scratch::Memory,
+        Some(Scratch::Disk) => configuration::Scratch::Disk,
+        None => configuration.scratch.as_ref().map(|scratch| scratch.value).unwrap_or_default(),
+    }
+}
+
 /// What the sandbox is asked for.
-pub(crate) fn kind(said: Option<Scratch>, configuration: &Configuration) -> ScratchKind {
-    match (said, configuration.scratch.as_ref().map(|scratch| scratch.value)) {
-        (Some(Scratch::Memory), _) | (None, Some(configuration::Scratch::Memory)) => {
-            ScratchKind::Memory
-        }
-        (Some(Scratch::Disk), _) | (None, Some(configuration::Scratch::Disk)) => ScratchKind::Disk,
-        (Some(Scratch::Auto), _) | (None, Some(configuration::Scratch::Auto) | None) => {
-            ScratchKind::Auto
-        }
+pub(crate) fn kind(chosen: Option<Scratch>, configuration: &Configuration) -> ScratchKind {
+    match said(chosen, configuration) {
+        configuration::Scratch::Auto => ScratchKind::Auto,
+        configuration::Scratch::Memory => ScratchKind::Memory,
+        configuration::Scratch::Disk => ScratchKind::Disk,
     }
 }

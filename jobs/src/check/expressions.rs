@@ -294,7 +294,7 @@ impl Checker<'_> {
     fn secret(&mut self, segments: &[Segment], span: Span) {
         let Some(first) = segments.first() else {
             self.report.push(
-                Diagnostic::error(Code::UnknownProperty, "all secrets at once cannot be had")
+                Diagnostic::error(Code::UnknownProperty, "`secrets` as a whole has no value")
                     .at(span, "")
                     .help("name one: `secrets.NAME`"),
             );

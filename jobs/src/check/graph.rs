@@ -84,7 +84,7 @@ impl Checker<'_> {
                         Code::Conflict,
                         format!("a step in the background is still up after {}", quoted(name)),
                     )
-                    .at(name.span, "the state after this step is started from")
+                    .at(name.span, "a job starts from the state after this step")
                     .at(background.span, "this step stays up")
                     .help("start from the job's end, or start the step later"),
                 );

@@ -70,6 +70,7 @@ impl Checker<'_> {
         self.unique(&pipeline.secrets, "secret");
         for secret in &pipeline.secrets {
             self.variable(secret, "secret");
+            self.overridden(secret, None);
         }
         for param in &pipeline.params {
             self.name(&param.name, "parameter", Kind::Property);
@@ -78,7 +79,9 @@ impl Checker<'_> {
             self.name(&image.name, "image", Kind::Name);
             self.env(&image.config.env);
             if let ImageSource::Dockerfile(build) = &image.from.value {
-                self.env(&build.args);
+                for (name, _) in &build.args {
+                    self.variable(name, "variable");
+                }
             }
             self.steps(&image.steps, &mut HashMap::new());
         }
@@ -149,9 +152,23 @@ impl Checker<'_> {
     }
 
     fn env(&mut self, env: &Env) {
-        for (name, _) in env {
+        for (name, value) in env {
             self.variable(name, "variable");
+            self.overridden(name, value.as_literal());
         }
+    }
+
+    /// Of a variable that has the same value in every step, whatever the pipeline says.
+    fn overridden(&mut self, name: &Spanned<String>, value: Option<&str>) {
+        if name.value != "CI" || value == Some("true") {
+            return;
+        }
+        let message = "the variable `CI` is set by Cofferdam itself, to `true`";
+        self.report.push(
+            Diagnostic::warning(Code::ReservedVariable, message)
+                .at(name.span, "this has no effect")
+                .help("remove it; where a program must not see it, write `env -u CI PROGRAM`"),
+        );
     }
 
     fn variable(&mut self, name: &Spanned<String>, what: &str) {

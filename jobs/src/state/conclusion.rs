@@ -18,7 +18,7 @@ pub enum Conclusion {
     Cancelled,
     /// Its condition did not hold.
     Skipped,
-    /// It failed by a fault of the system.
+    /// It failed through a fault of the system.
     System,
 }
 
@@ -43,7 +43,7 @@ impl Conclusion {
             Self::TimedOut => "timed out",
             Self::Cancelled => "was cancelled",
             Self::Skipped => "was skipped",
-            Self::System => "failed by a fault of the system",
+            Self::System => "failed through a fault of the system",
         }
     }
 }

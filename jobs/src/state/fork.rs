@@ -1,7 +1,9 @@
 //! Jobs that start in the file systems of others, and how long these are kept.
 //!
 //! A file system is kept as long as a job that starts in it has not ended, or is itself kept for
-//! others: their layers lie over it. What it takes counts against the capacity all that time.
+//! others: their layers lie over it. What it takes counts against the capacity all that time: by
+//! what it is when the job has ended, and before that as a part of what the job was given, which has
+//! room for it ([`Demand`]).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +11,10 @@ use super::{
     Action, Cause, Conclusion, Fault, Kept, Part, Phase, Reason, Settings, StartFrom, StepRef,
     Stop, StopReason, resolve::Unresolved, run::Run, settings::Demand,
 };
-use crate::{diagnostic::quoted, plan::Plan};
+use crate::{
+    diagnostic::quoted,
+    plan::{Plan, PlannedJob},
+};
 
 /// What is known of a job as the start of others.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +29,8 @@ pub(super) struct Fork {
     parent: Option<usize>,
     /// What is kept of it.
     kept: Kept,
+    /// Whether that counts by itself: its last try is over.
+    counted: bool,
     /// Whether anybody starts from it.
     wanted: bool,
     /// Whether its container stood in its last try.
@@ -46,6 +53,23 @@ impl Fork {
             }
         }
         forks
+    }
+
+    /// How often at most the file system of `job`, whose this is, is kept while it runs.
+    pub(super) fn seals(&self, job: &PlannedJob) -> u64 {
+        if job.build.is_some() {
+            return 0;
+        }
+        // Each change of networks; where a step is skipped there are not more of them.
+        let steps = job.source.steps.iter().chain(&job.source.cleanup).enumerate();
+        let mut network = None;
+        let mut changes = 0;
+        for (index, step) in steps {
+            let own = step.network.is_some().then_some(index);
+            changes += u64::from(own != network);
+            network = own;
+        }
+        changes + self.seals.len() as u64
     }
 }
 
@@ -145,7 +169,7 @@ impl Run {
         self.advance(job);
     }
 
-    /// Counts what is kept of a job; nothing where nobody starts from it.
+    /// Notes what is kept of a job; nothing where nobody starts from it.
     pub(super) fn keep(&mut self, job: usize, kept: Kept) {
         let Some(fork) = self.forks.get_mut(job) else { return };
         if !fork.wanted && kept == Kept::default() {
@@ -154,7 +178,14 @@ impl Run {
         fork.stood = true;
         fork.kept.memory = fork.kept.memory.saturating_add(kept.memory);
         fork.kept.disk = fork.kept.disk.saturating_add(kept.disk);
-        self.used.add(&taken(kept));
+    }
+
+    /// A try is over and has given back what it was given: what is kept of it counts by itself.
+    pub(super) fn count_kept(&mut self, job: usize) {
+        if let Some(fork) = self.forks.get_mut(job).filter(|fork| !fork.counted) {
+            fork.counted = true;
+            self.used.add(&taken(fork.kept));
+        }
     }
 
     /// A new try begins: what was kept of the one before is of no use.
@@ -162,8 +193,10 @@ impl Run {
         let Some(fork) = self.forks.get_mut(job) else { return };
         let kept = std::mem::take(&mut fork.kept);
         fork.sealed.clear();
-        if std::mem::take(&mut fork.stood) {
+        if std::mem::take(&mut fork.counted) {
             self.used.subtract(&taken(kept));
+        }
+        if std::mem::take(&mut fork.stood) {
             self.actions.push(Action::DropStates { job });
         }
     }
@@ -214,10 +247,12 @@ impl Run {
         all.add(&self.elsewhere.used);
         let message = match (alone, demand.lacks(&all, machine)) {
             (Some(what), _) => format!(
-                "what is kept of the jobs before it leaves too little {what}, and nothing else runs"
+                "what is kept of the jobs before it leaves {}, and nothing else runs",
+                what.too_little()
             ),
             (None, Some(what)) if self.elsewhere.stuck => format!(
-                "what this run and others keep leaves too little {what}, and none of them goes on"
+                "what this run and others keep leaves {}, and none of them goes on",
+                what.too_little()
             ),
             _ => return false,
         };

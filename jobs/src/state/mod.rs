@@ -40,9 +40,10 @@
 //!   run whose turn it is gets what becomes free until its job fits, or a large job would wait for
 //!   ever. Whose turn it is, is for the runner to say ([`Event::Room`]).
 //! - A service that ends while its job's steps run fails the job: its steps are stopped.
-//! - What is kept of a job for others to start from counts against the capacity, by what it takes,
-//!   until the last of these, and of those that start from them, has ended. A job for which it
-//!   leaves no room although nothing runs any more fails instead of waiting for ever.
+//! - What is kept of a job for others to start from counts against the capacity, while the job runs
+//!   by the most that it can be ([`Demand`]) and then by what it takes, until the last of these, and
+//!   of those that start from them, has ended. A job for which it leaves no room although nothing
+//!   runs any more fails instead of waiting for ever.
 //! - Background steps are ended one after the other, the last first: what was started later may
 //!   still need what was started before. Where the job is cut short, all are ended at once.
 //! - A background step with `ready` that ends before it is ready has failed, whatever its exit code.

@@ -58,12 +58,13 @@ impl Run {
     /// # Errors
     /// A job asks for more than the capacity as a whole, so that it would wait for ever.
     pub fn new(plan: Arc<Plan>, settings: Settings) -> Result<Self, Vec<Diagnostic>> {
+        let forks = Fork::all(&plan);
+        let jobs = plan.jobs.iter().zip(&forks);
         let demands: Vec<Demand> =
-            plan.jobs.iter().map(|job| Demand::of(job, &settings.limits)).collect();
+            jobs.map(|(job, fork)| Demand::of(job, fork.seals(job), &settings)).collect();
         let least = demands.iter().copied().reduce(Demand::least).unwrap_or_default();
         let jobs: Vec<JobState> = plan.jobs.iter().map(JobState::new).collect();
         let groups = GroupState::all(&plan);
-        let forks = Fork::all(&plan);
         let run = Self {
             open: jobs.len(),
             jobs,
@@ -101,10 +102,11 @@ impl Run {
     /// Whether each job could start by itself.
     fn fits(&self) -> Result<(), Vec<Diagnostic>> {
         let Settings { capacity, machine, .. } = &self.settings;
-        let jobs = self.plan.jobs.iter().zip(&self.demands);
-        let too_large = jobs.filter_map(|(job, demand)| {
+        let jobs = self.plan.jobs.iter().zip(&self.demands).zip(&self.forks);
+        let too_large = jobs.filter_map(|((job, demand), fork)| {
             let lacks = |capacity| demand.lacks(&self.used, capacity);
-            lacks(capacity).or_else(|| lacks(machine)).map(|what| exceeds(job, what))
+            let what = lacks(capacity).or_else(|| lacks(machine))?;
+            Some(exceeds(job, what, fork.seals(job), &self.settings))
         });
         let too_large: Vec<Diagnostic> = too_large.collect();
         if too_large.is_empty() { Ok(()) } else { Err(too_large) }
@@ -247,6 +249,7 @@ impl Run {
     /// The container of a try is gone, or never was: try again, or end the job.
     pub(super) fn end_attempt(&mut self, job: usize) {
         self.leave_place(job);
+        self.count_kept(job);
         let (Some(state), Some(planned)) = (self.jobs.get_mut(job), self.plan.jobs.get(job)) else {
             return;
         };

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use crate::{
+    configuration::Scratch,
     diagnostic::{Code, Diagnostic},
-    model::{Limits, Step},
+    model::{Limits, Step, quantity::written_size},
     plan::PlannedJob,
 };
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub machine: Capacity,
     /// What a job takes that does not say.
     pub limits: Limits,
+    /// Where jobs keep what they write.
+    pub scratch: Scratch,
     /// Values of secrets by name.
     pub secrets: BTreeMap<String, String>,
     /// Digests of the project's files by globs, for [`crate::plan::Plan::hashes`].
@@ -43,6 +46,7 @@ impl fmt::Debug for Settings {
             .field("capacity", &self.capacity)
             .field("machine", &self.machine)
             .field("limits", &self.limits)
+            .field("scratch", &self.scratch)
             .field("secrets", &self.secrets.keys())
             .field("hashes", &self.hashes)
             .finish()
@@ -79,6 +83,16 @@ impl Resource {
     /// All, in the order in which they are told of.
     pub const ALL: [Self; 4] = [Self::Jobs, Self::Processors, Self::Memory, Self::Disk];
 
+    /// That there is not enough of it.
+    pub fn too_little(self) -> &'static str {
+        match self {
+            Self::Jobs => "too few places",
+            Self::Processors => "too few processors",
+            Self::Memory => "too little memory",
+            Self::Disk => "too little disk",
+        }
+    }
+
     /// How much of it there is; [`None`] where that is not bounded.
     pub fn most(self, capacity: &Capacity) -> Option<u64> {
         match self {
@@ -109,8 +123,10 @@ impl Capacity {
 }
 
 impl Demand {
-    /// The job and its services, each with the limits of `defaults` where it says nothing.
-    pub(super) fn of(job: &PlannedJob, defaults: &Limits) -> Self {
+    /// The job and its services, each with the limits of the settings where it says nothing, and
+    /// what is kept of it while it runs, which happens `seals` times at most.
+    pub(super) fn of(job: &PlannedJob, seals: u64, settings: &Settings) -> Self {
+        let defaults = &settings.limits;
         let services = job.services.iter().map(|service| service.limits.clone());
         // A step with an image of its own has a container of its own beside the job's: those in the
         // background stay, of the others there is one at a time.
@@ -130,6 +146,7 @@ impl Demand {
             demand.memory = demand.memory.saturating_add(get(limits.memory));
             demand.disk = demand.disk.saturating_add(get(limits.disk));
         }
+        demand.memory = demand.memory.saturating_add(kept_in_memory(job, seals, settings));
         demand
     }
 
@@ -179,8 +196,29 @@ impl Demand {
     }
 }
 
+/// The most that is kept in memory of a job while it runs. On disk, all of its containers share its
+/// limit. In memory they share that as well, but what is kept is in no limit of memory any more: the
+/// next container has all of its own beside it, and may fill it again.
+fn kept_in_memory(job: &PlannedJob, seals: u64, settings: &Settings) -> u64 {
+    let limits = job.limits.or(&settings.limits);
+    let get = |limit: Option<crate::Spanned<u64>>| limit.map_or(0, |limit| limit.value);
+    let (memory, disk) = (get(limits.memory), get(limits.disk));
+    let in_memory = match settings.scratch {
+        Scratch::Memory => true,
+        Scratch::Disk => false,
+        Scratch::Auto => disk <= memory.saturating_mul(2),
+    };
+    if in_memory { disk.min(memory.saturating_mul(seals)) } else { 0 }
+}
+
 /// A job that could never start.
-pub(super) fn exceeds(job: &PlannedJob, what: Resource) -> Diagnostic {
+pub(super) fn exceeds(
+    job: &PlannedJob,
+    what: Resource,
+    seals: u64,
+    settings: &Settings,
+) -> Diagnostic {
+    let kept = kept_in_memory(job, seals, settings);
     let limits = &job.limits;
     let span = match what {
         Resource::Jobs => None,
@@ -190,8 +228,16 @@ pub(super) fn exceeds(job: &PlannedJob, what: Resource) -> Diagnostic {
     };
     Diagnostic::error(
         Code::ExceedsCapacity,
-        format!("the job `{}` asks for more {what} than there is for the run", job.name),
+        format!("the job `{}` asks for more {what} than the run may use", job.name),
     )
     .at(span.map_or(job.source.id.span, |limit| limit.span), "")
-    .help("lower the limit, or give the run more")
+    .help(if what == Resource::Memory && kept > 0 {
+        format!(
+            "lower its limits of memory or disk, or give the run more: up to {} of what it writes \
+             is kept in memory on its way, for its own later steps or for jobs that start from it",
+            written_size(kept)
+        )
+    } else {
+        "lower the limit, or give the run more".to_owned()
+    })
 }

@@ -18,7 +18,7 @@ pub(crate) struct BuildImage {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// What the image shall be called; several times for several names
+    /// Name the image; can be repeated
     #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,
 

@@ -31,7 +31,7 @@ pub(crate) enum ImageCommand {
         /// An OCI image layout (directory or tar), a `docker save` archive, or the tar of a root
         /// file system
         path: PathBuf,
-        /// What it shall be called, such as debian:12
+        /// Its name from now on, such as debian:12
         name: String,
         /// Print the image as JSON
         #[arg(long)]
@@ -146,7 +146,7 @@ pub(crate) struct PullImage {
 pub(crate) struct PushImage {
     /// A name from `cofferdam image ls`
     pub(crate) name: String,
-    /// What it shall be called there, with the registry [default: the same]
+    /// Its name there, with the registry [default: the same]
     pub(crate) target: Option<String>,
     /// How layers are compressed that the registry does not have
     #[arg(long, value_enum, default_value_t = LayerCompression::Gzip, value_name = "HOW")]

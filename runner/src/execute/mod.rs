@@ -113,6 +113,7 @@ pub(crate) async fn run(
         capacity: capacity(&arguments, configuration),
         machine: configuration.capacity,
         limits: limits::defaults(configuration).at_most(&configuration.ceilings).limits,
+        scratch: scratch::said(arguments.scratch, configuration),
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
     };

@@ -24,7 +24,9 @@ use crate::{
 /// Why a job waits, where that does not show by itself.
 fn waits(waiting: &WaitingFor) -> Option<String> {
     match waiting {
-        WaitingFor::Room(what) => Some(format!("waits: the running jobs leave too little {what}")),
+        WaitingFor::Room(what) => {
+            Some(format!("waits: the running jobs leave {}", what.too_little()))
+        }
         WaitingFor::Machine { resource, wanted, held, runs } => {
             let amount = |amount: u64| match resource {
                 Resource::Jobs => count(amount, "job"),

@@ -85,7 +85,7 @@ pub(in crate::execute) async fn export(
         Ok(Some(0)) => container.state().map_err(sandbox_problem),
         Ok(_) => {
             let text = String::from_utf8_lossy(&said);
-            let line = text.lines().next().unwrap_or("git ended without a word").to_owned();
+            let line = text.lines().next().unwrap_or("git failed without a message").to_owned();
             Err(problem().because(line).remedy("commit something first; git must be installed"))
         }
         Err(error) => Err(problem().because(with_causes(error))),
