@@ -69,7 +69,9 @@ fn usage() {
 fn streams() {
     needs!(Need::Containers);
     let ended = Cofferdam::common().script(&[], "echo out; echo err >&2; read -r line || echo eof");
-    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("out\neof\n", "err\n"));
+    // Before it, which limits the host goes without, where the operator's configuration allows that.
+    let said = ended.stderr.lines().filter(|line| !line.contains("as the configuration allows"));
+    assert_eq!((ended.stdout.as_str(), said.collect()), ("out\neof\n", vec!["err"]));
 }
 
 /// Output reaches a pipe as it was written: no line is completed, no byte is changed.

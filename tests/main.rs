@@ -43,6 +43,8 @@ mod fetched;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod host_image;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod image;

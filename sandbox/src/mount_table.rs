@@ -73,6 +73,12 @@ pub(crate) fn holding<'table>(table: &'table str, path: &Path) -> Option<Mount<'
         .max_by_key(|mount| mount.point.components().count())
 }
 
+/// The first place below `path` on which something is mounted.
+pub(crate) fn below(table: &str, path: &Path) -> Option<PathBuf> {
+    let mut points = mounts(table).map(|mount| mount.point);
+    points.find(|point| point != path && point.starts_with(path))
+}
+
 /// Where `path` lies, an absolute path without links.
 fn tree(table: &str, path: &Path) -> Option<Tree> {
     let mount = holding(table, path)?;
@@ -159,6 +165,17 @@ none of it
         check("/a/b", "host:/x", "0:22", "/in/b");
         check("/home/with blank/p", "/dev/sda3", "254:2", "/home/u/p");
         assert_eq!(tree("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn what_is_mounted_below() {
+        let check = |path: &str, expected: Option<&str>| {
+            assert_eq!(below(TABLE, Path::new(path)), expected.map(PathBuf::from), "{path}");
+        };
+        check("/home", Some("/home/with blank"));
+        check("/home/with blank", None);
+        check("/ho", None);
+        check("/", Some("/a"));
     }
 
     #[test]

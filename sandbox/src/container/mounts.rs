@@ -17,6 +17,7 @@ use crate::{
     error::{Doing as _, Error, Result},
     init::message::{Bind, HiddenTree, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
+    mount_table,
     sandbox::Shared,
     scratch::{Making, Room},
     spawner::Spawned,
@@ -166,11 +167,13 @@ impl Wanted {
     /// Describes the mounts to an init that has to make them.
     pub(super) fn describe(&self, limits: &Limits) -> Result<OwnMounts> {
         let trees = self.trees.iter().map(|tree| match &tree.source {
-            Source::Path(path) => Ok(OwnTree {
-                path: path.clone(),
-                read_only: tree.read_only,
-                recursive: tree.what != What::Lower,
-            }),
+            Source::Path(path) => {
+                if tree.what == What::Programs {
+                    refuse_mounts_below(path)?;
+                }
+                let recursive = tree.what == What::Bind;
+                Ok(OwnTree { path: path.clone(), read_only: tree.read_only, recursive })
+            }
             Source::State(..) => {
                 let doing = "start in another container's file system";
                 Err(Error::system(doing, "this needs root so far").remedy("run it with `sudo`"))
@@ -194,6 +197,25 @@ pub(super) struct Mounts {
 
 fn canonical(path: &Path, what: &str) -> Result<PathBuf> {
     fs::canonicalize(path).pipeline(|| format!("find {what} `{}`", path.display()))
+}
+
+/// Only root can show a tree without what is mounted below it, and an overlay, which gives a
+/// container inodes of its own, shows nothing that is mounted below its layers.
+fn refuse_mounts_below(path: &Path) -> Result<()> {
+    let doing = || format!("show `{}` of this host in a container", path.display());
+    let table = fs::read_to_string("/proc/self/mountinfo").system(doing)?;
+    match mount_table::below(&table, path) {
+        None => Ok(()),
+        Some(point) => {
+            let point = point.display();
+            let why = format!("`{point}` is mounted below it, which only root can leave out");
+            Err(Error::system(doing(), why).remedy(format!(
+                "use an image other than `host`, run it with `sudo` (without `{point}`), or move \
+                 what is there into the file system of `{}`",
+                path.display()
+            )))
+        }
+    }
 }
 
 /// Images and other runs' files are nothing that a container may see, let alone change.

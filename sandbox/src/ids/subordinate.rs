@@ -8,26 +8,45 @@ use std::{fs::File, io::Read as _, path::Path};
 use nix::unistd::{Gid, Uid, User};
 
 use super::{IdMap, range};
-use crate::host_program;
+use crate::{host_program, kernel_file};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The map of a user's containers: with subordinate ids where the user has them and the programs
-/// that write such a map are there, otherwise with the user's own id alone.
+/// The map of a user's containers: with subordinate ids where the user has them, this user namespace
+/// does, and the programs that write such a map are there, otherwise with the user's own id alone.
 pub(crate) fn map_of(user: Uid, group: Gid) -> IdMap {
     let (user, group) = (user.as_raw(), group.as_raw());
     let programs = ["newuidmap", "newgidmap"].iter().all(|name| host_program::find(name).is_some());
     match (found(Path::new("/etc/subuid"), user), found(Path::new("/etc/subgid"), user)) {
-        (Some(users), Some(groups)) if programs => IdMap::Subordinate {
-            user,
-            group,
-            users: users.first,
-            groups: groups.first,
-            count: users.count.min(groups.count),
-        },
+        (Some(users), Some(groups))
+            if programs && is_here(users, "uid_map") && is_here(groups, "gid_map") =>
+        {
+            IdMap::Subordinate {
+                user,
+                group,
+                users: users.first,
+                groups: groups.first,
+                count: users.count.min(groups.count),
+            }
+        }
         _ => IdMap::Single { user, group },
     }
+}
+
+/// Whether these ids exist in this user namespace. In one that a user has made, as a container engine
+/// without root does, the files may speak of ids of the host that are not there.
+fn is_here(ids: Subordinate, file: &str) -> bool {
+    kernel_file::read(format!("/proc/self/{file}")).is_ok_and(|map| has(&map, ids))
+}
+
+fn has(map: &str, ids: Subordinate) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        let [inside, _, count] = *numbers.as_slice() else { return false };
+        let (first, end) = (u64::from(ids.first), u64::from(ids.first) + u64::from(ids.count));
+        inside <= first && end <= inside.saturating_add(count)
+    })
 }
 
 /// Ids that belong to a user.
@@ -73,6 +92,23 @@ fn largest(text: &str, uid: u32, name: Option<&str>) -> Option<Subordinate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ids_of_this_namespace_can_be_given() {
+        let check = |map: &str, first: u32, count: u32, expected: bool| {
+            assert_eq!(has(map, Subordinate { first, count }), expected, "{map} {first} {count}");
+        };
+        let whole = "         0          0 4294967295\n";
+        check(whole, 100_000, 65_535, true);
+        check(whole, u32::MAX - 1, 2, false);
+        let user = "0 1001 1\n1 100000 65536\n";
+        check(user, 1, 65_536, true);
+        check(user, 1, 65_537, false);
+        check(user, 100_000, 10, false);
+        check("1001 1001 1\n", 100_000, 65_535, false);
+        check("", 1, 1, false);
+        check("0 x 1", 0, 1, false);
+    }
 
     #[test]
     fn the_largest_range_of_the_user_counts() {

@@ -3,8 +3,12 @@
 //!
 //! The init does this before it knows its job, so that it can be done ahead of need, or while the
 //! runner prepares the rest. Nothing here comes from a job or an image. Everything stands on a
-//! small set-up file system, which is the current directory from here on, and is moved into the
-//! root later.
+//! small set-up file system, which is the root from then on, and is moved into the container's root
+//! later.
+//!
+//! **Invariant:** while an init waits for its job, it holds no mount of the host: what the host
+//! unmounts meanwhile is gone. With root its copy of them is dropped here; without, it has none yet,
+//! because it has to open what its job needs by the host's paths.
 
 use std::{
     fs::File,
@@ -14,10 +18,10 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, open},
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::stat::{Mode, mkdirat, umask},
-    unistd::{Gid, Uid, fchdir, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, chdir, fchdir, setgroups, setresgid, setresuid},
 };
 
 use super::{
@@ -28,7 +32,7 @@ use crate::{
     devices,
     error::{Doing as _, Error, Result},
     sys::{
-        mount::{Attributes, Configuration, move_mount, move_mount_at},
+        mount::{Attributes, Configuration, move_mount, move_mount_at, pivot_root_here},
         network::loopback_up,
         process,
     },
@@ -64,7 +68,7 @@ pub(super) struct Ground {
     pub(super) parameters: KernelParameters,
 }
 
-/// Joins the control groups, and parts from the host's mounts; returns what descriptors are left.
+/// Joins the control groups; returns what descriptors are left.
 pub(super) fn enter(begin: &Begin, descriptors: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     let mut descriptors = descriptors.into_iter();
     for group in descriptors.by_ref().take(begin.join) {
@@ -72,9 +76,17 @@ pub(super) fn enter(begin: &Begin, descriptors: Vec<OwnedFd>) -> Result<Vec<Owne
     }
     // What is made here has the permissions that are written here, whoever started the runner.
     umask(Mode::empty());
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .system(|| "make all mounts private")?;
     Ok(descriptors.collect())
+}
+
+/// Parts from the host's mounts: what is mounted from here on is seen by nobody else. Without root it
+/// is only now that the init takes a mount namespace.
+pub(super) fn leave_host(begin: &Begin) -> Result<()> {
+    if !begin.ids.is_privileged() {
+        unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?;
+    }
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .system(|| "make all mounts private")
 }
 
 /// Becomes root of the container, and makes its kernel file systems; `nodes` go on `devices`.
@@ -100,6 +112,9 @@ pub(super) fn make(
     if has_network {
         loopback_up().system(|| "bring the loopback interface up")?;
     }
+    // The host's `/proc` and `/sys` had to be in sight for those above: the kernel shows nobody more
+    // of them than they see already.
+    let_go_of_host()?;
     Ok(Ground { devices, proc, sys, parameters })
 }
 
@@ -124,6 +139,13 @@ fn become_root(highest_id: u32) -> Result<()> {
     // Changing ids clears both of these, so they come after.
     process::die_with_parent().system(|| "tie the container to the spawner")?;
     process::set_not_dumpable().system(|| "make the init untraceable")
+}
+
+/// Makes the set-up file system the root, and lets go of the copy of the host's mounts.
+fn let_go_of_host() -> Result<()> {
+    pivot_root_here().system(|| "pivot into the set-up file system")?;
+    umount2(".", MntFlags::MNT_DETACH).system(|| "detach the host's root")?;
+    chdir("/").system(|| "go to the set-up file system")
 }
 
 /// A small file system of its own, as the current directory, to put everything else on.

@@ -15,7 +15,7 @@ use nix::{
 use super::{
     map_ids::{check_ids, map_ids, map_ids_below},
     message::Reply,
-    serve::{NAMESPACES, with_ids},
+    serve::{namespaces, with_ids},
 };
 use crate::{
     channel::Channel,
@@ -74,7 +74,7 @@ fn clone_there(
     // A mount needs power over the mount namespace, too.
     unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?;
     let sys = init::make_sys()?;
-    match process::clone(NAMESPACES | libc::CLONE_PARENT, cgroup)
+    match process::clone(namespaces(map) | libc::CLONE_PARENT, cgroup)
         .system(|| "clone a container's init in new namespaces")?
     {
         Cloned::Child => init::run(channel, Some(sys)),

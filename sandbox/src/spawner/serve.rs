@@ -26,13 +26,13 @@ use crate::{
     sys::process::{self, Cloned},
 };
 
-/// All namespaces of every container but the control group's, which the init takes once it is in
-/// its groups; the network's is a new one, or one that is there.
-pub(super) const NAMESPACES: i32 = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS;
+/// The namespaces that a container with these ids is cloned into, but for the network's, which is a
+/// new one, or one that is there. The init takes that of the control groups once it is in its groups,
+/// and without root that of the mounts once it knows its job.
+pub(super) fn namespaces(map: IdMap) -> i32 {
+    let all = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if map.is_privileged() { all | libc::CLONE_NEWNS } else { all }
+}
 
 /// How long the containers' ends are waited for after the runner's, in milliseconds.
 const PATIENCE_MS: u16 = 10_000;
@@ -123,7 +123,7 @@ fn spawn(
         let owner = network.owner.then(&mut take).transpose()?;
         return join::spawn(net, owner, map, channel, cgroup);
     }
-    let cloned = process::clone(NAMESPACES | libc::CLONE_NEWNET, cgroup)
+    let cloned = process::clone(namespaces(map) | libc::CLONE_NEWNET, cgroup)
         .system(|| "clone a container's init in new namespaces")?;
     match cloned {
         Cloned::Child => init::run(channel, None),
