@@ -236,3 +236,40 @@ fn the_same_image_wherever_it_is_made() {
     });
     assert_eq!(made[0], made[1]);
 }
+
+/// An image that only skipped jobs use would be made for nobody.
+#[test]
+fn skipped_jobs_need_no_image() {
+    needs!(Need::Containers, Need::Root);
+    let project = tempfile::tempdir().expect("a directory");
+    let pipeline = |condition: &str| {
+        file(
+            project.path(),
+            "cofferdam.yml",
+            format!(
+                "images: {{ tool: {{ from: host, steps: [{{ run: echo really ran; touch /opt/made }}] }} }}\n\
+                 jobs:\n  first: {{ steps: [{{ run: echo n=1 >> $COFFERDAM_OUTPUT, id: s }}], outputs: {{ n: \"${{{{ steps.s.outputs.n }}}}\" }} }}\n  \
+                 use: {{ needs: first, if: \"{condition}\", image: tool, steps: [{{ run: ls /opt/made }}] }}\n"
+            ),
+        )
+    };
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    pipeline("needs.first.outputs.n == '2'");
+    cofferdam.run(["explain", "image tool"]).expect(0).says(&["when a job is to run that uses it"]);
+    let ended = cofferdam.run(["run", "cofferdam.yml"]).expect(0);
+    assert_eq!((built(&ended), kept(&ended)), (0, 0), "{}", ended.text());
+    cofferdam
+        .run(["explain", "--run", ended_run(&cofferdam).as_str()])
+        .expect(0)
+        .says(&["no job that uses it runs"]);
+    pipeline("needs.first.outputs.n == '1'");
+    let ended = cofferdam.run(["run", "cofferdam.yml"]).expect(0).says(&["| /opt/made"]);
+    assert_eq!(built(&ended), 1, "{}", ended.text());
+}
+
+/// The id of the newest run.
+fn ended_run(cofferdam: &Cofferdam) -> String {
+    let runs = fs::read_dir(cofferdam.state().join("runs")).expect("runs");
+    let newest = runs.map(|run| run.expect("a run").file_name()).max().expect("a run");
+    newest.to_string_lossy().into_owned()
+}

@@ -61,6 +61,8 @@ mod isolation;
 #[cfg(test)]
 mod job_keys;
 #[cfg(test)]
+mod kept_states;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod network;

@@ -40,7 +40,7 @@ pub enum Action {
     SealJob {
         /// Which job.
         job: usize,
-        /// The step that has just ended, where others start from its state.
+        /// The step that has just ended, where others start from its state or the run keeps it.
         step: Option<usize>,
         /// The step whose network the container has; the job's if not said.
         network: Option<StepRef>,

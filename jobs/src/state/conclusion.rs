@@ -147,6 +147,8 @@ pub enum Reason {
     },
     /// Its job ended before its turn.
     JobEnded,
+    /// It makes an image, and no job that uses that runs.
+    Unused,
 }
 
 impl Reason {
@@ -157,7 +159,8 @@ impl Reason {
             | Self::Condition
             | Self::Need { .. }
             | Self::Before { .. }
-            | Self::JobEnded => None,
+            | Self::JobEnded
+            | Self::Unused => None,
             Self::Step { cause, .. } | Self::Fault { cause, .. } => Some(*cause),
             Self::Image { cause, .. } => *cause,
             Self::Timeout { .. } => Some(Cause::Timeout),
@@ -199,6 +202,7 @@ impl fmt::Display for Reason {
                 write!(f, "{} failed, and `fail-fast` cancels the others", quoted(name))
             }
             Self::JobEnded => f.write_str("the job ended before"),
+            Self::Unused => f.write_str("no job that uses it runs"),
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Cause, Conclusion, Fault, Kept, Part, Phase, Reason, Settings, StartFrom, StepRef,
-    Stop, StopReason, resolve::Unresolved, run::Run, settings::Demand,
+    Action, Cause, Conclusion, Fault, KeepStates, Kept, Part, Phase, Reason, Settings, StartFrom,
+    StepRef, Stop, StopReason, resolve::Unresolved, run::Run, settings::Demand,
 };
 use crate::{
     diagnostic::quoted,
@@ -79,12 +79,15 @@ fn step_index(plan: &Plan, job: usize, id: &str) -> Option<usize> {
 }
 
 impl Run {
-    /// Whether what a job writes is kept: for others, or for its own steps with another network.
+    /// Whether what a job writes is kept: because the run keeps it, for others, or for its own steps
+    /// with another network.
     pub(super) fn is_kept(&self, job: usize) -> bool {
         let switches = self.plan.jobs.get(job).is_some_and(|job| {
             job.source.steps.iter().chain(&job.source.cleanup).any(|step| step.network.is_some())
         });
-        switches || self.forks.get(job).is_some_and(|fork| fork.wanted)
+        let builds = self.plan.jobs.get(job).is_some_and(|job| job.build.is_some());
+        let asked = self.settings.keep_states != KeepStates::Nothing && !builds;
+        asked || switches || self.forks.get(job).is_some_and(|fork| fork.wanted)
     }
 
     /// The file system that a job starts in, where it is another's.
@@ -114,11 +117,13 @@ impl Run {
         Ok(Some(StartFrom { job: from.job, step }))
     }
 
-    /// Keeps the file system of a job after this step, where others start from that.
+    /// Keeps the file system of a job after this step, where others start from that or the run keeps
+    /// it.
     pub(super) fn seal_after(&mut self, job: usize, step: StepRef) {
+        let asked = self.settings.keep_states == KeepStates::Steps && self.goes_on_after(job, step);
         let Some(state) = self.jobs.get_mut(job) else { return };
-        let wanted = step.part == Part::Steps
-            && self.forks.get(job).is_some_and(|fork| fork.seals.contains(&step.index));
+        let seals = self.forks.get(job).is_some_and(|fork| fork.seals.contains(&step.index));
+        let wanted = step.part == Part::Steps && (asked || seals);
         if !wanted || state.phase != Phase::Steps || state.halted || state.cancelled {
             return;
         }
@@ -128,6 +133,15 @@ impl Run {
         if let Some(fork) = self.forks.get_mut(job) {
             fork.sealed.insert(step.index);
         }
+    }
+
+    /// Whether the end of a job is another than the end of this step; and whether there is a container
+    /// to keep.
+    fn goes_on_after(&self, job: usize, step: StepRef) -> bool {
+        self.plan.jobs.get(job).is_some_and(|job| {
+            let last = step.index + 1 == job.source.steps.len() && job.source.cleanup.is_empty();
+            job.build.is_none() && !last
+        })
     }
 
     /// Whether the container of a job has the network that this step wants; if not, one is put up

@@ -46,6 +46,9 @@
 //!   runs any more fails instead of waiting for ever.
 //! - Background steps are ended one after the other, the last first: what was started later may
 //!   still need what was started before. Where the job is cut short, all are ended at once.
+//! - An image is made when a job is to run that uses it. That of a job without `if` is made at once,
+//!   beside what the job needs: it is there when that has passed, and kept for the next run where it
+//!   has not. Whether an `if` holds is waited for, and an image that only skipped jobs use is skipped.
 //! - A background step with `ready` that ends before it is ready has failed, whatever its exit code.
 
 mod action;
@@ -69,6 +72,6 @@ pub use conclusion::{Attempt, Cause, Conclusion, Reason};
 pub use event::{Elsewhere, End, Event, Fault, Kept, Limit, Part, StepEnd, StepRef};
 pub use job::{JobView, Phase, StepRecord, WaitingFor};
 pub use run::Run;
-pub use settings::{Capacity, Demand, Resource, Settings};
+pub use settings::{Capacity, Demand, KeepStates, Resource, Settings};
 pub use steps::CLEANUP_TIMEOUT;
 pub use upcoming::Upcoming;

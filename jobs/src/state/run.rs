@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, Kept, Phase, Reason, Settings,
-    Stop, StopReason, Timer, WaitingFor,
+    Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, KeepStates, Kept, Phase, Reason,
+    Settings, Stop, StopReason, Timer, WaitingFor,
     fork::{Fork, taken},
     job::{JobState, JobView, allows, retries},
     schedule::GroupState,
@@ -115,6 +115,9 @@ impl Run {
     /// The first actions.
     pub fn start(&mut self) -> Vec<Action> {
         for group in 0..self.groups.len() {
+            self.decide(group);
+        }
+        for group in 0..self.groups.len() {
             if self.groups.get(group).is_some_and(|group| group.blocked_by == 0) {
                 self.release(group);
             }
@@ -206,6 +209,11 @@ impl Run {
     /// Whether a job would have started at the last [`Event::Room`] but for other runs.
     pub fn is_crowded(&self) -> bool {
         self.crowded && self.wants_room()
+    }
+
+    /// Whether what jobs have written is kept after each of their steps.
+    pub fn keeps_steps(&self) -> bool {
+        self.settings.keep_states == KeepStates::Steps
     }
 
     /// The plan that is run.

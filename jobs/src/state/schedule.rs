@@ -16,6 +16,10 @@ use crate::{
 pub(super) struct GroupState {
     /// How many of the groups it needs have not ended.
     pub(super) blocked_by: usize,
+    /// How many of these are jobs of the file, and not images.
+    pub(super) undecided_by: usize,
+    /// Where it makes an image: whether that is known to be used.
+    wanted: bool,
     /// How many of its jobs have not ended.
     open: usize,
     /// How many of its jobs hold a place.
@@ -38,6 +42,7 @@ impl GroupState {
             .iter()
             .map(|group| Self {
                 blocked_by: group.needs.len(),
+                undecided_by: group.needs.iter().filter(|need| !need.image).count(),
                 open: group.jobs.len(),
                 ..Self::default()
             })
@@ -57,6 +62,10 @@ impl Run {
     /// All that the jobs of a group need has ended: they are skipped, or wait for room.
     pub(super) fn release(&mut self, group: usize) {
         let Some(jobs) = self.plan.group(group).map(|group| group.jobs.clone()) else { return };
+        if self.makes_image(group) && !self.groups.get(group).is_some_and(|group| group.wanted) {
+            // Until a job is to run that uses it.
+            return;
+        }
         for job in jobs {
             if self.phase(job) != Some(Phase::Blocked) {
                 continue;
@@ -71,6 +80,70 @@ impl Run {
                     let message = format!("`if`: {message}");
                     self.end_job(job, Conclusion::Failed, Reason::Fault { cause, message });
                 }
+            }
+        }
+    }
+
+    fn makes_image(&self, group: usize) -> bool {
+        let first = self.plan.group(group).and_then(|group| self.plan.jobs.get(group.jobs.start));
+        first.is_some_and(|job| job.build.is_some())
+    }
+
+    /// Has the images made that the jobs of a group are known to use. Where these run unless what
+    /// they need fails, that is from the beginning; where an `if` says whether they do, it is when
+    /// that is known, and jobs that do not run end.
+    pub(super) fn decide(&mut self, group: usize) {
+        let Some(planned) = self.plan.group(group) else { return };
+        if self.makes_image(group) || !planned.needs.iter().any(|need| need.image) {
+            return;
+        }
+        let (has_condition, jobs) = (planned.source.condition.is_some(), planned.jobs.clone());
+        let undecided = self.groups.get(group).is_some_and(|group| group.undecided_by > 0);
+        let mut uses = !has_condition;
+        for job in jobs.filter(|_| has_condition && !undecided) {
+            if self.phase(job) != Some(Phase::Blocked) {
+                continue;
+            }
+            match self.wanted(group, job) {
+                Ok(Some(reason)) => self.end_job(job, Conclusion::Skipped, reason),
+                // What is wrong with it is told when its turn comes.
+                Ok(None) | Err(_) => uses = true,
+            }
+        }
+        if uses {
+            self.want_images(group);
+        }
+    }
+
+    fn want_images(&mut self, group: usize) {
+        let mut using = vec![group];
+        while let Some(group) = using.pop() {
+            let needs = self.plan.group(group).map(|group| group.needs.clone()).unwrap_or_default();
+            for image in needs.iter().filter(|need| need.image).map(|need| need.group) {
+                let Some(state) = self.groups.get_mut(image) else { continue };
+                if std::mem::replace(&mut state.wanted, true) {
+                    continue;
+                }
+                using.push(image);
+                if state.blocked_by == 0 {
+                    self.release(image);
+                }
+            }
+        }
+    }
+
+    /// Ends the making of the images that a group used, where nothing else uses them.
+    fn let_go_of_images(&mut self, group: usize) {
+        let needs = self.plan.group(group).map(|group| group.needs.clone()).unwrap_or_default();
+        for image in needs.iter().filter(|need| need.image).map(|need| need.group) {
+            let ended = |user: &usize| self.groups.get(*user).is_some_and(|it| it.result.is_some());
+            let unused = self
+                .groups
+                .get(image)
+                .is_some_and(|state| !state.wanted && state.dependents.iter().all(ended));
+            let jobs = self.plan.group(image).map(|image| image.jobs.clone());
+            for job in jobs.into_iter().flatten().filter(|_| unused) {
+                self.end_job(job, Conclusion::Skipped, Reason::Unused);
             }
         }
     }
@@ -344,11 +417,17 @@ impl Run {
     pub(super) fn settle_groups(&mut self) {
         while let Some(index) = self.settled.pop_front() {
             self.end_group(index);
+            self.let_go_of_images(index);
+            let is_image = self.makes_image(index);
             let dependents = self.groups.get(index).map(|group| group.dependents.clone());
             for dependent in dependents.into_iter().flatten() {
                 let Some(group) = self.groups.get_mut(dependent) else { continue };
                 group.blocked_by = group.blocked_by.saturating_sub(1);
-                if group.blocked_by == 0 {
+                if !is_image {
+                    group.undecided_by = group.undecided_by.saturating_sub(1);
+                    self.decide(dependent);
+                }
+                if self.groups.get(dependent).is_some_and(|group| group.blocked_by == 0) {
                     self.release(dependent);
                 }
             }

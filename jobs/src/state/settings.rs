@@ -22,6 +22,19 @@ pub struct Capacity {
     pub disk: Option<u64>,
 }
 
+/// What is kept of jobs when they have ended, beside what others start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepStates {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What each job has written.
+    Ends,
+    /// What was there after each step as well, for which the job goes on in a new container after
+    /// each: processes that are still there end.
+    Steps,
+}
+
 /// What a run knows beside its plan.
 #[derive(Clone, Default)]
 pub struct Settings {
@@ -38,6 +51,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, String>,
     /// Digests of the project's files by globs, for [`crate::plan::Plan::hashes`].
     pub hashes: BTreeMap<Vec<String>, String>,
+    /// What is kept of jobs.
+    pub keep_states: KeepStates,
 }
 
 impl fmt::Debug for Settings {
@@ -49,6 +64,7 @@ impl fmt::Debug for Settings {
             .field("scratch", &self.scratch)
             .field("secrets", &self.secrets.keys())
             .field("hashes", &self.hashes)
+            .field("keep_states", &self.keep_states)
             .finish()
     }
 }

@@ -24,6 +24,7 @@ mod copy;
 pub(crate) mod dockerfile;
 mod engine;
 mod instruction;
+pub(crate) mod kept;
 mod key;
 mod run;
 mod stage;

@@ -64,13 +64,15 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make an image of what a job of a run has written
+    Commit(CommitImage),
     /// Show the files in which two images differ; ends with 1 when there are any
     #[command(after_help = DIFF_EXAMPLES)]
     Diff {
-        /// The first image
+        /// The first image; RUN/JOB or RUN/JOB@STEP is what a run has kept
         before: String,
-        /// The second image
-        after: String,
+        /// The second one [default: what that job started from]
+        after: Option<String>,
         /// Print each difference as a line of JSON
         #[arg(long)]
         json: bool,
@@ -137,6 +139,21 @@ pub(crate) struct PullImage {
     pub(crate) quiet: bool,
     /// Print the image as JSON
     #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `image commit`.
+#[derive(Debug, Args)]
+#[command(after_help = COMMIT_EXAMPLES)]
+pub(crate) struct CommitImage {
+    /// A run's id or directory, or `last`; it was run with --keep-state
+    pub(crate) run: String,
+    /// The job as it ended, or JOB@STEP as it was after a step: its id, name or number
+    pub(crate) job: String,
+    /// What the image shall be called, such as app:1; what that stood for before is let go
+    pub(crate) name: String,
+    /// Print the image as JSON
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -210,6 +227,15 @@ impl From<LayerCompression> for Packing {
     }
 }
 
+const COMMIT_EXAMPLES: &str = "\
+The image has what the job wrote over its own image, and starts containers as that does. What the
+job was shown is not in it: the workspace, caches, artifacts of other jobs.
+
+Examples:
+  cofferdam run --keep-state && cofferdam image commit last build app:1
+  cofferdam run --keep-state=steps && cofferdam image commit last build@compile app:compiled
+  cofferdam exec app:1 --tty -- sh";
+
 const PUSH_EXAMPLES: &str = "\
 Examples:
   cofferdam image push registry.example/team/app:1
@@ -258,6 +284,8 @@ const DIFF_EXAMPLES: &str = "\
 A: added, C: changed (type, content, permissions or owner), D: deleted.
 
 Examples:
+  cofferdam image diff last/build                what the job has changed
+  cofferdam image diff last/build@2 last/build   what it has changed after its second step
   cofferdam image diff app:v1 app:v2
   cofferdam image diff app:v1 app:v2 --json | jq -r 'select(.after > 1000000).path'";
 
@@ -273,8 +301,8 @@ Examples:
   cofferdam image unpack debian:12 ./rootfs";
 
 const GC_EXAMPLES: &str = "\
-Images that came from a registry go when they were not used for longest; those that came from a
-file go only by `cofferdam image rm`. What runs keeps its layers. The same happens by itself
+Images that came from a registry go when they were not used for longest, and so do kept build steps
+and states of jobs; those that came from a file go only by `cofferdam image rm`. What runs keeps its layers. The same happens by itself
 whenever something is pulled or imported.
 
 Examples:

@@ -17,12 +17,14 @@ use crate::exit::Exit;
 
 pub(crate) use build::BuildImage;
 pub(crate) use exec::{Exec, LimitArguments};
-pub(crate) use image::{ExportFormat, ExportImage, Image, ImageCommand, PullImage, PushImage};
+pub(crate) use image::{
+    CommitImage, ExportFormat, ExportImage, Image, ImageCommand, PullImage, PushImage,
+};
 pub(crate) use logs::Logs;
 pub(crate) use mount::MountArgument;
 pub(crate) use plan::{Chosen, Explain, Plan};
 pub(crate) use pull::Pull;
-pub(crate) use run::Run;
+pub(crate) use run::{KeepState, Run};
 
 /// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.
 #[derive(Debug, Parser)]

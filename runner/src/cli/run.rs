@@ -2,8 +2,8 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::Args;
-use cofferdam_jobs::model::quantity;
+use clap::{Args, ValueEnum};
+use cofferdam_jobs::{model::quantity, state::KeepStates};
 
 use super::{DEFAULT_FILE, MountArgument, Pull};
 use crate::scratch::Scratch;
@@ -60,6 +60,18 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) scratch: Option<Scratch>,
 
+    /// Keep the files of jobs in the image store, for `image commit` and `image diff`; with
+    /// `=steps`, as they were after each step as well
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "jobs"
+    )]
+    pub(crate) keep_state: Option<KeepState>,
+
     /// Bytes that all caches may take, such as 20GiB; what was not used for longest goes first
     /// [default: 10GiB]
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
@@ -96,6 +108,24 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
+/// Which states are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepState {
+    /// Of each job, as it ended
+    Jobs,
+    /// After each step too: what a step leaves running ends there
+    Steps,
+}
+
+impl From<KeepState> for KeepStates {
+    fn from(keep: KeepState) -> Self {
+        match keep {
+            KeepState::Jobs => Self::Ends,
+            KeepState::Steps => Self::Steps,
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   cofferdam run
@@ -104,6 +134,7 @@ Examples:
   cofferdam run --max-parallel 8 --out results
   cofferdam run --mount /opt/toolchain:/opt/toolchain:ro
   cofferdam run --learn-network --job build
+  cofferdam run --keep-state && cofferdam image diff last/build
 
 In the directory of the results: run.json, junit.xml, logs/, artifacts/, results/.
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, BufWriter, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use jiff::Timestamp;
@@ -61,7 +62,8 @@ pub(super) fn run(arguments: &Logs, state: &Path) -> Result<u8, Problem> {
     Ok(Exit::Passed.code())
 }
 
-/// The directory of a run; ids sort by time, so the last is the newest.
+/// The directory of a run, the newest where none is said. Ids begin with the second of their run,
+/// and in one second its directory's own time decides.
 pub(super) fn find(said: Option<&Path>, state: &Path) -> Result<PathBuf, Problem> {
     let runs = state.join("runs");
     match said {
@@ -69,12 +71,21 @@ pub(super) fn find(said: Option<&Path>, state: &Path) -> Result<PathBuf, Problem
         Some(said) => Ok(runs.join(said)),
         None => fs::read_dir(&runs)
             .ok()
-            .and_then(|list| list.filter_map(|entry| Some(entry.ok()?.path())).max())
+            .and_then(|list| list.filter_map(|entry| newest(&entry.ok()?)).max())
+            .map(|(.., path)| path)
             .ok_or_else(|| {
                 Problem::new(Exit::NoInput, format!("there is no run in `{}`", runs.display()))
                     .remedy("start one with `cofferdam run`")
             }),
     }
+}
+
+/// What orders runs by their beginning.
+fn newest(run: &fs::DirEntry) -> Option<(String, Option<SystemTime>, PathBuf)> {
+    let name = run.file_name().into_string().ok()?;
+    let second = name.rsplit_once('-').map_or(name.as_str(), |(second, _)| second).to_owned();
+    let made = run.metadata().and_then(|found| found.modified()).ok();
+    Some((second, made, run.path()))
 }
 
 enum PrintError {

@@ -28,6 +28,7 @@ use super::{
     job::{
         Collected,
         caches::CacheStore,
+        keeping::{Keeping, made_by},
         live::Live,
         seal::{self, Sealed},
     },
@@ -60,6 +61,8 @@ pub(super) struct Surroundings {
     pub(super) sandbox: Sandbox,
     /// Makes images.
     pub(super) engine: Engine,
+    /// Keeps what jobs have written, where that was asked for.
+    pub(super) keeping: Option<Keeping>,
     /// The images of all jobs by name, those that the run makes when they are made; their layers
     /// stay in the store while this lives.
     pub(super) images: HashMap<String, Arc<Image>>,
@@ -193,6 +196,9 @@ impl Driver {
                 Woken::Interrupt => {
                     killed = cancelled;
                     cancelled = true;
+                    if let Some(keeping) = self.surroundings.keeping.as_ref().filter(|_| killed) {
+                        keeping.stop();
+                    }
                     self.feed(if killed { Event::KillRequested } else { Event::CancelRequested })?;
                 }
                 Woken::Message(message) => self.take(message)?,
@@ -338,6 +344,10 @@ impl Driver {
     }
 
     fn seal_job(&mut self, job: usize, step: Option<usize>, network: Option<StepRef>) {
+        let made_by = self.made_by(job);
+        // Others go on from the rest.
+        let keeps = self.state.keeps_steps() && step.is_some();
+        let keeping = self.surroundings.keeping.clone().filter(|_| keeps);
         let taken = self.live.get_mut(&job).and_then(|live| live.take_container(network));
         let sandbox = self.surroundings.sandbox.clone();
         let messages = self.messages.clone();
@@ -345,7 +355,8 @@ impl Driver {
             let lost = || (Fault::System, "the container was lost".to_owned());
             let sealed = match taken {
                 Some((container, base)) => {
-                    let sealed = tokio::spawn(seal::seal(sandbox, container, base)).await;
+                    let sealed = seal::seal(sandbox, container, base, (made_by, keeping));
+                    let sealed = tokio::spawn(sealed).await;
                     sealed.unwrap_or_else(|error| Err((Fault::System, error.to_string())))
                 }
                 None => Err(lost()),
@@ -354,13 +365,27 @@ impl Driver {
         });
     }
 
+    /// Who has written what a job's container holds, for the history of images.
+    fn made_by(&mut self, job: usize) -> String {
+        let ran = self.step_records(job).into_iter().filter(|(_, record)| record.started);
+        let names: Vec<String> = ran.map(|(_, record)| record.name).collect();
+        let live = self.live.get_mut(&job);
+        let news = live.map(|live| live.news(names)).unwrap_or_default();
+        let plan = self.state.plan();
+        let job = plan.jobs.get(job).map(|job| job.name.as_str()).unwrap_or_default();
+        self.surroundings.needles.mask_text(&made_by(job, &news))
+    }
+
     fn take_sealed(
         &mut self,
         job: usize,
         (step, network): (Option<usize>, Option<StepRef>),
-        sealed: Sealed,
+        mut sealed: Sealed,
     ) -> Kept {
         if let Some(step) = step {
+            if let (Some(kept), Some(live)) = (sealed.kept_state.take(), self.live.get(&job)) {
+                self.ledger.step_kept(job, live.context.attempt, step, kept);
+            }
             let states = self.states.entry(job).or_default();
             states.after.insert(step, Arc::clone(&sealed.state));
         }
@@ -420,6 +445,7 @@ impl Driver {
 
     fn finish_job(&mut self, job: usize, attempt: u32, collect: Collect) {
         let messages = self.messages.clone();
+        let made_by = self.made_by(job);
         let Some(live) = self.live.remove(&job) else {
             let event = Event::JobFinished { job, fault: None, kept: Kept::default() };
             tokio::spawn(async move { messages.send(Message::Event(event)).await.ok() });
@@ -428,7 +454,8 @@ impl Driver {
         let name = self.names.get(&job).cloned().unwrap_or_default();
         let (store, directory) =
             (self.surroundings.caches.clone(), self.surroundings.directory.clone());
-        let mut finish = live.finish(collect, store, (directory, name));
+        let keeping = self.surroundings.keeping.clone();
+        let mut finish = live.finish(collect, store, (directory, name), (made_by, keeping));
         let passed = |record: &StepRecord| record.conclusion == Some(Conclusion::Passed);
         if !self.state.job(job).is_some_and(|view| view.steps.iter().all(passed)) {
             finish.config = None;

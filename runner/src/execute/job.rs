@@ -2,6 +2,7 @@
 
 pub(super) mod brought;
 pub(super) mod caches;
+pub(super) mod keeping;
 pub(super) mod live;
 pub(super) mod ready;
 pub(super) mod seal;
@@ -37,6 +38,7 @@ use super::{
 };
 use crate::{limits, supervise::LAST_WORDS};
 use caches::{CacheReport, CacheStore, Restored};
+use keeping::{Keeping, KeptState};
 use seal::kept;
 use service::{Service, ServiceReport};
 use used::Used;
@@ -104,6 +106,8 @@ pub(super) struct Collected {
     pub(super) caches: Vec<CacheReport>,
     /// What it has written, where others may start from that, and what keeping it takes.
     pub(super) state: Option<(Arc<State>, Kept)>,
+    /// What became of that where it is to stay after the run.
+    pub(super) kept_state: Option<KeptState>,
     /// What it has made.
     pub(super) image: Option<Arc<Image>>,
     /// What went wrong on the way.
@@ -115,9 +119,13 @@ impl Collected {
         self.fault.get_or_insert((fault, message));
     }
 
-    fn keep(&mut self, container: &Container) {
+    fn keep(&mut self, container: &Container, made_by: String, keeping: Option<&Keeping>) {
         match container.state().and_then(|state| Ok((Arc::clone(&state), kept(&state)?))) {
-            Ok(state) => self.state = Some(state),
+            Ok((state, size)) => {
+                state.describe(made_by);
+                self.kept_state = keeping.map(|keeping| keeping.keep(&state));
+                self.state = Some((state, size));
+            }
             Err(error) => self.fail_by(&error),
         }
     }
@@ -143,6 +151,10 @@ pub(super) struct Finish {
     pub(super) network_of: Option<StepRef>,
     /// Whether others may start from what it has written.
     pub(super) keep: bool,
+    /// Who has written that.
+    pub(super) made_by: String,
+    /// Keeps it for longer than the run.
+    pub(super) keeping: Option<Keeping>,
     /// The artifacts that were brought, which the container shows.
     pub(super) brought: Option<TempDir>,
     /// The caches that the container shows, and where others are kept.
@@ -216,7 +228,7 @@ impl Finish {
                     store.save(caches, &taken_from, user, &mut collected.caches);
                 }
                 if keep {
-                    collected.keep(&taken_from);
+                    collected.keep(&taken_from, self.made_by, self.keeping.as_ref());
                 }
             }
             collected

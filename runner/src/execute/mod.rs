@@ -22,7 +22,7 @@ use cofferdam_jobs::{
     Configuration, Inputs, Plan,
     model::Workspace,
     plan::Feature,
-    state::{Capacity, Conclusion, Run, Settings},
+    state::{Capacity, Conclusion, KeepStates, Run, Settings},
 };
 use cofferdam_sandbox::{Sandbox, cache::Caches, image::Store, spawner::Spawner};
 use indicatif::ProgressDrawTarget;
@@ -31,6 +31,7 @@ use crate::{
     build::Engine,
     cli,
     exit::Exit,
+    image_bounds,
     images::{self, Images, Wanted},
     limits,
     log::needles::Needles,
@@ -50,7 +51,12 @@ use crate::{
 use build::dockerfile::Dockerfiles;
 use driver::{Driver, Surroundings, room::Room};
 use inputs::{committed, digest, foresight};
-use job::{brought, caches::CacheStore, seal};
+use job::{
+    brought,
+    caches::CacheStore,
+    keeping::{self, Keeping},
+    seal,
+};
 use pipeline::PipelineFile;
 use record::{Records, learned, timestamp};
 
@@ -116,7 +122,9 @@ pub(crate) async fn run(
         scratch: scratch::said(arguments.scratch, configuration),
         secrets: values.collect(),
         hashes: inputs::hashes(&plan, &workspace)?,
+        keep_states: arguments.keep_state.map_or(KeepStates::Nothing, Into::into),
     };
+    keeping::refuse_steps_in_background(&plan, arguments.keep_state)?;
     let mut machine = Run::new(Arc::clone(&plan), settings).map_err(&refuse)?;
     let room = Room::enter(state, &run_id, configuration.capacity).map_err(|error| {
         Problem::new(Exit::System, format!("failed to use `{}`", state.join("shares").display()))
@@ -133,14 +141,15 @@ pub(crate) async fn run(
     let dockerfiles = dockerfiles.with(&taken);
     let sandbox = Sandbox::open_without(spawner, state, &limits::dispensable(configuration))?;
     limits::tell_missing(&sandbox);
-    if let Some(what) = starts_in_states(&plan)
+    if let Some(what) = keeping::needs_states(&plan, arguments.keep_state)
         && let Err(error) = sandbox.keeps_states()
     {
         drop(sandbox.close().await);
         return Err(Problem::sandbox(Exit::System, error).remedy(format!(
-            "run it as root on Linux 6.15 or newer; here a pipeline has to do without {what}"
+            "run it as root on Linux 6.15 or newer; here it has to do without {what}"
         )));
     }
+    let keeping = arguments.keep_state.map(|_| Keeping::new(state.to_owned(), run_id.clone()));
     let scratch = scratch::kind(arguments.scratch, configuration);
     foresight::tell(&sandbox, &plan, scratch);
     let without_limits = sandbox.without().iter().map(ToString::to_string).collect();
@@ -176,6 +185,7 @@ pub(crate) async fn run(
         caches,
         run: run_id.clone(),
         sandbox,
+        keeping,
         images,
         dockerfiles,
         workspace,
@@ -195,25 +205,11 @@ pub(crate) async fn run(
         run_id,
         without_limits,
     };
-    finished.drive(surroundings, (machine, room), interrupts).await
-}
-
-/// The first thing in a plan for which files of containers are kept.
-fn starts_in_states(plan: &Plan) -> Option<String> {
-    plan.jobs.iter().find_map(|job| {
-        let source = &job.source;
-        let steps = || source.steps.iter().chain(&source.cleanup);
-        let what = if job.from.is_some() {
-            "`from`"
-        } else if job.workspace == Workspace::Git {
-            "`workspace: git`"
-        } else if steps().any(|step| step.network.is_some()) {
-            "a `network` of a step"
-        } else {
-            return None;
-        };
-        Some(format!("{what}, as in the job `{}`", job.name))
-    })
+    let status = finished.drive(surroundings, (machine, room), interrupts).await;
+    if arguments.keep_state.is_some() {
+        image_bounds::tidy(&Store::open(state)?, configuration);
+    }
+    status
 }
 
 /// Takes the images of all jobs, so that a missing one is told before anything runs.
@@ -297,6 +293,9 @@ impl Finished<'_> {
             ..self.record()
         };
         self.write(&record, &tests)?;
+        if self.arguments.keep_state.is_some() {
+            keeping::tell(&record);
+        }
         let exit = match conclusion {
             Conclusion::Cancelled if unread => Exit::Unread,
             other => exit(other),

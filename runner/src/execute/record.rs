@@ -12,7 +12,7 @@ use cofferdam_jobs::{
 use cofferdam_sandbox::cgroup::Usage;
 use jiff::Timestamp;
 
-use super::job::service::ServiceReport;
+use super::job::{keeping::KeptState, service::ServiceReport};
 use crate::{
     log::{needles::Needles, recorder::Kept},
     report::{
@@ -23,7 +23,8 @@ use crate::{
         },
         record::{
             ArtifactRecord, AttemptRecord, CacheRecord, Conclusion, ImageRecord, JobRecord,
-            LimitsRecord, LogRecord, NetworkRecord, ServiceRecord, StepRecord, UsageRecord,
+            LimitsRecord, LogRecord, NetworkRecord, ServiceRecord, StateRecord, StepRecord,
+            UsageRecord,
         },
     },
 };
@@ -136,6 +137,7 @@ impl Records<'_> {
                 .iter()
                 .map(|(reference, step)| self.step(*reference, step, entry))
                 .collect(),
+            state: entry.state.as_ref().map(|kept| self.state(kept)),
             caches: entry
                 .caches
                 .iter()
@@ -165,6 +167,15 @@ impl Records<'_> {
         }
     }
 
+    fn state(&self, kept: &KeptState) -> StateRecord {
+        match &kept.image {
+            Ok((image, bytes)) => {
+                StateRecord { image: Some(image.clone()), bytes: Some(*bytes), why: None }
+            }
+            Err(why) => StateRecord { image: None, bytes: None, why: Some(self.mask(why)) },
+        }
+    }
+
     fn log(&self, kept: &Kept) -> LogRecord {
         LogRecord {
             path: kept.path.strip_prefix(self.directory).unwrap_or(&kept.path).to_owned(),
@@ -177,6 +188,7 @@ impl Records<'_> {
         let report = entry.steps.get(&reference);
         let ended = step.conclusion.unwrap_or(State::Skipped);
         StepRecord {
+            id: step.id.clone(),
             name: self.mask(&step.name),
             conclusion: conclusion(ended),
             why: self.why(ended, step.reason.as_ref().map(ToString::to_string)),
@@ -197,6 +209,7 @@ impl Records<'_> {
             summary: report
                 .and_then(|report| report.summary.as_deref())
                 .map(|path| path.strip_prefix(self.directory).unwrap_or(path).to_owned()),
+            state: entry.step_states.get(&reference).map(|kept| self.state(kept)),
         }
     }
 

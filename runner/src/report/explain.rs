@@ -37,6 +37,10 @@ fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) 
     line(text, &format!("job {}", one_line(&job.name)));
     let needed = needs(plan, job);
     let rule = match (&source.condition, needed.as_slice()) {
+        _ if job.build.is_some() => match needed.as_slice() {
+            [] => "when a job is to run that uses it".to_owned(),
+            images => format!("when a job is to run that uses it, after {}", images.join(", ")),
+        },
         (Some(condition), _) => {
             let written = sources.text(condition.expr().span).trim();
             let implied = if condition.asks_status() { "" } else { ", and all it needs passed" };

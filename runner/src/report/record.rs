@@ -6,6 +6,8 @@
 //! durations in milliseconds, sizes in bytes, paths relative to the run's directory. Text must be
 //! masked before it comes here.
 
+mod state;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{junit::Totals, learned::LearnedRecord};
 use crate::log::needles::Needles;
+
+pub(crate) use state::StateRecord;
 
 /// The version of this form.
 pub(crate) const SCHEMA: u32 = 1;
@@ -194,6 +198,9 @@ pub(crate) struct AttemptRecord {
     /// Its caches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) caches: Vec<CacheRecord>,
+    /// What it had written in the end; absent where that was not to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<StateRecord>,
 }
 
 /// A cache of a try.
@@ -236,6 +243,9 @@ pub(crate) struct ServiceRecord {
 /// One step of a try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepRecord {
+    /// The step's id in the pipeline, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     /// The step's name for people.
     pub(crate) name: String,
     /// How it ended.
@@ -268,6 +278,9 @@ pub(crate) struct StepRecord {
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<PathBuf>,
+    /// What the try had written when it had ended; absent where that was not to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<StateRecord>,
 }
 
 /// Where a step's output is.

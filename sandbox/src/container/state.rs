@@ -7,13 +7,13 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use super::Layer;
 use crate::{
     error::{Doing as _, Result},
-    image::Image,
+    image::{Image, LayerDir},
     scratch::{Room, in_memory},
     sys::mount::{Attributes, Tree, map_ids, open_tree},
 };
@@ -48,6 +48,10 @@ pub struct State {
     workspace: bool,
     image: Arc<Image>,
     below: Vec<Layer>,
+    /// Who wrote it.
+    made_by: OnceLock<String>,
+    /// What it came to as a layer of the store, once it was made one.
+    layer: Mutex<Option<Option<LayerDir>>>,
 }
 
 impl State {
@@ -58,7 +62,32 @@ impl State {
         image: Arc<Image>,
         below: Vec<Layer>,
     ) -> Self {
-        Self { mount, room, workspace, image, below }
+        let (made_by, layer) = (OnceLock::new(), Mutex::default());
+        Self { mount, room, workspace, image, below, made_by, layer }
+    }
+
+    /// Says who wrote it, for the history of images that are made of it. The first one to say so is
+    /// believed.
+    pub fn describe(&self, made_by: String) {
+        self.made_by.set(made_by).ok();
+    }
+
+    /// Who wrote it, where that was said.
+    pub(crate) fn made_by(&self) -> Option<&str> {
+        self.made_by.get().map(String::as_str)
+    }
+
+    /// The states that it lies over, lowest first.
+    pub(crate) fn states_below(&self) -> impl Iterator<Item = &Arc<Self>> {
+        self.below.iter().filter_map(|layer| match layer {
+            Layer::State(state) => Some(state),
+            Layer::Tree(_) => None,
+        })
+    }
+
+    /// What it came to as a layer: whoever finds nothing makes it, and the others wait.
+    pub(crate) fn layer(&self) -> MutexGuard<'_, Option<Option<LayerDir>>> {
+        self.layer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The image that it lies over.

@@ -35,9 +35,9 @@ pub use open::{HostMount, Image};
 pub use pack::{Bundle, ExportForm, Manifest, Outgoing, PackedLayer, Packing};
 pub use platform::Platform;
 pub use reference::{InvalidReference, Reference};
-pub use seal::{Aside, CopyFrom, Copying, Sealing, Seen};
+pub use seal::{Aside, CopyFrom, Copying, Sealing, Seen, WrittenLayer};
 pub use source::{Origin, Root};
 pub use store::{
-    Collected, ImageDetails, ImageSummary, Keep, KeptStep, LayerDetails, LayerDir, Made, StepLock,
-    Store, Swept,
+    Collected, ImageDetails, ImageSummary, Keep, KeptState, KeptStep, LayerDetails, LayerDir, Made,
+    StepLock, Store, Swept,
 };

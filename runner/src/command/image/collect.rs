@@ -24,12 +24,13 @@ pub(super) fn run(
         None => image_bounds::of(configuration),
     };
     let collected = store.collect(keep, dry_run)?;
-    let Collected { names, steps, swept } = &collected;
+    let Collected { names, steps, states, swept } = &collected;
     if json {
         return print::standard_output(json!({
             "dry_run": dry_run,
             "names": names.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "build_steps": steps,
+            "job_states": states,
             "images": swept.images,
             "layers": swept.layers,
             "bytes": swept.bytes,
@@ -44,6 +45,10 @@ pub(super) fn run(
     if *steps > 0 {
         let steps = count(*steps as u64, "kept build step");
         print::standard_output(format_args!("{done} {steps}"))?;
+    }
+    if *states > 0 {
+        let states = count(*states as u64, "kept state");
+        print::standard_output(format_args!("{done} {states} of jobs"))?;
     }
     let layers = count(swept.layers as u64, "layer");
     print::standard_output(format_args!(

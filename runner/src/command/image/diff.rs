@@ -1,9 +1,11 @@
 //! `cofferdam image diff`.
 
+use std::path::Path;
+
 use cofferdam_sandbox::image::{Difference, Image, Kind, Store};
 use serde_json::{Value, json};
 
-use super::found;
+use super::{found, kept};
 use crate::{
     exit::Exit,
     print,
@@ -15,8 +17,13 @@ use crate::{
 };
 
 /// Ends with 1 when there is a difference, as `diff` does.
-pub(super) fn run(store: &Store, before: &str, after: &str, json: bool) -> Result<u8, Problem> {
-    let (before, after) = (image(store, before)?, image(store, after)?);
+pub(super) fn run(
+    store: &Store,
+    state: &Path,
+    (first, second): (&str, Option<&str>),
+    json: bool,
+) -> Result<u8, Problem> {
+    let (before, after) = sides(store, state, first, second)?;
     let mut totals = Totals::default();
     // Line by line, so that images of any size can be compared.
     before.compare(&after, |difference| {
@@ -41,10 +48,30 @@ pub(super) fn run(store: &Store, before: &str, after: &str, json: bool) -> Resul
     Ok(if totals == Totals::default() { Exit::Passed } else { Exit::Failed }.code())
 }
 
-fn image(store: &Store, name: &str) -> Result<Image, Problem> {
-    let image = found(store.find(name)?, name)?;
-    if image.host_mounts.is_empty() {
-        return Ok(image);
+/// What is compared: two images or states of jobs, or one of these with what its job started from.
+fn sides(
+    store: &Store,
+    state: &Path,
+    first: &str,
+    second: Option<&str>,
+) -> Result<(Image, Image), Problem> {
+    let side = |name: &str| match kept::split(name, state) {
+        Some((run, job)) => Ok(kept::find(store, state, run, job)?.state.image),
+        None => found(store.find(name)?, name),
+    };
+    let Some(second) = second else {
+        let Some((run, job)) = kept::split(first, state) else {
+            let message = format!("`{}` is compared with what?", first.escape_debug());
+            return Err(Problem::new(Exit::Usage, message)
+                .remedy("name a second image; only `RUN/JOB` has one that it started from"));
+        };
+        let found = kept::find(store, state, run, job)?.state;
+        return Ok((found.before, found.image));
+    };
+    let (before, after) = (side(first)?, side(second)?);
+    // What images that were made from it have of this machine, they all have.
+    if before.host_mounts == after.host_mounts && (first, second) != ("host", "host") {
+        return Ok((before, after));
     }
     Err(Problem::new(Exit::Usage, "`host` is this machine, not an image of the store")
         .remedy("compare two images of `cofferdam image ls`"))

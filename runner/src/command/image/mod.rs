@@ -2,10 +2,12 @@
 
 mod build;
 mod collect;
+mod commit;
 mod diff;
 mod export;
 mod import;
 mod inspect;
+mod kept;
 mod list;
 mod pull;
 mod push;
@@ -49,8 +51,9 @@ pub(super) fn run(
         ImageCommand::Ls { json } => list::run(&store, json)?,
         ImageCommand::Inspect { name, json } => inspect::inspect(&store, &name, json)?,
         ImageCommand::History { name, json } => inspect::history(&store, &name, json)?,
+        ImageCommand::Commit(arguments) => commit::run(&store, state, &arguments)?,
         ImageCommand::Diff { before, after, json } => {
-            return diff::run(&store, &before, &after, json);
+            return diff::run(&store, state, (&before, after.as_deref()), json);
         }
         ImageCommand::Tag { name, new, json } => unpack::tag(&store, &name, &new, json)?,
         ImageCommand::Unpack { name, directory, json } => {

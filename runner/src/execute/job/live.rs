@@ -14,6 +14,7 @@ use super::{
     Finish,
     caches::{CacheStore, Restored},
     enforced,
+    keeping::Keeping,
     seal::Sealed,
     service::Service,
     start::{Base, Up},
@@ -54,6 +55,8 @@ pub(in crate::execute) struct Live {
     /// The step whose network the container is in.
     network_of: Option<StepRef>,
     next: usize,
+    /// How many of its steps are named in what was kept of it so far.
+    told: usize,
 }
 
 impl Live {
@@ -80,6 +83,7 @@ impl Live {
             used: Used::default(),
             network_of: None,
             next: 0,
+            told: 0,
         }
     }
 
@@ -111,6 +115,12 @@ impl Live {
             base.network = network::of_job(&step, self.context.learns).into();
         }
         Some((self.container.take()?, base))
+    }
+
+    /// Of the steps that ran, those that this was not asked for before.
+    pub(in crate::execute) fn news(&mut self, mut ran: Vec<String>) -> Vec<String> {
+        let told = std::mem::replace(&mut self.told, ran.len());
+        ran.split_off(told.min(ran.len()))
     }
 
     /// The next container stands, in the network of a step, where it is not the job's.
@@ -195,6 +205,7 @@ impl Live {
         collect: Collect,
         store: CacheStore,
         (directory, name): (PathBuf, String),
+        (made_by, keeping): (String, Option<Keeping>),
     ) -> Finish {
         for (step, running) in self.steps.drain() {
             self.ended.extend(running.output.map(|output| (step, output)));
@@ -203,6 +214,8 @@ impl Live {
             config: self.planned.build.as_ref().map(|build| build.config.clone()),
             build: self.build,
             keep: self.base.as_ref().is_some_and(|base| base.keep),
+            made_by,
+            keeping,
             container: self.container,
             services: self.services,
             used: self.used,

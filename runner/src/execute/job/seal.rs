@@ -9,7 +9,11 @@ use std::sync::Arc;
 use cofferdam_jobs::state::{Fault, Kept};
 use cofferdam_sandbox::{Container, End, Sandbox, State};
 
-use super::{fault_of, in_words, start::Base};
+use super::{
+    fault_of, in_words,
+    keeping::{Keeping, KeptState},
+    start::Base,
+};
 
 /// The least that the next container must be able to write.
 const DISK_MIN: u64 = 1024 * 1024;
@@ -22,17 +26,21 @@ pub(in crate::execute) struct Sealed {
     /// What the one before has written.
     pub(in crate::execute) state: Arc<State>,
     pub(in crate::execute) kept: Kept,
+    /// What became of it where it is to stay after the run.
+    pub(in crate::execute) kept_state: Option<KeptState>,
     /// What the one before has used.
     pub(in crate::execute) used: End,
     /// Whether that was in a network with others.
     pub(in crate::execute) is_shared: bool,
 }
 
-/// Ends `container`, and puts up one like `base` over what it has written.
+/// Ends `container`, and puts up one like `base` over what it has written, by whom the history of
+/// images is told. That stays for longer than the run where it can be kept.
 pub(in crate::execute) async fn seal(
     sandbox: Sandbox,
     container: Arc<Container>,
     mut base: Base,
+    (made_by, keeping): (String, Option<Keeping>),
 ) -> Result<Box<Sealed>, (Fault, String)> {
     let failed = |error: cofferdam_sandbox::Error| (fault_of(&error), in_words(&error));
     container.stop().await.map_err(failed)?;
@@ -41,13 +49,22 @@ pub(in crate::execute) async fn seal(
     let kept = kept(&state).map_err(failed)?;
     let is_shared = container.spec().network.is_shared();
     drop(container);
+    state.describe(made_by);
+    let kept_state = match keeping {
+        Some(keeping) => {
+            let state = Arc::clone(&state);
+            let kept = tokio::task::spawn_blocking(move || keeping.keep(&state)).await;
+            Some(kept.map_err(|error| (Fault::System, error.to_string()))?)
+        }
+        None => None,
+    };
     base.layers = state.layers();
     // All containers of a job share its limit.
     let size = kept.memory.saturating_add(kept.disk);
     base.limits.disk = base.limits.disk.saturating_sub(size).max(DISK_MIN);
     base.limits.inodes = base.limits.inodes.saturating_sub(used.disk_inodes).max(64);
     let container = sandbox.create(base.spec()).await.map_err(failed)?;
-    Ok(Box::new(Sealed { container, base, state, kept, used, is_shared }))
+    Ok(Box::new(Sealed { container, base, state, kept, kept_state, used, is_shared }))
 }
 
 /// What keeping `state` takes.

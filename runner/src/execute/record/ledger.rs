@@ -6,11 +6,11 @@ use std::{
     time::SystemTime,
 };
 
-use cofferdam_jobs::state::{StepRecord, StepRef};
+use cofferdam_jobs::state::{Part, StepRecord, StepRef};
 use cofferdam_sandbox::image::Image;
 
 use crate::execute::{
-    job::{Collected, caches::CacheReport, service::ServiceReport, used::Used},
+    job::{Collected, caches::CacheReport, keeping::KeptState, service::ServiceReport, used::Used},
     message::{ClosedLog, CollectedFile, StepId, StepReport},
 };
 
@@ -36,6 +36,9 @@ pub(in crate::execute) struct AttemptEntry {
     pub(in crate::execute) records: Vec<(StepRef, StepRecord)>,
     pub(in crate::execute) services: Vec<ServiceReport>,
     pub(in crate::execute) caches: Vec<CacheReport>,
+    /// What is kept of it, and of its steps.
+    pub(in crate::execute) state: Option<KeptState>,
+    pub(in crate::execute) step_states: BTreeMap<StepRef, KeptState>,
 }
 
 impl AttemptEntry {
@@ -52,6 +55,8 @@ impl AttemptEntry {
             records: Vec::new(),
             services: Vec::new(),
             caches: Vec::new(),
+            state: None,
+            step_states: BTreeMap::new(),
         }
     }
 }
@@ -109,6 +114,19 @@ impl Ledger {
         }
     }
 
+    /// What is kept of a try after a step of it.
+    pub(in crate::execute) fn step_kept(
+        &mut self,
+        job: usize,
+        attempt: u32,
+        index: usize,
+        kept: KeptState,
+    ) {
+        if let Some(entry) = self.attempts.get_mut(&(job, attempt)) {
+            entry.step_states.insert(StepRef { part: Part::Steps, index }, kept);
+        }
+    }
+
     /// Takes in what came out of a try, and its steps as the state sees them: the next try starts
     /// these anew.
     pub(in crate::execute) fn job_finished(
@@ -125,6 +143,7 @@ impl Ledger {
         entry.used = collected.used;
         entry.services = collected.services;
         entry.caches = collected.caches;
+        entry.state = collected.kept_state;
         entry.artifacts = collected.artifacts;
         entry.records = records;
     }

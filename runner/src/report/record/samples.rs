@@ -22,6 +22,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
     let run = conclusion != Conclusion::Skipped;
     let started = i64::try_from(number).unwrap();
     StepRecord {
+        id: None,
         name: name.into(),
         conclusion,
         why: why.map(str::to_owned),
@@ -37,6 +38,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
         }),
         network: None,
         summary: None,
+        state: None,
     }
 }
 
@@ -47,6 +49,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
         vec![AttemptRecord {
             services: Vec::new(),
             caches: Vec::new(),
+            state: None,
             conclusion,
             why: why.map(str::to_owned),
             started: at(0),

@@ -13,9 +13,11 @@ mod look;
 mod place;
 mod publish;
 mod source;
+mod state;
 mod unpacked;
 mod upper;
 
 pub use copy::{CopyFrom, Copying};
 pub use look::Seen;
 pub use publish::{Aside, Sealing};
+pub use state::WrittenLayer;

@@ -1,13 +1,16 @@
 //! Keeps the store from filling the disk: what nobody has used for longest goes first.
 //!
 //! Nothing goes that could not be had again by itself: images from a registry are, and what build
-//! steps came to; images from a file are only taken when they are named ([`Store::remove`]).
+//! steps came to; images from a file are only taken when they are named ([`Store::remove`]). What
+//! jobs have written goes as well: whoever wants more of it than a look has given it a name.
 
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 
-use super::{ImageSummary, Scratch, Store, steps::StepUse, sweep::Swept};
+use super::{
+    ImageSummary, LayerKey, Scratch, Store, states::StateUse, steps::StepUse, sweep::Swept,
+};
 use crate::{
     Result,
     error::Doing as _,
@@ -32,20 +35,35 @@ pub struct Collected {
     pub names: Vec<Reference>,
     /// How many build steps went, which would have to be run again.
     pub steps: usize,
+    /// How many states of jobs went.
+    pub states: usize,
     /// What went with them.
     pub swept: Swept,
 }
 
 /// What may go, the least important first where both were unused for as long.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 enum Going<'a> {
     Step(&'a Digest),
+    State(&'a Digest, &'a StateUse),
     Name(&'a ImageSummary),
 }
 
+impl Going<'_> {
+    /// What is lost with it: steps are run again by themselves, names are fetched again, and a state
+    /// is another run's.
+    fn importance(self) -> u8 {
+        match self {
+            Self::Step(_) => 0,
+            Self::Name(_) => 1,
+            Self::State(..) => 2,
+        }
+    }
+}
+
 impl Store {
-    /// Removes what no name leads to, then the names and build steps that were not used for longest,
-    /// until what is left is within bounds. With `dry`, only says what would go.
+    /// Removes what no name leads to, then the names, build steps and states of jobs that were not
+    /// used for longest, until what is left is within bounds. With `dry`, only says what would go.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -56,29 +74,34 @@ impl Store {
         let names = self.list()?;
         let mut holdings = self.holdings(&names)?;
         let bound = keep.bytes.min(self.room(holdings.all(), keep.free)?);
-        let mut replaceable: Vec<(SystemTime, _)> = Vec::new();
-        for name in &names {
-            let long_unused =
-                |used: &SystemTime| used.elapsed().is_ok_and(|unused| unused >= keep.used_within);
-            let used = self.last_use(&name.reference)?.filter(long_unused);
-            if let Some(used) = used.filter(|_| name.replaceable) {
-                replaceable.push((used, name));
-            }
+        let mut going: Vec<(SystemTime, Going<'_>)> = Vec::new();
+        for name in names.iter().filter(|name| name.replaceable) {
+            going.extend(self.last_use(&name.reference)?.map(|used| (used, Going::Name(name))));
         }
         let steps = self.step_uses()?;
-        let mut going: Vec<(SystemTime, Going<'_>)> =
-            replaceable.into_iter().map(|(used, name)| (used, Going::Name(name))).collect();
-        let long_unused =
-            |step: &StepUse| step.used.elapsed().is_ok_and(|unused| unused >= keep.used_within);
-        let unused = steps.iter().filter(|(_, step)| step.layer.is_some() && long_unused(step));
-        going.extend(unused.map(|(key, step)| (step.used, Going::Step(key))));
-        going.sort_unstable();
+        let with_layers =
+            steps.iter().filter(|(_, step): &&(Digest, StepUse)| step.layer.is_some());
+        going.extend(with_layers.map(|(key, step)| (step.used, Going::Step(key))));
+        let states = self.state_uses()?;
+        going.extend(states.iter().map(|(image, of)| (of.used, Going::State(image, of))));
+        going.retain(|(used, _)| used.elapsed().is_ok_and(|unused| unused >= keep.used_within));
+        going.sort_unstable_by_key(|(used, going)| (*used, going.importance()));
         for (_, going) in going {
             if holdings.named() <= bound {
                 break;
             }
             let name = match going {
                 Going::Name(name) => name,
+                Going::State(image, of) => {
+                    if !self.is_any_leased(&of.written)? {
+                        collected.states += 1;
+                        holdings.forget_state(image);
+                        if !dry {
+                            self.remove_state(image)?;
+                        }
+                    }
+                    continue;
+                }
                 Going::Step(key) => {
                     collected.steps += 1;
                     holdings.forget_step(key);
@@ -103,6 +126,15 @@ impl Store {
         drop(lock);
         drop(scratch);
         Ok(collected)
+    }
+
+    fn is_any_leased(&self, layers: &[LayerKey]) -> Result<bool> {
+        for layer in layers {
+            if self.is_leased(layer)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The most bytes that the store may have, of which it has `held` now, so that a part of its

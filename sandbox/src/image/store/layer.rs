@@ -225,6 +225,21 @@ impl Store {
         }
     }
 
+    /// Whether somebody uses a layer right now.
+    pub(super) fn is_leased(&self, key: &LayerKey) -> Result<bool> {
+        let path = self.layer_path(key).join("diff");
+        let doing = || format!("look at the layer `{}`", path.display());
+        let directory = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.system(doing)?,
+        };
+        match directory.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).system(doing),
+        }
+    }
+
     /// Every layer in the store.
     pub(super) fn layer_keys(&self) -> Result<Vec<LayerKey>> {
         let mut keys = Vec::new();

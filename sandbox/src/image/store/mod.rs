@@ -9,6 +9,7 @@
 //! store/images/sha256/HEX.json  an image: its documents and its layers
 //! store/names/HEX.json          a reference, under the hash of its text
 //! store/steps/HEX.json          what a build step came to, under its key
+//! store/states/HEX.json          what a job has written, by the id of its image
 //! store/locks/…                 one layer being unpacked, one build step being run
 //! store/tmp/…                   work in progress, each locked by the process that does it
 //! ```
@@ -24,6 +25,7 @@ mod open;
 mod record;
 mod remove;
 mod scratch;
+mod states;
 mod steps;
 mod sweep;
 
@@ -37,6 +39,7 @@ pub use collect::{Collected, Keep};
 pub use details::{ImageDetails, LayerDetails, Made};
 pub use layer::LayerDir;
 pub use record::ImageSummary;
+pub use states::KeptState;
 pub use steps::{KeptStep, StepLock};
 pub use sweep::Swept;
 

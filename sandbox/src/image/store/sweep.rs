@@ -30,6 +30,8 @@ pub(super) struct Holdings {
     images: HashMap<Digest, Vec<LayerKey>>,
     /// What build steps came to.
     steps: HashMap<Digest, LayerKey>,
+    /// The layers of each image that is the state of a job.
+    states: HashMap<Digest, Vec<LayerKey>>,
 }
 
 impl Holdings {
@@ -38,7 +40,7 @@ impl Holdings {
         self.layers.values().sum()
     }
 
-    /// Bytes of the layers that a name or a build step leads to.
+    /// Bytes of the layers that a name, a build step or a state of a job leads to.
     pub(super) fn named(&self) -> u64 {
         self.used().into_iter().filter_map(|key| self.layers.get(key)).sum()
     }
@@ -53,8 +55,14 @@ impl Holdings {
         self.steps.remove(step);
     }
 
+    /// This state of a job is not kept any more.
+    pub(super) fn forget_state(&mut self, image: &Digest) {
+        self.states.remove(image);
+    }
+
     fn used(&self) -> HashSet<&LayerKey> {
-        self.images.values().flatten().chain(self.steps.values()).collect()
+        let images = self.images.values().chain(self.states.values()).flatten();
+        images.chain(self.steps.values()).collect()
     }
 }
 
@@ -62,7 +70,9 @@ impl Store {
     pub(super) fn holdings(&self, names: &[ImageSummary]) -> Result<Holdings> {
         let steps = self.step_uses()?.into_iter();
         let steps = steps.filter_map(|(step, of)| Some((step, of.layer?))).collect();
-        let mut holdings = Holdings { layers: HashMap::new(), images: HashMap::new(), steps };
+        let states = self.state_uses()?.into_iter().map(|(image, of)| (image, of.layers));
+        let (layers, images) = (HashMap::new(), HashMap::new());
+        let mut holdings = Holdings { layers, images, steps, states: states.collect() };
         for key in self.layer_keys()? {
             if !matches!(key, LayerKey::Host(_)) {
                 let bytes = self.layer_record(&key)?.map_or(0, |record| record.bytes);
@@ -78,12 +88,13 @@ impl Store {
         Ok(holdings)
     }
 
-    /// Removes the images that no name in `holdings` leads to, and the layers that nothing does, the files by way of
+    /// Removes the images that nothing in `holdings` leads to, and the layers, the files by way of
     /// `scratch`; without that, only says what would go. The store must be locked exclusively.
     pub(super) fn sweep(&self, scratch: Option<&Scratch>, holdings: &Holdings) -> Result<Swept> {
         let mut swept = Swept::default();
         for id in self.image_ids()? {
             if !holdings.images.contains_key(&id)
+                && !holdings.states.contains_key(&id)
                 && (scratch.is_none() || self.remove_image(&id)?)
             {
                 swept.images += 1;

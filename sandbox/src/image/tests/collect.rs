@@ -102,3 +102,35 @@ fn another_name_keeps_an_image() {
     assert!(details.layers[0].bytes > 100_000);
     assert!(bench.store.details("app:v1").unwrap().is_none());
 }
+
+/// States of jobs have no name, and stay until they are in the way.
+#[test]
+fn what_jobs_wrote_goes_when_the_room_is_needed() {
+    let bench = Bench::new();
+    let image = import(&bench, "mine:v1", &[layer(b'a'), layer(b'b')]);
+    let id = image.digest.clone();
+    drop(image);
+    assert!(bench.store.keep_state(&id, 1).unwrap().is_some_and(|bytes| bytes > 100_000));
+    assert!(bench.store.remove(&name("mine:v1")).unwrap().is_some());
+    assert_eq!(bench.store.collect(at_most(1 << 20), false).unwrap().swept.images, 0);
+    let recently = Keep { used_within: Duration::from_hours(2), ..at_most(0) };
+    assert_eq!(bench.store.collect(recently, false).unwrap().states, 0);
+    let kept = bench.store.kept_state(&id).unwrap().unwrap();
+    assert_eq!((kept.before.layers.len(), kept.image.layers.len()), (1, 2));
+    // While it is in use it is not taken.
+    assert_eq!(bench.store.collect(at_most(0), false).unwrap().states, 0);
+    drop(kept);
+    assert_eq!(bench.store.collect(at_most(0), true).unwrap().states, 1);
+    // A name keeps the image, as any.
+    assert!(bench.store.tag(&id.to_string(), &name("named:v1")).unwrap());
+    let collected = bench.store.collect(at_most(0), false).unwrap();
+    assert_eq!((collected.states, collected.swept.images, collected.swept.layers), (1, 0, 0));
+    assert!(bench.store.kept_state(&id).unwrap().is_none());
+    assert!(bench.store.keep_state(&id, 2).unwrap().is_some());
+    assert!(bench.store.remove(&name("named:v1")).unwrap().is_some());
+    let collected = bench.store.collect(at_most(0), false).unwrap();
+    let layers = collected.swept.layers + sweep_down_to(&bench, 0);
+    assert_eq!((collected.states, collected.swept.images, layers), (1, 1, 2));
+    assert_eq!(bench.store.keep_state(&id, 1).unwrap(), None);
+    bench.assert_whole();
+}
