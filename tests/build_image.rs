@@ -437,3 +437,39 @@ fn projects() {
     let layers = inspect(&cofferdam, "c")["layers"].clone();
     assert!(layers.as_array().expect("layers").len() > 1, "the test stage has its compiler");
 }
+
+/// As images of Alpine are: busybox, and nothing that is not in it.
+#[test]
+fn a_distribution_of_busybox() {
+    needs!(Need::Containers, Need::Busybox);
+    let cofferdam = Cofferdam::with_busybox();
+    let context = crate::binary::fixture("dockerfiles/alpine-like");
+    let context = context.to_str().expect("a path that is text");
+    cofferdam.run(["image", "build", "-t", "built", context]).expect(0);
+    let config = inspect(&cofferdam, "built")["configuration"]["config"].clone();
+    assert_eq!((&config["User"], &config["WorkingDir"]), (&"app:app".into(), &"/opt/app".into()));
+    let ran = cofferdam.run(["exec", "built"]).expect(0);
+    assert_eq!(ran.stdout, "hello, busybox, from app\n");
+    cofferdam.run(["image", "build", "-t", "built", context]).expect(0).says(&["cached"]);
+}
+
+/// Who builds may read more than who wrote the context.
+#[test]
+fn ignore_files_lead_nowhere_else() {
+    needs!(Need::Containers, Need::Busybox);
+    let cofferdam = Cofferdam::with_busybox();
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let secret = file(elsewhere.path(), "secret", "[not a pattern of the operator\n");
+    let dockerfile = "FROM busybox\nCOPY . /all\n";
+    for name in [".dockerignore", "Dockerfile.dockerignore"] {
+        let context = Context::new(dockerfile).link(name, &secret);
+        let ended = context.build(&cofferdam, &[]).expect(66).says(&["a link to elsewhere", name]);
+        assert!(!ended.text().contains("pattern of the operator"), "{}", ended.text());
+        let context = Context::new(dockerfile)
+            .file("patterns", "secret\n")
+            .file("secret", "x")
+            .link(name, "patterns");
+        context.build(&cofferdam, &[]).expect(0);
+        assert_eq!(prints(&cofferdam, "test -e /all/secret || echo ignored"), "ignored\n");
+    }
+}

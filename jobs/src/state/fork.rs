@@ -19,7 +19,7 @@ use crate::{
 /// What is known of a job as the start of others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fork {
-    /// Steps after which others start.
+    /// Steps after which others start, or which the run keeps.
     seals: BTreeSet<usize>,
     /// Steps after which its file system was kept in this try.
     sealed: BTreeSet<usize>,
@@ -38,9 +38,17 @@ pub(super) struct Fork {
 }
 
 impl Fork {
-    pub(super) fn all(plan: &Plan) -> Vec<Self> {
+    pub(super) fn all(plan: &Plan, keep: KeepStates) -> Vec<Self> {
         let mut forks = vec![Self::default(); plan.jobs.len()];
         for (index, job) in plan.jobs.iter().enumerate() {
+            if let Some(fork) = forks.get_mut(index)
+                && keep == KeepStates::Steps
+                && job.build.is_none()
+            {
+                // What is there after the last one is what the job ends with.
+                let last = usize::from(job.source.cleanup.is_empty());
+                fork.seals.extend(0..job.source.steps.len().saturating_sub(last));
+            }
             let Some(from) = &job.from else { continue };
             let step = from.step.as_ref().and_then(|id| step_index(plan, from.job, id));
             if let Some(parent) = forks.get_mut(from.job) {
@@ -120,10 +128,9 @@ impl Run {
     /// Keeps the file system of a job after this step, where others start from that or the run keeps
     /// it.
     pub(super) fn seal_after(&mut self, job: usize, step: StepRef) {
-        let asked = self.settings.keep_states == KeepStates::Steps && self.goes_on_after(job, step);
         let Some(state) = self.jobs.get_mut(job) else { return };
-        let seals = self.forks.get(job).is_some_and(|fork| fork.seals.contains(&step.index));
-        let wanted = step.part == Part::Steps && (asked || seals);
+        let wanted = step.part == Part::Steps
+            && self.forks.get(job).is_some_and(|fork| fork.seals.contains(&step.index));
         if !wanted || state.phase != Phase::Steps || state.halted || state.cancelled {
             return;
         }
@@ -133,15 +140,6 @@ impl Run {
         if let Some(fork) = self.forks.get_mut(job) {
             fork.sealed.insert(step.index);
         }
-    }
-
-    /// Whether the end of a job is another than the end of this step; and whether there is a container
-    /// to keep.
-    fn goes_on_after(&self, job: usize, step: StepRef) -> bool {
-        self.plan.jobs.get(job).is_some_and(|job| {
-            let last = step.index + 1 == job.source.steps.len() && job.source.cleanup.is_empty();
-            job.build.is_none() && !last
-        })
     }
 
     /// Whether the container of a job has the network that this step wants; if not, one is put up

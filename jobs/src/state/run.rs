@@ -58,7 +58,7 @@ impl Run {
     /// # Errors
     /// A job asks for more than the capacity as a whole, so that it would wait for ever.
     pub fn new(plan: Arc<Plan>, settings: Settings) -> Result<Self, Vec<Diagnostic>> {
-        let forks = Fork::all(&plan);
+        let forks = Fork::all(&plan, settings.keep_states);
         let jobs = plan.jobs.iter().zip(&forks);
         let demands: Vec<Demand> =
             jobs.map(|(job, fork)| Demand::of(job, fork.seals(job), &settings)).collect();

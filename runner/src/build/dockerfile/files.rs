@@ -68,10 +68,20 @@ impl Project {
         let mut ignore = Ignore::default();
         let mut ignore_name = None;
         for path in [PathBuf::from(beside), context.join(".dockerignore")] {
+            let unread = |error| missing("the ignore file", &path).because(error);
             let bytes = match bounded(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(|error| missing("the ignore file", &path).because(error))?,
+                other => other.map_err(unread)?,
             };
+            // Who wrote the context is not always who builds it, and what is in the file is shown
+            // where it has faults.
+            let (real, own) = (fs::canonicalize(&path), path.parent().map(fs::canonicalize));
+            let (real, own) = (real.map_err(unread)?, own.transpose().map_err(unread)?);
+            if !real.starts_with(&context) && !own.is_some_and(|own| real.starts_with(own)) {
+                let problem =
+                    missing("the ignore file", &path).because("it is a link to elsewhere");
+                return Err(problem.remedy("copy what it leads to into the context"));
+            }
             let id = sources.add(path.display().to_string(), &bytes);
             let (patterns, faults) = Ignore::parse(&sources, id);
             diagnostics.extend(faults);
