@@ -104,9 +104,10 @@ fn make_image(root: &Path, name: &str, layers: usize) -> PathBuf {
     let (mut ids, mut members) = (Vec::new(), Vec::new());
     for layer in 0..layers {
         let content = make_layer(layer, layers);
-        ids.push(format!("sha256:{}", hex(&Sha256::digest(&content))));
-        let member = format!("{layer}/layer.tar");
+        // Named as Docker names them, or it would be the archive of a root file system.
+        let member = format!("{}/layer.tar", hex(&Sha256::digest(&content)));
         append(&mut archive, &member, &content, 0o644);
+        ids.push(format!("sha256:{}", hex(&Sha256::digest(&content))));
         members.push(member);
     }
     let architecture = match std::env::consts::ARCH {
@@ -119,11 +120,13 @@ fn make_image(root: &Path, name: &str, layers: usize) -> PathBuf {
         "config": { "Cmd": ["true"], "Env": ["PATH=/bin"] },
         "rootfs": { "type": "layers", "diff_ids": ids },
     });
+    let config = config.to_string();
+    let config_name = format!("{}.json", hex(&Sha256::digest(&config)));
     let tag = format!("localhost/bench-layers:{name}");
     let manifest = serde_json::json!([
-        { "Config": "config.json", "RepoTags": [tag], "Layers": members },
+        { "Config": config_name, "RepoTags": [tag], "Layers": members },
     ]);
-    append(&mut archive, "config.json", config.to_string().as_bytes(), 0o644);
+    append(&mut archive, &config_name, config.as_bytes(), 0o644);
     append(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644);
     archive.finish().expect("finish");
     path

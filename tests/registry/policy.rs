@@ -1,8 +1,13 @@
 //! When `exec` and `run` pull: missing, always, never.
 
-use super::{Server, needs_registry, picture::Picture, trusting};
+use std::{
+    fs::{self, File, FileTimes},
+    time::{Duration, SystemTime},
+};
+
+use super::{Server, needs_registry, picture::Picture, told, trusting};
 use crate::{
-    binary::file,
+    binary::{Cofferdam, file},
     host::{Need, needs},
 };
 
@@ -78,4 +83,44 @@ fn of_a_pipeline() {
     );
     let wrong = cofferdam.run(["check", wrong.to_str().expect("a path")]).expect(65);
     wrong.says(&["sometimes", "missing", "always", "never"]);
+}
+
+/// As if every image that is there had last been used so long ago.
+fn age(cofferdam: &Cofferdam, by: Duration) {
+    for entry in fs::read_dir(cofferdam.state().join("store/names")).expect("names") {
+        let file = File::options().write(true).open(entry.expect("a name").path()).expect("open");
+        let then = SystemTime::now() - by;
+        file.set_times(FileTimes::new().set_modified(then)).expect("set its time");
+    }
+}
+
+/// Nobody has to call `gc`: each pull lets go of what was not used for long, where there is more
+/// than the operator allows; what was used in the last hour stays.
+#[test]
+fn what_is_not_used_goes_by_itself() {
+    needs_registry!();
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start();
+    let names = ["old", "recent", "new"].map(|name| format!("{}/{name}:1", server.name()));
+    let [old, recent, new] = &names;
+    for name in ["old", "recent", "new"] {
+        server.push(Picture::of(&[name]).layout(), &format!("{name}:1"));
+    }
+    let registry = server.name();
+    let cofferdam = told(
+        directory.path(),
+        &format!(
+            "registries: {{ '{registry}': {{ insecure: true }} }}\nimages: {{ keep: 1KiB }}\n"
+        ),
+    );
+    cofferdam.run(["image", "pull", old]).expect(0);
+    age(&cofferdam, Duration::from_secs(2 * 60 * 60));
+    let pulled = cofferdam.run(["image", "pull", recent]).expect(0);
+    pulled.says(&["let go of 1 image that had not been used for long"]);
+    age(&cofferdam, Duration::from_secs(50 * 60));
+    let pulled = cofferdam.run(["image", "pull", new]).expect(0);
+    assert!(!pulled.stderr.contains("let go"), "{}", pulled.stderr);
+    let listed = cofferdam.run(["image", "ls"]).expect(0).stdout;
+    let there: Vec<_> = names.iter().map(|name| listed.contains(name.as_str())).collect();
+    assert_eq!(there, [false, true, true], "{listed}");
 }

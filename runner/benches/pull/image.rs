@@ -71,19 +71,14 @@ pub(crate) fn make_layout(root: &Path, archives: &[PathBuf], compression: &str) 
         layers.push(blob(&layout, &media, &archive.with_extension(extension)));
     }
     let config = configuration(&ids);
-    let write = |name: &str, document: &serde_json::Value| {
-        let path = root.join(name);
-        fs::write(&path, document.to_string()).expect("write");
-        path
-    };
-    let config = write("config.json", &config);
+    let config = write(root, "config.json", &config);
     let manifest = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": blob(&layout, "application/vnd.oci.image.config.v1+json", &config),
         "layers": layers,
     });
-    let manifest = write("manifest.json", &manifest);
+    let manifest = write(root, "manifest.json", &manifest);
     let mut descriptor = blob(&layout, "application/vnd.oci.image.manifest.v1+json", &manifest);
     if let Some(fields) = descriptor.as_object_mut() {
         let annotations = serde_json::json!({ "org.opencontainers.image.ref.name": "bench" });
@@ -101,22 +96,31 @@ pub(crate) fn make_docker_archive(root: &Path, archives: &[PathBuf], name: &str)
     let mut archive = tar::Builder::new(File::create(&path).expect("create"));
     let ids: Vec<_> = archives.iter().map(|it| format!("sha256:{}", digest(it))).collect();
     let mut members = Vec::new();
-    for (layer, tar) in archives.iter().enumerate() {
-        let member = format!("{layer}/layer.tar");
+    for tar in archives {
+        let member = format!("{}/layer.tar", digest(tar));
         archive.append_path_with_name(tar.with_extension("tar.gz"), &member).expect("append");
         members.push(member);
     }
+    let config = write(root, "config.json", &configuration(&ids));
+    let config_name = format!("{}.json", digest(&config));
     let manifest = serde_json::json!([
-        { "Config": "config.json", "RepoTags": [name], "Layers": members },
+        { "Config": config_name, "RepoTags": [name], "Layers": members },
     ]);
-    for (member, document) in [("config.json", configuration(&ids)), ("manifest.json", manifest)] {
-        let text = document.to_string();
+    let manifest = write(root, "manifest.json", &manifest);
+    for (member, document) in [(config_name.as_str(), config), ("manifest.json", manifest)] {
+        let text = fs::read_to_string(document).expect("read");
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         archive.append_data(&mut header, member, text.as_bytes()).expect("append");
     }
     archive.finish().expect("finish");
+    path
+}
+
+fn write(root: &Path, name: &str, document: &serde_json::Value) -> PathBuf {
+    let path = root.join(name);
+    fs::write(&path, document.to_string()).expect("write");
     path
 }
 

@@ -280,7 +280,9 @@ fn is_image_member(name: &str) -> bool {
             }),
             Some((id, file)) => is_hex(id) && matches!(file, "" | "VERSION" | "json" | "layer.tar"),
             None => {
-                let stem = name.strip_suffix(".json").or_else(|| name.strip_suffix(".tar"));
+                // `crane` and its kin call the configuration by its digest, and compress layers.
+                let name = name.strip_prefix("sha256:").unwrap_or(name);
+                let stem = [".json", ".tar", ".tar.gz"].iter().find_map(|it| name.strip_suffix(it));
                 is_hex(stem.unwrap_or(name))
             }
         },

@@ -87,6 +87,26 @@ fn docker_archives() {
     check(&bench, &bench.source(&zstd(&pack(&files))));
 }
 
+/// `crane`, kaniko and Bazel's rules write the same with names of their own.
+#[test]
+fn docker_archives_of_others() {
+    let mut files = docker(&layers());
+    let manifest = String::from_utf8(files.remove("manifest.json").unwrap()).unwrap();
+    let rename = |name: &str| match name.strip_suffix(".json") {
+        Some(id) => format!("sha256:{id}"),
+        None => format!("{}.tar.gz", name.trim_end_matches("/layer.tar")),
+    };
+    let manifest = files.keys().fold(manifest, |text, name| text.replace(name, &rename(name)));
+    let mut theirs = super::fixture::Files::new();
+    for (name, content) in files {
+        let content = if name.ends_with(".json") { content } else { gzip(&content) };
+        theirs.insert(rename(&name), content);
+    }
+    theirs.insert("manifest.json".to_owned(), manifest.into_bytes());
+    let bench = Bench::new();
+    check(&bench, &bench.source(&pack(&theirs)));
+}
+
 #[test]
 fn root_file_systems() {
     let rootfs = layers().remove(0);
