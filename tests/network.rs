@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -11,7 +11,8 @@ use crate::{
     binary::{kill, program, wait},
     host::{Need, needs},
     world::{
-        BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, needs_world, with_world,
+        BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, ip, needs_world,
+        with_world,
     },
 };
 
@@ -276,6 +277,84 @@ fn a_carrier_that_ends_is_named() {
         let told = ["the command lost its network before its end", "which carries their packets"];
         assert!(told.iter().all(|words| ended.stderr.contains(words)), "{}", ended.text());
     });
+}
+
+/// Without root, the host's addresses are kept from containers by a list. One that cannot be put on it
+/// closes the way out, and that is said.
+#[test]
+fn an_address_that_cannot_be_noted_closes_the_way_out() {
+    needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier, Need::Program("nft"));
+    with_world(|world| {
+        let (child, _) = standing(world, "full", "sleep 4; exit 7");
+        let spawner = *crate::residue::children(child.id()).first().expect("a spawner");
+        let inside = |script: &str| in_network_of(&keeper_below(spawner), script);
+        let is_up = || {
+            inside("ip -o link").lines().any(|link| link.contains(": up0:") && link.contains(",UP"))
+        };
+        assert!(is_up(), "{}", inside("ip -o link"));
+        inside(
+            "nft list tables | while read -r _ family name; do nft delete table $family $name; done",
+        );
+        ip(&["addr add 192.0.2.99/32 dev up0"]);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while is_up() {
+            assert!(Instant::now() < deadline, "it is still open");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Without the filter, what it did cannot be told either.
+        wait(child).expect(70).says(&["cannot be kept from them", "the use of the network"]);
+    });
+}
+
+/// Without root, the process that makes networks may end: whoever asks for one then hears so, as a
+/// fault of the host, and a run with it ends like any other.
+#[test]
+fn a_keeper_that_ends_is_named() {
+    needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier);
+    with_world(|world| {
+        let project = tempfile::tempdir().expect("a directory");
+        let pipeline = "jobs: { first: { network: full, steps: [{ run: sleep 3 }] }, \
+                        second: { network: full, needs: [first], steps: [{ run: 'true' }] } }";
+        let path = crate::binary::file(project.path(), "cofferdam.yml", pipeline);
+        let path = path.to_str().expect("a path");
+        let out = project.path().join("out").display().to_string();
+        let child = world.command(&["run", path, "--out", &out]).spawn().expect("start");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let keeper = loop {
+            assert!(Instant::now() < deadline, "no keeper");
+            let below = crate::residue::children;
+            let spawner = below(child.id()).first().copied().unwrap_or_default();
+            // The first job stands, and what it runs.
+            let stands = below(spawner).into_iter().any(|init| !below(init).is_empty());
+            match find_keeper(spawner) {
+                Some(keeper) if stands => break keeper,
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        kill(keeper, Signal::SIGKILL);
+        wait(child).expect(70).says(&["second", "the process for it has ended"]);
+    });
+}
+
+fn find_keeper(spawner: u32) -> Option<u32> {
+    let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let children = crate::residue::children(spawner).into_iter();
+    children.into_iter().find(|pid| name(pid).is_ok_and(|name| name.trim() == "cofferdam-net"))
+}
+
+fn keeper_below(spawner: u32) -> String {
+    find_keeper(spawner).expect("a keeper").to_string()
+}
+
+/// What a script says in the network namespace of a process of this user's.
+fn in_network_of(process: &str, script: &str) -> String {
+    let output = program("nsenter")
+        .args(["--target", process, "--user", "--net", "--preserve-credentials", "--"])
+        .args(["sh", "-c", script])
+        .output()
+        .expect("run nsenter");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A1.18: two containers cannot reach each other, even where all private addresses are listed.

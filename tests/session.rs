@@ -48,6 +48,10 @@ fn a_login_session_is_enough() {
     let group = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).expect("a group");
     assert!(group.contains("/user@"), "it is the session's: {group}");
     assert!(group.contains(".scope/cofferdam-supervisor"), "not a scope of its own: {group}");
+    // Its claim to what the groups above are protected with.
+    let leaf = group.trim_end().split_once("::").expect("a path").1;
+    let claimed = std::fs::read_to_string(format!("/sys/fs/cgroup{leaf}/memory.min"));
+    assert_eq!(claimed.expect("a limit"), "67108864\n");
     child.stdin.take().expect("its input").write_all(b"end\n").expect("write");
     wait(child).expect(7);
     cofferdam.run(["doctor"]).expect(0);

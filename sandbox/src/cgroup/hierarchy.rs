@@ -24,6 +24,9 @@ use crate::{
 /// The leaf into which our own processes move where they would be in the way.
 const SUPERVISOR: &str = "cofferdam-supervisor";
 
+/// Bytes that are not taken from the supervisor when memory is short: more than runner and spawner use.
+const SUPERVISOR_MEMORY: u64 = 64 << 20;
+
 /// What every container needs.
 const NEEDED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
 
@@ -150,6 +153,7 @@ impl Hierarchy {
         }
         if let Some((controllers, base)) = &self.bases.v2 {
             enable(base, &wanted_v2(controllers))?;
+            self.protect();
         }
         let mut prepared = self.instance(instance)?;
         // Trees that none of the limits needs may be closed to this process.
@@ -181,6 +185,18 @@ impl Hierarchy {
             return Ok(prepared.with_device_program(program));
         }
         Ok(prepared)
+    }
+
+    /// Claims for the supervisor what the groups above are protected with: of what nobody below
+    /// claims, the containers beside it would take their share. Where nothing protects those above,
+    /// or the controller is not there, it has no effect.
+    fn protect(&self) {
+        if let Some(leaf) = &self.leaf
+            && let Err(error) =
+                file::try_write(&leaf.join("memory.min"), &SUPERVISOR_MEMORY.to_string())
+        {
+            tracing::debug!(%error, "the supervisor's memory is protected like any other");
+        }
     }
 
     /// The groups of an instance that was prepared before, perhaps by another process.

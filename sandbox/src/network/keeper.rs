@@ -113,9 +113,14 @@ impl Keeper {
     fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
         let doing = || "have a network made";
         let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        channel.send(request, &[]).system(doing)?;
+        let ended =
+            || Error::system(doing(), "the process for it has ended").remedy("run it again");
+        channel.send(request, &[]).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => ended(),
+            _ => Error::system(doing(), error),
+        })?;
         let answer = channel.receive().system(doing)?;
-        answer.ok_or_else(|| Error::system(doing(), "the process for it has ended"))
+        answer.ok_or_else(ended)
     }
 }
 
@@ -144,7 +149,8 @@ fn serve(channel: &Channel) -> io::Result<()> {
     while let Some((request, _)) = channel.receive::<Request>()? {
         let done = match request {
             Request::Make { resolver, highest_group } => {
-                make(resolver, highest_group)?.map(|opened| (Reply::Made, opened))
+                let home = File::open("/proc/self/ns/net")?;
+                make(home, resolver, highest_group)?.map(|opened| (Reply::Made, opened))
             }
             Request::Route => route().map(|opened| (Reply::Routes, opened)),
         };
@@ -161,10 +167,9 @@ fn serve(channel: &Channel) -> io::Result<()> {
     Ok(())
 }
 
-/// The outer error is the keeper's end: it would be in a container's network then, and take that for
-/// its own at the next request.
-fn make(resolver: bool, highest_group: u32) -> io::Result<Result<Vec<OwnedFd>>> {
-    let home = File::open("/proc/self/ns/net")?;
+/// Makes one, and comes back to `home`. The outer error is the keeper's end: it would be in a
+/// container's network then, and take that for its own at the next request.
+fn make(home: File, resolver: bool, highest_group: u32) -> io::Result<Result<Vec<OwnedFd>>> {
     let opened = namespace::enter_new(resolver, highest_group);
     // Not to keep the new one when its containers have ended.
     setns(home, CloneFlags::CLONE_NEWNET)?;
@@ -197,4 +202,39 @@ fn route() -> Result<Vec<OwnedFd>> {
         Ok::<_, io::Error>(all)
     };
     route().system(|| "let packets of containers pass")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// What a keeper has to say of three requests, where `home` is what it takes for its own network;
+    /// in a thread that has a network of its own in the end.
+    fn serve_three(home: &'static str) -> Vec<bool> {
+        let keeper = thread::spawn(move || {
+            let mut said = Vec::new();
+            for _ in 0..3 {
+                match make(File::open(home)?, false, 0) {
+                    Ok(made) => said.push(made.is_ok()),
+                    // As `serve` does.
+                    Err(_) => break,
+                }
+            }
+            Ok::<_, io::Error>(said)
+        });
+        keeper.join().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_keeper_that_cannot_go_home_makes_nothing_more() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("NOT RUN on this host: a keeper that cannot go home: not root");
+            return;
+        }
+        assert_eq!(serve_three("/proc/thread-self/ns/net"), [true, true, true]);
+        // No network to go to.
+        assert_eq!(serve_three("/dev/null"), [false; 0]);
+    }
 }

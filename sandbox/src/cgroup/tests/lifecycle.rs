@@ -155,7 +155,9 @@ fn the_supervisor_moves_into_a_leaf_and_back() {
     for _ in 0..2 {
         let instance = hierarchy.prepare("inner", &[]).unwrap();
         assert_eq!(file::processes(&own).unwrap(), [0_i32; 0]);
-        assert_eq!(file::processes(&own.join("cofferdam-supervisor")).unwrap(), [number]);
+        let leaf = own.join("cofferdam-supervisor");
+        assert_eq!(file::processes(&leaf).unwrap(), [number]);
+        assert_eq!(file::read(&leaf.join("memory.min")).unwrap().trim(), "67108864");
         hierarchy.leave().unwrap();
         assert_eq!(
             file::processes(&own).unwrap(),
