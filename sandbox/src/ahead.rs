@@ -82,6 +82,12 @@ impl<K: Clone + PartialEq, T> Ahead<K, T> {
         Some(Begun { ahead: Arc::clone(self), kind, number })
     }
 
+    /// How many are made and promised to nobody.
+    pub(crate) fn stock(&self) -> usize {
+        let made = |slot: &&Slot<K, T>| slot.thing.is_some() && !slot.is_reserved;
+        self.lock().slots.iter().filter(made).count()
+    }
+
     /// Keeps one of this kind for the caller, if there is one, made or in the making; otherwise the
     /// caller makes one.
     pub(crate) fn reserve(self: &Arc<Self>, kind: &K) -> Option<Reserved<K, T>> {
@@ -218,7 +224,9 @@ mod tests {
         ahead.expect(["a", "b", "a", "c"]);
         assert_eq!(kinds(&ahead), ["a", "b"]);
         assert!(!made(&ahead, "c"), "it is made by whoever needs it, and not expected any more");
+        assert_eq!(ahead.stock(), 2);
         assert!(made(&ahead, "a") && !made(&ahead, "x"));
+        assert_eq!(ahead.stock(), 1);
         assert_eq!(kinds(&ahead), ["a"]);
         assert!(made(&ahead, "b") && made(&ahead, "a") && !made(&ahead, "a"));
         assert!(kinds(&ahead).is_empty());

@@ -217,7 +217,7 @@ impl From<Channel> for OwnedFd {
     }
 }
 
-/// A memory file that holds `body`, with its offset at the start.
+/// A memory file that holds `body`, for [`read_memory_file`].
 pub(crate) fn memory_file(body: &[u8]) -> io::Result<OwnedFd> {
     if body.len() as u64 > LARGEST {
         return Err(io::Error::new(
@@ -227,7 +227,6 @@ pub(crate) fn memory_file(body: &[u8]) -> io::Result<OwnedFd> {
     }
     let mut file = File::from(memfd_create(c"message", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(body)?;
-    file.rewind()?;
     Ok(file.into())
 }
 

@@ -53,6 +53,10 @@ use crate::{
 /// How long containers that are still in use are waited for at the end: longer than an init may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a container that was handed over has before others are made beside it: its first program
+/// is started within, where that is asked for at once.
+const FIRST_MOMENT: Duration = Duration::from_millis(4);
+
 /// Makes containers; one per process is enough.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -145,7 +149,7 @@ impl Sandbox {
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container> {
         self.shared.takedowns.catch_up().await;
         if let Some(container) = self.standing.take(&spec).await {
-            self.make_ahead();
+            self.make_ahead_soon();
             return Ok(container);
         }
         let (shared, pool) = (self.shared.clone(), Arc::clone(&self.pool));
@@ -185,7 +189,20 @@ impl Sandbox {
     /// that are connected to a network, or lie beside another container, are made when asked for.
     pub fn expect_like(&self, spec: ContainerSpec, more: usize) {
         self.standing.expect(spec, more);
-        self.make_ahead();
+        self.make_ahead_soon();
+    }
+
+    /// Makes what is expected, after a moment where that does no harm: what is made ahead of need must
+    /// not hold up what is needed now.
+    fn make_ahead_soon(&self) {
+        if !self.standing.can_wait() {
+            return self.make_ahead();
+        }
+        let later = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FIRST_MOMENT).await;
+            later.make_ahead();
+        });
     }
 
     fn make_ahead(&self) {

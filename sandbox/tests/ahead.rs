@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         another_description_is_another_container(&sandbox, &spec).await?;
         one_that_was_killed_is_not_handed_over(&sandbox, &spec).await?;
         nobody_waits_for_what_is_given_up(&sandbox, &spec).await?;
+        a_first_program_is_not_lost_with_who_waited_to_become_it(&sandbox, &spec).await?;
         // What stands goes with the sandbox.
         sandbox.expect_like(spec.clone(), 2);
         until(|| inits().len() >= 2).await;
@@ -108,16 +109,42 @@ async fn nobody_waits_for_what_is_given_up(
     Ok(())
 }
 
+/// As when the host runs out of memory.
+async fn a_first_program_is_not_lost_with_who_waited_to_become_it(
+    sandbox: &Sandbox,
+    spec: &ContainerSpec,
+) -> Result<(), Box<dyn Error>> {
+    let waiting = || -> Vec<i32> { inits().iter().flat_map(|init| children(*init)).collect() };
+    for is_noticed in [true, false] {
+        until(|| inits().is_empty()).await;
+        let container = sandbox.create(spec.clone()).await?;
+        until(|| waiting().len() == 1).await;
+        for child in waiting() {
+            kill(Pid::from_raw(child), Signal::SIGKILL)?;
+        }
+        if is_noticed {
+            until(|| waiting().is_empty()).await;
+        }
+        let program = Program::new(["/bin/true"]);
+        let mut process = container.start(program, Streams::null()?, None).await?;
+        let ended = tokio::time::timeout(Duration::from_secs(20), process.wait()).await??;
+        assert!(ended.code() == Some(0) || !is_noticed, "{ended:?}");
+        assert_eq!(say(&container, "echo alive").await?, "alive\n");
+    }
+    Ok(())
+}
+
 /// The inits of all containers, as the spawner's children.
 fn inits() -> Vec<i32> {
-    let children = |pid: &str| -> Vec<i32> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let lists = tasks.flat_map(|task| fs::read_to_string(task.path().join("children")));
-        lists
-            .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
-            .collect()
-    };
-    children("self").iter().flat_map(|spawner| children(&spawner.to_string())).collect()
+    children("self").into_iter().flat_map(children).collect()
+}
+
+fn children(of: impl std::fmt::Display) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let lists = tasks.flat_map(|task| fs::read_to_string(task.path().join("children")));
+    lists
+        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 async fn until(happened: impl Fn() -> bool) {

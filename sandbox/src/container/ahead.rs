@@ -18,6 +18,9 @@ use crate::{
 /// Most of them at once, those in the making included.
 const MOST: usize = 4;
 
+/// With so many, whoever asked last has the processors to itself for a moment.
+const ENOUGH: usize = 2;
+
 /// The containers that stand ahead of need, and what will be asked for.
 #[derive(Debug)]
 pub(crate) struct Standing(Arc<Ahead<Like, Container>>);
@@ -53,6 +56,11 @@ impl Standing {
         if alone && spec.beside.is_none() {
             self.0.expect(std::iter::repeat_n(Like(Arc::new(spec)), more));
         }
+    }
+
+    /// Whether so many stand that the next one can wait for a moment.
+    pub(crate) fn can_wait(&self) -> bool {
+        self.0.stock() >= ENOUGH
     }
 
     /// Another one, if it should be made now.

@@ -141,6 +141,14 @@ pub(crate) enum Request {
     },
 }
 
+/// From the init to a child of its that waits for a program. Descriptors: a memory file with a
+/// [`Program`], then the slave side of its terminal or its three streams, then control group files.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Become {
+    /// Whether it gets a terminal.
+    pub(crate) terminal: bool,
+}
+
 /// What to run. The init never reads this: only the process that becomes the program does.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Program {

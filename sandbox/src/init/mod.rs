@@ -7,6 +7,7 @@
 
 pub(crate) mod message;
 
+mod child;
 mod ground;
 mod own_mounts;
 mod privilege;

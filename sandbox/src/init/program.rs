@@ -25,35 +25,29 @@ use nix::{
 
 use super::{
     Inside,
-    message::{Failure, Program, ProgramFile},
+    message::{Become, Failure, Program, ProgramFile},
     rootfs::CONTROL,
     tree,
     user::{self, Identity},
 };
 use crate::{
-    channel,
+    channel::{self, Channel},
     error::{Doing as _, Error, Result},
     sys,
 };
 
 /// The terminal or the three streams of a program.
 #[derive(Debug)]
-pub(super) enum Streams {
+enum Streams {
     /// Standard input, output and error.
     Plain([OwnedFd; 3]),
     /// The slave side of a pseudo-terminal.
     Terminal(OwnedFd),
 }
 
-/// Becomes the program; what fails on the way is written to `report`.
-pub(super) fn become_program(
-    program: OwnedFd,
-    streams: Streams,
-    groups: Vec<OwnedFd>,
-    inside: &Inside,
-    report: OwnedFd,
-) -> ! {
-    let Err(error) = prepare_and_execute(program, streams, groups, inside);
+/// Waits on `channel` for what to run, and becomes it; what fails on the way is written to `report`.
+pub(super) fn become_program(channel: &Channel, inside: &Inside, report: OwnedFd) -> ! {
+    let Err(error) = receive_and_execute(channel, inside);
     let failure = Failure::from_error(&error);
     if let Ok(bytes) = postcard::to_allocvec(&failure) {
         drop(File::from(report).write_all(&bytes));
@@ -61,16 +55,31 @@ pub(super) fn become_program(
     sys::process::exit_now(127)
 }
 
-fn prepare_and_execute(
-    program: OwnedFd,
-    streams: Streams,
-    groups: Vec<OwnedFd>,
-    inside: &Inside,
-) -> Result<std::convert::Infallible> {
-    for group in groups {
+fn receive_and_execute(channel: &Channel, inside: &Inside) -> Result<std::convert::Infallible> {
+    setsid().system(|| "start a session")?;
+    // Looked up again once it is known who; most programs find everything in memory then.
+    user::look_up("", inside.highest_id).ok();
+    let doing = || "wait for what to run";
+    let received = channel.receive::<Become>().system(doing)?;
+    let (Become { terminal }, descriptors) =
+        received.ok_or_else(|| Error::system(doing(), "the init has ended"))?;
+    // Both ends belong to the container's network namespace, and would show in its list of sockets:
+    // the init's is closed by now, or nearly, and this one by the execution.
+    if channel.receive::<Become>().system(doing)?.is_some() {
+        return Err(Error::system(doing(), "it came twice"));
+    }
+    let mut descriptors = descriptors.into_iter();
+    let mut next =
+        || descriptors.next().ok_or_else(|| Error::system(doing(), "nothing came along"));
+    let program = next()?;
+    let streams = if terminal {
+        Streams::Terminal(next()?)
+    } else {
+        Streams::Plain([next()?, next()?, next()?])
+    };
+    for group in descriptors {
         File::from(group).write_all(b"0").system(|| "join the step's control group")?;
     }
-    setsid().system(|| "start a session")?;
     attach_streams(streams).system(|| "attach the standard streams")?;
     let program: Program = channel::read_memory_file(program)
         .and_then(|bytes| postcard::from_bytes(&bytes).map_err(io::Error::other))
