@@ -100,8 +100,64 @@ fn explanations() {
     ]);
     cofferdam.run(["run", "--out", "results", "--param", "n=2"]).expect(0);
     let after = cofferdam.run(["explain", "test", "--run", "results"]).expect(0);
-    after.says(&["job test (1) skipped: its `if` does not hold"]);
+    after.says(&[
+        "job test (1) skipped: its `if` does not hold: `params.n == '1'`, where `params.n` is `2`",
+    ]);
     cofferdam.run(["explain", "--run", "nowhere"]).expect(66);
+}
+
+/// Which rule and which values let each job and step run, skipped it, tried it again, or found its
+/// cache; a value made from a secret is not shown, whichever way it is asked for.
+#[test]
+fn explanations_have_rules_and_values() {
+    needs!(Need::Containers);
+    let project = tempfile::tempdir().expect("a directory");
+    file(
+        project.path(),
+        "cofferdam.yml",
+        "\
+secrets: [TOKEN]
+params: { level: { default: low } }
+jobs:
+  flaky:
+    retry: { max: 2, on: [system, 'exit:75'] }
+    cache: { key: \"deps-${{ params.level }}\", restore: [deps-], paths: [deps] }
+    steps:
+      - run: mkdir -p deps; echo x > deps/x; test \"$COFFERDAM_ATTEMPT\" = 2 || exit 75
+      - { run: echo asked, if: \"params.level == 'low' && env.NONE == null\" }
+      - { run: echo no, if: \"secrets.TOKEN == 'x' || startsWith(params.level, 'h')\" }
+  once: { retry: { max: 1, on: [memory] }, steps: [{ run: exit 3 }] }
+  twice: { retry: { max: 1, on: failure }, steps: [{ run: exit 4 }] }
+  after: { needs: [flaky], if: \"success() && needs.flaky.result == 'passed'\", steps: [{ run: echo a }] }
+  plain: { needs: [flaky], steps: [{ run: echo a }] }
+  not: { needs: [once], if: \"failure() && params.level != 'low'\", steps: [{ run: echo a }] }
+",
+    );
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let run = |arguments: &[&str]| {
+        let token = ["--secret", "TOKEN=hunter-two-two"];
+        cofferdam.run([&["run", "--out", "results"], &token[..], arguments].concat()).expect(1);
+        cofferdam.run(["explain", "--run", "results"]).expect(0)
+    };
+    let first = run(&[]).says(&[
+        "job flaky passed\n  ran: it needs no other job\n  it is flaky",
+        "try 1 failed: step `mkdir",
+        "  tried again, as `retry` names `exit:75`",
+        "  cache `deps-low`: missed: there was nothing of this key, nor of `restore`; ",
+        "kept under this key",
+        "    ran: its `if` holds: `params.level == 'low' && env.NONE == null`, where `params.level` is `low`, `env.NONE` is null",
+        "skipped: its `if` does not hold: `secrets.TOKEN == 'x' || startsWith(params.level, 'h')`, where `secrets.TOKEN` is ***, `params.level` is `low`",
+        "job once failed: step `exit 3`: it exited with code 3\n  ran: it needs no other job\n  not tried again: `retry` names no such cause",
+        "  not tried again: `retry` has `max: 1`",
+        "job after passed\n  ran: its `if` holds: `success() && needs.flaky.result == 'passed'`, where `success()` is `true`, `needs.flaky.result` is `passed`",
+        "job plain passed\n  ran: all it needs passed: flaky",
+        "job not skipped: its `if` does not hold: `failure() && params.level != 'low'`, where `failure()` is `true`, `params.level` is `low`",
+    ]);
+    assert!(!first.text().contains("hunter"), "{}", first.text());
+    run(&[]).says(&["  cache `deps-low`: hit: it was there"]);
+    run(&["--param", "level=high"]).says(&[
+        "  cache `deps-high`: missed; `deps-low` was restored, which begins like one of `restore`; ",
+    ]);
 }
 
 #[test]

@@ -139,6 +139,126 @@ fn a_closed_pipe_is_like_once() {
     assert_eq!(record["conclusion"], "cancelled");
 }
 
+/// What a run leaves that is cancelled at a terminal: `^C` is the terminal's, and who is asked by it.
+struct AtTerminal {
+    directory: tempfile::TempDir,
+    cofferdam: Cofferdam,
+    master: std::fs::File,
+    child: Child,
+    printed: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl AtTerminal {
+    fn run(pipeline: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        crate::binary::file(directory.path(), "cofferdam.yml", pipeline);
+        let cofferdam = Cofferdam::common().in_directory(directory.path());
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let own = || terminal.slave.try_clone().expect("a second handle");
+        let command = cofferdam.command(["run", "--out", "results"]);
+        let mut in_session = crate::binary::program("setsid");
+        in_session.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        in_session
+            .env_clear()
+            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        in_session.env("TERM", "xterm").current_dir(directory.path());
+        let child = in_session.stdin(own()).stdout(own()).stderr(own()).spawn().expect("setsid");
+        let master = std::fs::File::from(terminal.master);
+        let printed = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let (mut reader, sink) = (master.try_clone().expect("a handle"), printed.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = std::io::Read::read(&mut reader, &mut buffer) {
+                sink.lock().expect("no panic").extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { directory, cofferdam, master, child, printed }
+    }
+
+    fn says(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.printed.lock().expect("no panic")).contains(text)
+    }
+
+    fn interrupt(&mut self) {
+        std::io::Write::write_all(&mut self.master, b"\x03").expect("^C");
+    }
+
+    /// The output of its steps and its record.
+    fn end(mut self) -> (String, serde_json::Value) {
+        let status = self.child.wait().expect("wait");
+        let printed = String::from_utf8_lossy(&self.printed.lock().expect("no panic")).into_owned();
+        assert_eq!(status.code(), Some(130), "{printed}");
+        let logs = self.cofferdam.run(["logs", "results"]).expect(0).stdout;
+        let record = std::fs::read(self.directory.path().join("results/run.json"));
+        (logs, serde_json::from_slice(&record.expect("run.json")).expect("JSON"))
+    }
+}
+
+/// Conclusions of all steps of a job, cleanup steps last.
+fn conclusions(record: &serde_json::Value, job: usize) -> Vec<&str> {
+    let steps = record["jobs"][job]["attempts"][0]["steps"].as_array().expect("steps");
+    steps.iter().map(|step| step["conclusion"].as_str().unwrap_or("none")).collect()
+}
+
+/// What is printed is written so that the names of steps, which are shown as well, are not it.
+const CANCELLED: &str = r#"jobs:
+  waits:
+    steps:
+      - run: echo star''ted; sleep 100
+      - { run: echo nev''er, if: always() }
+      - { run: echo nev''er, if: cancelled() }
+    cleanup:
+      - { run: echo nev''er, if: success() }
+      - { run: echo swept because canc''elled, if: cancelled() }
+      - { run: "echo sweep''ing; test -e /slow || exit 0; sleep 100" }
+      - { run: echo swept a''ll }
+  beside: { steps: [{ run: echo si''de by side; sleep 100 }], cleanup: [{ run: echo nev''er, if: '!cancelled()' }] }
+  next: { needs: [waits], if: always(), steps: [{ run: echo nev''er }] }
+  last: { needs: [waits], if: cancelled(), steps: [{ run: echo nev''er }] }
+"#;
+
+/// After ^C at a terminal nothing starts but cleanup, and that can ask what happened.
+#[test]
+fn cleanup_knows_of_the_cancel() {
+    needs!(Need::Containers, Need::Program("setsid"));
+    let mut run = AtTerminal::run(CANCELLED);
+    await_that(|| run.says("started") && run.says("side by side"));
+    run.interrupt();
+    let (logs, record) = run.end();
+    for text in ["swept because cancelled", "sweeping", "swept all"] {
+        assert!(logs.contains(text), "{logs}");
+    }
+    assert!(!logs.contains("never"), "{logs}");
+    assert_eq!(record["conclusion"], "cancelled");
+    let expected = ["cancelled", "cancelled", "cancelled", "skipped", "passed", "passed", "passed"];
+    assert_eq!(conclusions(&record, 0), expected);
+    assert_eq!(conclusions(&record, 1), ["cancelled", "skipped"]);
+    for job in [2, 3] {
+        assert_eq!(record["jobs"][job]["conclusion"], "cancelled");
+        assert_eq!(record["jobs"][job]["attempts"].as_array().map(Vec::len), Some(0));
+    }
+}
+
+/// The second ^C ends the cleanup that the first one began, and no further step of it starts.
+#[test]
+fn twice_ends_the_cleanup() {
+    needs!(Need::Containers, Need::Program("setsid"));
+    let slow = CANCELLED.replace("- run: echo", "- run: touch /slow; echo");
+    let mut run = AtTerminal::run(&slow);
+    await_that(|| run.says("started"));
+    run.interrupt();
+    await_that(|| run.says("sweeping"));
+    let second = Instant::now();
+    run.interrupt();
+    let (logs, record) = run.end();
+    assert!(second.elapsed() < Duration::from_secs(20), "took {:?}", second.elapsed());
+    assert!(logs.contains("swept because cancelled"), "{logs}");
+    assert!(!logs.contains("never") && !logs.contains("swept all"), "{logs}");
+    let expected =
+        ["cancelled", "cancelled", "cancelled", "skipped", "passed", "cancelled", "cancelled"];
+    assert_eq!(conclusions(&record, 0), expected);
+}
+
 /// `exec` as well: the command is ended and the status says so.
 #[test]
 fn exec() {

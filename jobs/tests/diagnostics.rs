@@ -144,8 +144,15 @@ check! {
         "output, in a function" => "jobs: { a: { outputs: { v: x }, steps: [{ run: x }] }, b: { needs: a, steps: [{ run: \"echo ${{ format('{0}', needs.a.outputs.v) }}\" }] } }",
         "branch" => step("run: 'git push origin ${{ git.branch }}'"),
     ];
+    what_others_write: [
+        "a command for a step" => "jobs: { a: { steps: [make test], cache: ~/.cargo, retry: 2, artifacts: dist/* } }",
+        "a colon in a text" => "jobs:\n  a:\n    steps:\n      - run: echo \"to: b\"\n",
+        "a mapping after a key" => "jobs:\n  a:\n    network: allow: [b:443]\n",
+        "an expression in braces" => "jobs:\n  a:\n    outputs: { v: ${{ steps.v.outputs.v }} }\n    steps: [{ run: x }]\n",
+    ];
     variables_of_our_own: [
         "changed" => "secrets: [CI]\nenv: { CI: 'false' }\nimages: { i: { from: host, steps: [{ run: x }], config: { env: { CI: '' } } } }\njobs: { a: { image: i, steps: [{ run: x }], services: { s: { image: host, env: { CI: \"${{ git.tag }}\" } } } } }",
+        "one that only looks right" => step("run: x, env: { \"P\u{410}TH\": x }"),
         "one that is reserved" => step("run: x, env: { COFFERDAM_STEP: x }"),
     ];
     several_at_once: [

@@ -410,7 +410,7 @@ fn walk(yaml: &str, choices: &[(u16, u8)], shared: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_run_ends_and_keeps_its_promises(

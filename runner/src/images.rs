@@ -266,7 +266,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(3000))]
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(
+            proptest::prelude::ProptestConfig::default().cases.max(3000)
+        ))]
         #[test]
         fn they_agree_on_any_name(text in "([a-z]{1,3}|[A-Z._:/@-]|[a-z0-9]{2}\\.[a-z]|:[0-9]{1,5}|@sha256:){1,8}") {
             let (pipeline, store) = both(&text);

@@ -196,7 +196,7 @@ impl Checker<'_> {
         };
         self.report.push(
             Diagnostic::error(Code::BadName, message)
-                .at(name.span, "")
+                .at(name.span, foreign(name))
                 .help(format!("use at most {MAX_NAME} {}", kind.rule())),
         );
     }
@@ -225,4 +225,16 @@ impl Checker<'_> {
             .help("remove one of them"),
         );
     }
+}
+
+/// Names the first character that only looks like one that is allowed, if there is one.
+fn foreign(name: &str) -> String {
+    let first = name.chars().find(|each| !each.is_ascii() && each.is_alphanumeric());
+    first.map_or_else(String::new, |each| {
+        format!(
+            "{} is U+{:04X}, not an ASCII character",
+            quoted(&each.to_string()),
+            u32::from(each)
+        )
+    })
 }

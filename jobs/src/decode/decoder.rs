@@ -8,6 +8,9 @@ use crate::{
     yaml::{Entry, Kind, Node, Scalar, Tree, resolve},
 };
 
+/// Keys that say most of what a mapping is for, where it does not begin with that.
+const TELLING: [&str; 5] = ["run", "paths", "max", "junit", "steps"];
+
 /// Reads values of one file.
 pub(crate) struct Decoder<'t> {
     pub(super) tree: &'t Tree<'t>,
@@ -65,9 +68,19 @@ impl<'t> Decoder<'t> {
         known: &[&str],
     ) -> Option<Fields<'t>> {
         let Kind::Mapping(entries) = &node.kind else {
-            self.wrong_type(
-                node,
-                &format!("{what}: a mapping with keys such as `{}`", known.first()?),
+            let telling = TELLING.iter().find(|key| known.contains(key));
+            let key = telling.or_else(|| known.first())?;
+            let expected = format!("expected {what}: a mapping with keys such as `{key}`");
+            let help = match &node.kind {
+                Kind::Scalar { text, .. } if telling.is_some() && !text.is_empty() => {
+                    Some(format!("write {}", quoted(&format!("{key}: {text}"))))
+                }
+                _ => None,
+            };
+            self.report.push(
+                Diagnostic::error(Code::WrongType, expected)
+                    .at(node.span, format!("this is {}", kind(node)))
+                    .maybe_help(help),
             );
             return None;
         };

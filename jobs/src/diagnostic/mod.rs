@@ -10,4 +10,5 @@ mod types;
 
 pub use code::Code;
 pub use report::Report;
+pub(crate) use types::quoted_up_to;
 pub use types::{Diagnostic, Label, Severity, quoted};

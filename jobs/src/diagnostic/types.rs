@@ -95,10 +95,14 @@ impl fmt::Display for Diagnostic {
 /// A name or value from a file in backticks: one line, no control characters, at most 60
 /// characters, because the file is hostile and the message goes to a terminal.
 pub fn quoted(text: &str) -> String {
-    const MAX: usize = 60;
+    quoted_up_to(text, 60)
+}
+
+/// As [`quoted`], of up to `most` characters.
+pub(crate) fn quoted_up_to(text: &str, most: usize) -> String {
     let mut quoted = String::from("`");
     for (count, character) in text.chars().enumerate() {
-        if count == MAX {
+        if count == most {
             quoted.push('…');
             break;
         }

@@ -16,7 +16,7 @@ mod template;
 mod value;
 
 pub use ast::{Comparison, Expr, ExprKind, Segment};
-pub use condition::Condition;
+pub use condition::{Condition, Judged};
 pub use context::Context;
 pub use evaluate::{EvaluationError, Scope, Status, evaluate};
 pub use function::Function;

@@ -1,6 +1,6 @@
 //! A job.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{Artifacts, Cache, Env, Limits, Matrix, Network, Results, SecretUse, Service, Step};
 use crate::{
@@ -145,6 +145,19 @@ pub enum RetryCause {
     Failure,
     /// A step ended with this exit code.
     Exit(i32),
+}
+
+impl fmt::Display for RetryCause {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Memory => f.write_str("memory"),
+            Self::Failure => f.write_str("failure"),
+            Self::Exit(code) => write!(f, "exit:{code}"),
+        }
+    }
 }
 
 /// Which failures of a job do not fail the run.

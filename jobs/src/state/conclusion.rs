@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use super::{Limit, StopReason};
-use crate::{diagnostic::quoted, model::quantity::written_duration};
+use crate::{
+    diagnostic::quoted,
+    expr::Judged,
+    model::{RetryCause, quantity::written_duration},
+};
 
 /// How something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +93,7 @@ pub enum Reason {
     /// It ran, and all went well.
     Done,
     /// Its `if` does not hold.
-    Condition,
+    Condition(Judged),
     /// A job that it needs did not pass.
     Need {
         /// Its name.
@@ -156,7 +160,7 @@ impl Reason {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Done
-            | Self::Condition
+            | Self::Condition(_)
             | Self::Need { .. }
             | Self::Before { .. }
             | Self::JobEnded
@@ -173,7 +177,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("all steps passed"),
-            Self::Condition => f.write_str("its `if` does not hold"),
+            Self::Condition(judged) => write!(f, "its `if` does not hold: {judged}"),
             Self::Before { name, conclusion } => {
                 write!(f, "{} {}", quoted(name), conclusion.in_past())
             }
@@ -238,4 +242,30 @@ pub struct Attempt {
     pub conclusion: Conclusion,
     /// Why.
     pub reason: Reason,
+    /// What `retry` made of that, where the job has one and the try did not pass.
+    pub retry: Option<Retry>,
+}
+
+/// What `retry` makes of a try that did not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// There is another one, for this cause.
+    Again(RetryCause),
+    /// There were as many tries as it allows.
+    UsedUp(u32),
+    /// It names no cause that this ended for.
+    OtherCause,
+    /// The run, or the job, was cancelled.
+    Cancelled,
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Again(cause) => write!(f, "tried again, as `retry` names `{cause}`"),
+            Self::UsedUp(max) => write!(f, "not tried again: `retry` has `max: {max}`"),
+            Self::OtherCause => f.write_str("not tried again: `retry` names no such cause"),
+            Self::Cancelled => f.write_str("not tried again: it was cancelled"),
+        }
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, Cause, Conclusion, Part, Reason, Resource, StepRef, StopReason, Timer};
+use super::{
+    Attempt, Cause, Conclusion, Part, Reason, Resource, Retry, StepRef, StopReason, Timer,
+};
 use crate::{
-    expr::Value,
+    expr::{Judged, Value},
     model::{AllowFailure, RetryCause, Step},
     plan::PlannedJob,
 };
@@ -75,6 +77,8 @@ pub struct StepRecord {
     pub reason: Option<Reason>,
     /// What it wrote to `COFFERDAM_OUTPUT`.
     pub outputs: Vec<(String, Value)>,
+    /// The `if` by which it was started.
+    pub rule: Option<Judged>,
     /// Why it is being stopped.
     pub(super) stop: Option<StopReason>,
 }
@@ -89,6 +93,7 @@ impl StepRecord {
             conclusion: None,
             reason: None,
             outputs: Vec::new(),
+            rule: None,
             stop: None,
         }
     }
@@ -124,6 +129,8 @@ pub struct JobView<'r> {
     pub conclusion: Option<Conclusion>,
     /// Why.
     pub reason: Option<&'r Reason>,
+    /// The `if` by which it was let go.
+    pub rule: Option<&'r Judged>,
     /// Whether it failed and was allowed to.
     pub allowed: bool,
     /// Its steps in the last try.
@@ -171,6 +178,8 @@ pub(super) struct JobState {
     pub(super) armed: BTreeSet<Timer>,
     pub(super) ended: Option<Verdict>,
     pub(super) allowed: bool,
+    /// The `if` by which it was let go.
+    pub(super) rule: Option<Judged>,
 }
 
 impl JobState {
@@ -193,6 +202,7 @@ impl JobState {
             armed: BTreeSet::new(),
             ended: None,
             allowed: false,
+            rule: None,
         };
         state.reset(job);
         state
@@ -255,16 +265,36 @@ impl JobState {
     }
 }
 
-/// Whether a job that ended this way is tried again.
-pub(super) fn retries(causes: &[RetryCause], conclusion: Conclusion, reason: &Reason) -> bool {
+/// The cause for which a job that ended this way is tried again.
+fn wanted_cause(
+    causes: &[RetryCause],
+    conclusion: Conclusion,
+    reason: &Reason,
+) -> Option<RetryCause> {
     let cause = reason.cause();
-    causes.iter().any(|wanted| match wanted {
+    causes.iter().copied().find(|wanted| match wanted {
         RetryCause::System => conclusion == Conclusion::System,
         RetryCause::Timeout => conclusion == Conclusion::TimedOut,
         RetryCause::Memory => cause == Some(Cause::Limit(super::Limit::Memory)),
         RetryCause::Failure => conclusion == Conclusion::Failed,
         RetryCause::Exit(code) => cause == Some(Cause::Exit(*code)),
     })
+}
+
+/// What `retry` makes of how the try of this number ended.
+pub(super) fn retry(
+    retry: &crate::model::Retry,
+    number: u32,
+    conclusion: Conclusion,
+    reason: &Reason,
+) -> Retry {
+    match wanted_cause(&retry.on, conclusion, reason) {
+        // It would have no value the next time either.
+        _ if reason.cause() == Some(Cause::Expression) => Retry::OtherCause,
+        None => Retry::OtherCause,
+        Some(_) if number > retry.max => Retry::UsedUp(retry.max),
+        Some(cause) => Retry::Again(cause),
+    }
 }
 
 /// Whether a job that ended this way does not fail the run.

@@ -68,7 +68,7 @@ pub use action::{
     Action, Collect, CollectArtifacts, EnvVar, ResolvedCache, ResolvedCommand, ResolvedReady,
     ResolvedService, ResolvedStep, SecretFile, StartFrom, StartJob, Stop, StopReason, Timer,
 };
-pub use conclusion::{Attempt, Cause, Conclusion, Reason};
+pub use conclusion::{Attempt, Cause, Conclusion, Reason, Retry};
 pub use event::{Elsewhere, End, Event, Fault, Kept, Limit, Part, StepEnd, StepRef};
 pub use job::{JobView, Phase, StepRecord, WaitingFor};
 pub use run::Run;

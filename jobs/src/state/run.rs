@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Action, Attempt, Cause, Conclusion, Elsewhere, Event, Fault, KeepStates, Kept, Phase, Reason,
-    Settings, Stop, StopReason, Timer, WaitingFor,
+    Retry, Settings, Stop, StopReason, Timer, WaitingFor,
     fork::{Fork, taken},
-    job::{JobState, JobView, allows, retries},
+    job::{JobState, JobView, allows, retry},
     schedule::GroupState,
     settings::{Demand, exceeds},
 };
@@ -178,6 +178,7 @@ impl Run {
             attempts: &state.attempts,
             conclusion: state.ended.as_ref().map(|(conclusion, _)| *conclusion),
             reason: state.ended.as_ref().map(|(_, reason)| reason),
+            rule: state.rule.as_ref(),
             allowed: state.allowed,
             steps: &state.steps,
             cleanup: &state.cleanup,
@@ -264,18 +265,14 @@ impl Run {
         let number = state.attempt;
         let (conclusion, reason) =
             state.verdict.take().unwrap_or((Conclusion::Passed, Reason::Done));
-        state.attempts.push(Attempt { number, conclusion, reason: reason.clone() });
-        let again = match &planned.source.retry {
-            Some(retry) => {
-                number <= retry.max
-                    && !state.cancelled
-                    && !self.cancelled
-                    && reason.cause() != Some(Cause::Expression)
-                    && retries(&retry.on, conclusion, &reason)
-            }
-            None => false,
+        let after = match &planned.source.retry {
+            _ if conclusion == Conclusion::Passed => None,
+            Some(_) if state.cancelled || self.cancelled => Some(Retry::Cancelled),
+            Some(source) => Some(retry(source, number, conclusion, &reason)),
+            None => None,
         };
-        if !again {
+        state.attempts.push(Attempt { number, conclusion, reason: reason.clone(), retry: after });
+        if !matches!(after, Some(Retry::Again(_))) {
             self.end_job(job, conclusion, reason);
             return;
         }

@@ -7,7 +7,7 @@ use super::{
     resolve::Unresolved, run::Run,
 };
 use crate::{
-    expr::Status,
+    expr::{Judged, Status},
     plan::{GroupNeed, Plan},
 };
 
@@ -71,11 +71,16 @@ impl Run {
                 continue;
             }
             match self.wanted(group, job) {
-                Ok(None) => match self.missing_image(group) {
-                    None => self.queue(job),
+                Ok(Ok(rule)) => match self.missing_image(group) {
+                    None => {
+                        if let Some(state) = self.jobs.get_mut(job) {
+                            state.rule = rule;
+                        }
+                        self.queue(job);
+                    }
                     Some((conclusion, reason)) => self.end_job(job, conclusion, reason),
                 },
-                Ok(Some(reason)) => self.end_job(job, Conclusion::Skipped, reason),
+                Ok(Err(reason)) => self.end_job(job, Conclusion::Skipped, reason),
                 Err(Unresolved { cause, message }) => {
                     let message = format!("`if`: {message}");
                     self.end_job(job, Conclusion::Failed, Reason::Fault { cause, message });
@@ -105,9 +110,9 @@ impl Run {
                 continue;
             }
             match self.wanted(group, job) {
-                Ok(Some(reason)) => self.end_job(job, Conclusion::Skipped, reason),
+                Ok(Err(reason)) => self.end_job(job, Conclusion::Skipped, reason),
                 // What is wrong with it is told when its turn comes.
-                Ok(None) | Err(_) => uses = true,
+                Ok(Ok(_)) | Err(_) => uses = true,
             }
         }
         if uses {
@@ -148,18 +153,23 @@ impl Run {
         }
     }
 
-    /// Why a job does not run, if it does not.
-    fn wanted(&self, group: usize, job: usize) -> Result<Option<Reason>, Unresolved> {
-        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Some(Reason::JobEnded)) };
+    /// The `if` by which a job runs, or why it does not.
+    fn wanted(
+        &self,
+        group: usize,
+        job: usize,
+    ) -> Result<Result<Option<Judged>, Reason>, Unresolved> {
+        let Some(planned) = self.plan.jobs.get(job) else { return Ok(Err(Reason::JobEnded)) };
         let condition = planned.source.condition.as_ref();
         let status = self.needs_status(group);
         if !condition.is_some_and(|condition| condition.asks_status()) && !status.success() {
-            return Ok(Some(self.blocking_need(group)));
+            return Ok(Err(self.blocking_need(group)));
         }
-        let Some(condition) = condition else { return Ok(None) };
+        let Some(condition) = condition else { return Ok(Ok(None)) };
         let mut scope = self.scope(job, status);
         scope.env = Vec::new();
-        Ok(if condition.holds(&scope)? { None } else { Some(Reason::Condition) })
+        let judged = condition.judged(&scope)?;
+        Ok(if judged.holds { Ok(Some(judged)) } else { Err(Reason::Condition(judged)) })
     }
 
     /// The needs of a group that are jobs of the file.

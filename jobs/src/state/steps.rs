@@ -6,14 +6,14 @@ use super::{
     Action, Cause, Collect, Conclusion, End, Part, Phase, Reason, ResolvedStep, StepEnd, StepRef,
     Stop, StopReason, Timer, resolve::Unresolved, run::Run, scope::set,
 };
-use crate::model::Step;
+use crate::{expr::Judged, model::Step};
 
 /// The wall time of all cleanup steps of a job together.
 pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// What becomes of a step whose turn it is.
 enum Turn {
-    Start(Box<ResolvedStep>),
+    Start(Box<ResolvedStep>, Option<Judged>),
     Skip(Reason),
     Fail(Unresolved),
 }
@@ -83,13 +83,16 @@ impl Run {
                 Turn::Fail(Unresolved { cause, message }) => {
                     self.conclude_step(job, step, cause, Some(message));
                 }
-                Turn::Start(resolved) => {
+                Turn::Start(resolved, rule) => {
                     if !self.has_network_of(job, step) {
                         // Its turn comes again.
                         if let Some(state) = self.jobs.get_mut(job) {
                             state.next = index;
                         }
                         return;
+                    }
+                    if let Some(record) = self.record(job, step) {
+                        record.rule = rule;
                     }
                     self.start_step(job, step, resolved);
                 }
@@ -106,10 +109,11 @@ impl Run {
         if !always && !status.success() {
             return Turn::Skip(self.blocking_step(job));
         }
+        let mut rule = None;
         if let Some(condition) = condition {
-            match condition.holds(&self.scope(job, status)) {
-                Ok(true) => {}
-                Ok(false) => return Turn::Skip(Reason::Condition),
+            match condition.judged(&self.scope(job, status)) {
+                Ok(judged) if judged.holds => rule = Some(judged),
+                Ok(judged) => return Turn::Skip(Reason::Condition(judged)),
                 Err(error) => {
                     let mut unresolved = Unresolved::from(error);
                     unresolved.message = format!("`if`: {}", unresolved.message);
@@ -118,7 +122,7 @@ impl Run {
             }
         }
         match self.resolve_step(job, at) {
-            Ok(resolved) => Turn::Start(Box::new(resolved)),
+            Ok(resolved) => Turn::Start(Box::new(resolved), rule),
             Err(unresolved) => Turn::Fail(unresolved),
         }
     }

@@ -185,17 +185,24 @@ impl<'a, 'r> Scan<'a, 'r> {
         }
         let diagnostic = Diagnostic::error(Code::Syntax, "the file is not YAML")
             .at(self.places.bytes(at, at), error.info());
-        let tab = self.places.text().get(..at).is_some_and(|before| {
-            before
-                .rsplit('\n')
-                .next()
-                .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
-        });
-        Box::new(if tab {
-            diagnostic.help("indent with spaces: YAML takes no tabs")
+        let (before, after) = self.places.text().split_at_checked(at).unwrap_or_default();
+        let before = before.rsplit('\n').next().unwrap_or_default();
+        let help = if before.trim_start_matches(' ').starts_with('\t') {
+            Some("indent with spaces: YAML takes no tabs")
+        } else if error.info().contains("mapping values are not allowed") {
+            Some(
+                "a text with a `:` and a space in it needs quotes, or lines of its own after `|`; \
+                 a mapping begins on a line of its own, or with `{`",
+            )
+        } else if before.ends_with('$') && after.starts_with("{{")
+            || before.trim_end().ends_with("${") && after.starts_with('{')
+            || error.info().contains("flow mapping") && before.contains('$')
+        {
+            Some("within `{ }` and `[ ]`, an expression needs quotes: \"${{ … }}\"")
         } else {
-            diagnostic
-        })
+            None
+        };
+        Box::new(diagnostic.maybe_help(help.map(str::to_owned)))
     }
 
     /// Whether the tag makes a plain scalar text.

@@ -6,6 +6,7 @@ pub(super) mod ledger;
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::{
+    expr::Judged,
     plan::PlannedJob,
     state::{Attempt, Conclusion as State, JobView, Run, StepRecord as Step, StepRef},
 };
@@ -21,6 +22,7 @@ use crate::{
             read::{self, Bounds},
             write::JobTests,
         },
+        plan::needs,
         record::{
             ArtifactRecord, AttemptRecord, CacheRecord, Conclusion, ImageRecord, JobRecord,
             LimitsRecord, LogRecord, NetworkRecord, ServiceRecord, StateRecord, StepRecord,
@@ -77,6 +79,7 @@ impl Records<'_> {
             conclusion: conclusion(ended),
             why: self.why(ended, view.reason.map(ToString::to_string)),
             failure_allowed: view.allowed,
+            rule: (view.attempt > 0).then(|| self.mask(&self.rule(view))),
             flaky: view.is_flaky(),
             limits: limits(view.planned),
             attempts: entries()
@@ -128,6 +131,7 @@ impl Records<'_> {
         AttemptRecord {
             conclusion: conclusion(ended),
             why: self.why(ended, attempt.map(|attempt| attempt.reason.to_string())),
+            retry: attempt.and_then(|attempt| attempt.retry).map(|retry| retry.to_string()),
             started: timestamp(entry.started),
             ended: timestamp(entry.ended),
             usage: used,
@@ -192,6 +196,7 @@ impl Records<'_> {
             name: self.mask(&step.name),
             conclusion: conclusion(ended),
             why: self.why(ended, step.reason.as_ref().map(ToString::to_string)),
+            rule: step.rule.as_ref().map(|rule| self.mask(&held(rule))),
             exit_code: report.and_then(|report| report.exit_code),
             signal: report.and_then(|report| report.signal),
             started: report.map(|report| timestamp(report.started)),
@@ -213,6 +218,17 @@ impl Records<'_> {
         }
     }
 
+    /// Why a job was let go.
+    fn rule(&self, view: &JobView<'_>) -> String {
+        if let Some(rule) = view.rule {
+            return held(rule);
+        }
+        match needs(self.state.plan(), view.planned).as_slice() {
+            [] => "it needs no other job".to_owned(),
+            needed => format!("all it needs passed: {}", needed.join(", ")),
+        }
+    }
+
     fn why(&self, ended: State, reason: Option<String>) -> Option<String> {
         reason.filter(|_| ended != State::Passed).map(|reason| self.mask(&reason))
     }
@@ -220,6 +236,10 @@ impl Records<'_> {
     fn mask(&self, text: &str) -> String {
         self.needles.mask_text(text)
     }
+}
+
+fn held(rule: &Judged) -> String {
+    format!("its `if` holds: {rule}")
 }
 
 fn matrix(job: &PlannedJob) -> std::collections::BTreeMap<String, serde_json::Value> {

@@ -268,7 +268,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
         /// Whatever the chunks, each stream can be had back byte by byte.
         #[test]
         fn streams_come_back_exactly(

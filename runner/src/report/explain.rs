@@ -154,6 +154,9 @@ pub(crate) fn after(run: &RunRecord, jobs: &[&JobRecord]) -> String {
         let why = job.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let name = one_line(&job.name);
         line(&mut text, &format!("job {name} {}{why}", job.conclusion.word()));
+        if let Some(rule) = &job.rule {
+            line(&mut text, &format!("  ran: {}", one_line(rule)));
+        }
         if job.failure_allowed {
             line(&mut text, "  its failure does not fail the run: `allow-failure`");
         }
@@ -172,6 +175,9 @@ fn tried(number: usize, of: usize, attempt: &AttemptRecord, text: &mut String) {
         let why = attempt.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         line(text, &format!("  try {number} {}{why}", attempt.conclusion.word()));
     }
+    if let Some(retry) = &attempt.retry {
+        line(text, &format!("  {retry}"));
+    }
     for cache in &attempt.caches {
         line(text, &format!("  cache {}", cached(cache)));
     }
@@ -189,22 +195,31 @@ fn tried(number: usize, of: usize, attempt: &AttemptRecord, text: &mut String) {
             format!(" after {}", Elapsed(wall))
         });
         let took = took.unwrap_or_default();
-        let why = step.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        // The name is there already.
+        let own = format!("step `{}`: ", step.name);
+        let why = step.why.as_ref().map(|why| why.strip_prefix(&own).unwrap_or(why));
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let name = one_line(&step.name);
         line(text, &format!("  step {index} {name} {}{took}{why}", step.conclusion.word()));
+        if let Some(rule) = &step.rule {
+            line(text, &format!("    ran: {}", one_line(rule)));
+        }
     }
 }
 
 fn cached(cache: &CacheRecord) -> String {
     let key = one_line(&cache.key);
     let found = match &cache.restored {
-        Some(restored) if *restored == cache.key => "was hit".to_owned(),
-        Some(restored) => format!("was missed, `{}` begins alike", one_line(restored)),
-        None => "was missed".to_owned(),
+        Some(restored) if *restored == cache.key => "hit: it was there".to_owned(),
+        Some(restored) => format!(
+            "missed; `{}` was restored, which begins like one of `restore`",
+            one_line(restored)
+        ),
+        None => "missed: there was nothing of this key, nor of `restore`".to_owned(),
     };
-    let kept = cache.saved.map(|bytes| format!(", {} were kept", Bytes(bytes)));
-    let why = cache.why.as_ref().map(|why| format!(": {}", one_line(why)));
-    format!("`{key}` {found}{}{}", kept.unwrap_or_default(), why.unwrap_or_default())
+    let kept = cache.saved.map(|bytes| format!("; {} kept under this key", Bytes(bytes)));
+    let why = cache.why.as_ref().map(|why| format!("; {}", one_line(why)));
+    format!("`{key}`: {found}{}{}", kept.unwrap_or_default(), why.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -148,6 +148,9 @@ pub(crate) struct JobRecord {
     /// It failed, and the pipeline allows that.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) failure_allowed: bool,
+    /// Why it was let go: what it needs, or its `if` and what the names in it stood for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
     /// It passed on a retry.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) flaky: bool,
@@ -181,6 +184,9 @@ pub(crate) struct AttemptRecord {
     /// Why it did not pass: one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<String>,
+    /// What `retry` made of it, where it did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<String>,
     /// When its container was asked for.
     pub(crate) started: Timestamp,
     /// When its container was gone.
@@ -253,6 +259,9 @@ pub(crate) struct StepRecord {
     /// Why it did not pass: one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<String>,
+    /// The `if` by which it was started, and what the names in it stood for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
     /// The exit status of the command, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<i32>,

@@ -26,6 +26,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
         name: name.into(),
         conclusion,
         why: why.map(str::to_owned),
+        rule: None,
         exit_code: run.then_some(if conclusion == Conclusion::Passed { 0 } else { 2 }),
         signal: None,
         started: run.then(|| at(started)),
@@ -52,6 +53,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
             state: None,
             conclusion,
             why: why.map(str::to_owned),
+            retry: None,
             started: at(0),
             ended: at(4),
             network: None,
@@ -67,6 +69,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
         conclusion,
         why: why.map(str::to_owned),
         failure_allowed: false,
+        rule: None,
         flaky: false,
         limits: LimitsRecord {
             cpus: 1.5,
