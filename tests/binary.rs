@@ -64,14 +64,26 @@ fn side_by_side() -> RwLockReadGuard<'static, ()> {
 fn common_state() -> &'static Path {
     static MADE: LazyLock<PathBuf> = LazyLock::new(|| {
         let directory = scratch().join("state");
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                panic!("`{}` cannot be removed: {error}", directory.display())
-            }
-            _ => directory,
-        }
+        remove(&directory);
+        directory
     });
     &MADE
+}
+
+/// Removes a state directory. Where this is not root, images in it have files of subordinate ids,
+/// which are in reach of a user namespace only.
+fn remove(directory: &Path) {
+    match std::fs::remove_dir_all(directory) {
+        Ok(()) => return,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(_) => {}
+    }
+    let status = program("unshare")
+        .args(["--map-root-user", "--map-auto", "rm", "-rf", "--"])
+        .arg(directory)
+        .status();
+    let removed = status.is_ok_and(|status| status.success());
+    assert!(removed || std::thread::panicking(), "`{}` cannot be removed", directory.display());
 }
 
 /// The binary with a state directory.
@@ -181,6 +193,14 @@ impl Cofferdam {
 impl State {
     fn own() -> Self {
         Self::Own(tempfile::Builder::new().prefix("cofferdam-test-").tempdir().expect("state"))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Self::Own(directory) = self {
+            remove(directory.path());
+        }
     }
 }
 

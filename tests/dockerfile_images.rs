@@ -60,7 +60,7 @@ const IMAGE: &str = "{ build: { context: image, target: tool, args: { VERSION: \
 
 #[test]
 fn a_dockerfile_makes_an_image() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let project = project(IMAGE, DOCKERFILE);
     let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
     let says = |words: &[&str], expect: &str| drop(cofferdam.run(words).expect(0).says(&[expect]));
@@ -92,7 +92,7 @@ fn a_dockerfile_makes_an_image() {
 /// The short form; and a name of the pipeline's is not what a Dockerfile means by it.
 #[test]
 fn an_image_may_have_the_name_of_what_it_is_made_from() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let project = tempfile::tempdir().expect("a directory");
     file(project.path(), "Dockerfile", "FROM busybox\nRUN echo mine > /mine\n");
     let text = "images:\n  busybox: { build: . }\n\
@@ -105,7 +105,7 @@ fn an_image_may_have_the_name_of_what_it_is_made_from() {
 /// More than a pipe holds, while nobody reads but the run itself.
 #[test]
 fn what_a_build_says_is_kept_whole() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let lines = "RUN yes line | head -n 300000; echo the end\n".repeat(2);
     let project = project("{ build: image }", &format!("FROM busybox\n{lines}"));
     let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
@@ -119,7 +119,7 @@ fn what_a_build_says_is_kept_whole() {
 
 #[test]
 fn a_build_that_fails_is_a_job_that_fails() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let check = |image: &str, instruction: &str, status: i32, expect: &[&str]| {
         let project = project(image, &format!("FROM host\n{instruction}\n"));
         let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
@@ -146,7 +146,7 @@ fn a_build_that_fails_is_a_job_that_fails() {
 /// What can be known before anything runs is said then; the operator's files are not the pipeline's.
 #[test]
 fn refused_before_any_job() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let secret = tempfile::tempdir().expect("a directory");
     file(secret.path(), "Dockerfile", "SECRET of the operator\n");
     let outside = secret.path().to_string_lossy().into_owned();
@@ -175,7 +175,7 @@ fn refused_before_any_job() {
 
 #[test]
 fn an_interrupt_ends_a_build() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let project = project("{ build: image }", "FROM busybox\nRUN echo under way; sleep 600\n");
     let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
     let mut command = cofferdam.command(["run", "cofferdam.yml", "--job", "use"]);

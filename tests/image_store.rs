@@ -34,7 +34,7 @@ fn two_images() -> Cofferdam {
     let status = program("tar")
         .arg("-C")
         .arg(&tree)
-        .arg("-cf")
+        .args(["--owner=0", "--group=0", "-cf"])
         .arg(&archive)
         .arg(".")
         .status()

@@ -39,7 +39,7 @@ const STEPS: &str = "      - run: echo really ran one; echo 1 > /opt/made\n     
 
 #[test]
 fn an_unchanged_beginning_is_not_run_again() {
-    needs!(Need::Containers, Need::Root);
+    needs!(Need::Containers);
     let project = project(STEPS);
     let cofferdam = Cofferdam::new().in_directory(project.path());
     let run = || cofferdam.run(["run", "cofferdam.yml"]).expect(0);
@@ -77,7 +77,7 @@ fn an_unchanged_beginning_is_not_run_again() {
 
 #[test]
 fn who_wants_the_same_waits_for_it() {
-    needs!(Need::Containers, Need::Root);
+    needs!(Need::Containers);
     // Two images with the same steps in one run.
     let project = tempfile::tempdir().expect("a directory");
     let steps = "steps: [{ run: echo really ran; sleep 1; echo 1 > /opt/made }]";
@@ -106,7 +106,7 @@ fn who_wants_the_same_waits_for_it() {
 
 #[test]
 fn a_killed_build_leaves_the_store_whole() {
-    needs!(Need::Containers, Need::Root);
+    needs!(Need::Containers);
     let steps = "      - run: echo really ran one; head -c 30m /dev/zero > /opt/made\n      \
                  - run: echo really ran two; touch /opt/two\n";
     let project = project(steps);
@@ -126,7 +126,7 @@ fn a_killed_build_leaves_the_store_whole() {
 
 #[test]
 fn limits_and_networks_hold_in_builds() {
-    needs!(Need::Containers, Need::Root);
+    needs!(Need::Containers);
     let check = |image: &str, expect: &[&str]| {
         let project = tempfile::tempdir().expect("a directory");
         let text = format!(
@@ -170,7 +170,7 @@ fn limits_and_networks_hold_in_builds() {
 /// A step is code of strangers: whatever it leaves behind, the layer is harmless or refused.
 #[test]
 fn what_hostile_steps_leave_behind() {
-    needs!(Need::Containers, Need::Root);
+    needs!(Need::Containers);
     let project = tempfile::tempdir().expect("a directory");
     file(
         project.path(),
@@ -207,7 +207,7 @@ fn what_hostile_steps_leave_behind() {
 /// The same steps on the same base make the same image, to the digest, and others can take it.
 #[test]
 fn the_same_image_wherever_it_is_made() {
-    needs!(Need::Containers, Need::Root, Need::Program("skopeo"));
+    needs!(Need::Containers, Need::Program("skopeo"));
     let project = tempfile::tempdir().expect("a directory");
     let steps = "      - run: mkdir -p /opt/d && echo 1 > /opt/made && ln /opt/made /opt/d/twin && head -c 100 /dev/zero > /opt/zeros\n      \
                  - run: rm /opt/zeros && ln -s made /opt/link && mkfifo /opt/pipe && date > /dev/null\n";

@@ -94,3 +94,5 @@ mod teardown;
 mod watch;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+mod written_layers;

@@ -42,7 +42,7 @@ pub(crate) fn load(named: Option<&Path>, exit: Exit) -> Result<Configuration, Pr
 /// `/etc/cofferdam/config.yml` for root, in the user's configuration directory otherwise (XDG Base
 /// Directory Specification).
 fn usual_place() -> Option<PathBuf> {
-    let directory = if nix::unistd::geteuid().is_root() {
+    let directory = if cofferdam_sandbox::is_root() {
         PathBuf::from("/etc")
     } else {
         let set =

@@ -25,10 +25,13 @@ mod variables;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cofferdam_sandbox::{cgroup, spawner};
+use cofferdam_sandbox::{
+    Result, cgroup, enter_user_namespace,
+    spawner::{self, Spawner},
+};
 use tracing_subscriber::filter::LevelFilter;
 
-use cli::Cli;
+use cli::{Cli, Command};
 use exit::Exit;
 use problem::Problem;
 
@@ -45,15 +48,27 @@ fn main() -> ExitCode {
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
         }
     };
-    if !cli.command.starts_containers() {
-        drop(spawner);
-        return end(command::run(cli, None));
-    }
-    // A login session has no control group that is the user's.
-    match spawner.and_then(|spawner| cgroup::enter_scope(&spawner).map(|()| spawner)) {
-        Ok(spawner) => end(command::run(cli, Some(spawner))),
+    match prepare(&cli.command, spawner) {
+        Ok(spawner) => end(command::run(cli, spawner)),
         Err(error) => end(Err(Problem::sandbox(cli.command.cannot_start(), error))),
     }
+}
+
+/// Moves this process where the command can be done, while it has one thread; the spawner, where the
+/// command needs it.
+fn prepare(command: &Command, spawner: Result<Spawner>) -> Result<Option<Spawner>> {
+    if !command.handles_files() {
+        return Ok(None);
+    }
+    if !command.starts_containers() {
+        // Where there is none, files are handled as this user's own.
+        return spawner.map_or(Ok(()), |spawner| enter_user_namespace(&spawner)).map(|()| None);
+    }
+    let spawner = spawner?;
+    // A login session has no control group that is the user's.
+    cgroup::enter_scope(&spawner)?;
+    enter_user_namespace(&spawner)?;
+    Ok(Some(spawner))
 }
 
 /// What went wrong beside the work, such as something that could not be removed, goes to standard
@@ -69,7 +84,7 @@ fn show_warnings() {
         .init();
 }
 
-fn end(result: Result<u8, Problem>) -> ExitCode {
+fn end(result: std::result::Result<u8, Problem>) -> ExitCode {
     match result {
         Ok(status) => status.into(),
         Err(problem) => {

@@ -16,7 +16,7 @@ pub(crate) fn directory(
     if let Some(said) = said.or_else(configured) {
         return Ok(said);
     }
-    if nix::unistd::geteuid().is_root() {
+    if cofferdam_sandbox::is_root() {
         return Ok("/var/lib/cofferdam".into());
     }
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());

@@ -80,6 +80,7 @@ pub(crate) fn secret_from_command(name: &str, command: &str) -> Result<String, P
     };
     #[expect(clippy::disallowed_methods, reason = "the caller names a program of the host")]
     let mut shell = std::process::Command::new("/bin/sh");
+    cofferdam_sandbox::as_caller(&mut shell);
     shell.args(["-c", command]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
     let output = shell.output().map_err(|error| problem(format!("cannot be run: {error}")))?;
     if !output.status.success() {

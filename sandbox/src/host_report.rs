@@ -10,13 +10,13 @@ use nix::{
         resource::{Resource, getrlimit},
         utsname::uname,
     },
-    unistd::{Pid, User, getegid, geteuid},
+    unistd::{Pid, User},
 };
 
 use crate::{
     Limits,
     cgroup::{Enforcement, Hierarchy},
-    ids::{IdMap, subordinate},
+    ids::{self, IdMap, caller, is_root, subordinate},
     network::availability::{self, Unavailable},
     scratch::{Availability, is_at_least},
 };
@@ -130,7 +130,7 @@ fn scratch(host: &Availability) -> Item {
 fn privileges() -> Item {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    match (geteuid().is_root(), whole) {
+    match (is_root(), whole) {
         (true, true) => Item::good("privileges", "root"),
         (true, false) => Item::bad(
             "privileges",
@@ -138,18 +138,18 @@ fn privileges() -> Item {
             "root of a user namespace, such as a container",
             "run it on the host, or in a virtual machine",
         ),
-        (false, _) => Item::good("privileges", format!("rootless, as user {}", geteuid())),
+        (false, _) => Item::good("privileges", format!("rootless, as user {}", caller())),
     }
 }
 
 /// What a user's containers have besides root; `None` for root, whose containers have all ids.
 fn subordinate_ids() -> Option<Item> {
     const NAME: &str = "subordinate ids";
-    let user = geteuid();
+    let user = caller();
     if user.is_root() {
         return None;
     }
-    if let IdMap::Subordinate { users, groups, count, .. } = subordinate::map_of(user, getegid()) {
+    if let IdMap::Subordinate { users, groups, count, .. } = ids::map() {
         let detail = format!("{count} users from {users} on, {count} groups from {groups} on");
         return Some(Item::good(NAME, detail));
     }
@@ -190,7 +190,7 @@ fn user_namespaces() -> Item {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
     };
-    if !geteuid().is_root() {
+    if !is_root() {
         for (name, forbids, remedy) in FOR_ROOT_ALONE {
             if value(name).as_deref() == Some(forbids) {
                 let detail = format!("forbidden to users by {name} = {forbids}");

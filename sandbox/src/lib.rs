@@ -41,6 +41,7 @@ pub use container::{
     Streams,
 };
 pub use error::{Error, Fault, Result, with_causes};
+pub use ids::{as_caller, enter as enter_user_namespace, is_root};
 pub use init::WORKSPACE;
 pub use limits::{IoRates, Limits};
 pub use network::{ContainerNetwork, Network, SharedNetwork};

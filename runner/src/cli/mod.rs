@@ -182,6 +182,11 @@ impl Command {
             other => matches!(other, Self::Exec(_) | Self::Doctor { .. }),
         }
     }
+
+    /// Whether files of images or containers are made, read or removed, which takes their ids.
+    pub(crate) fn handles_files(&self) -> bool {
+        self.starts_containers() || matches!(self, Self::Image(_))
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::copy::Copy;
 use crate::{
     Container, WORKSPACE,
     error::{Doing as _, Error, Result},
+    ids,
     image::Digest,
     removal,
 };
@@ -154,10 +155,12 @@ impl Caches {
         DirBuilder::new().mode(0o755).create(&tree).system(doing)?;
         let first = container.first_id();
         // What is no id of the container's is shown as another's, and kept as root's.
-        let inside =
-            |id: u32| id.checked_sub(first.unwrap_or(0)).filter(|id| *id < IDS).unwrap_or(0);
-        let inside: Option<&dyn Fn(u32) -> u32> =
-            if first.is_some() { Some(&inside) } else { None };
+        let inside = |id: u32| match first {
+            Some(first) => id.checked_sub(first).filter(|id| *id < IDS).unwrap_or(0),
+            None => ids::owner(id).unwrap_or(0),
+        };
+        let keeps_owners = first.is_some() || ids::owner(0).is_some();
+        let inside: Option<&dyn Fn(u32) -> u32> = if keeps_owners { Some(&inside) } else { None };
         let mut copy = Copy::new(&tree, inside, self.most);
         let mut any = false;
         for path in paths {

@@ -9,7 +9,10 @@ use std::{
 use nix::unistd::geteuid;
 
 use super::{file, hierarchy, layout};
-use crate::error::{Doing as _, Result};
+use crate::{
+    error::{Doing as _, Result},
+    ids::is_root,
+};
 
 /// Deeper groups than these are nobody's whom we know.
 const DEEPEST: usize = 16;
@@ -48,7 +51,7 @@ pub(crate) fn is_of_one(groups: &str) -> bool {
 
 fn is_own(directory: &Path) -> bool {
     let user = geteuid();
-    user.is_root() || directory.metadata().is_ok_and(|found| found.uid() == user.as_raw())
+    is_root() || directory.metadata().is_ok_and(|found| found.uid() == user.as_raw())
 }
 
 #[cfg(test)]

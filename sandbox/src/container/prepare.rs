@@ -145,7 +145,9 @@ pub(crate) fn prepare(
     let (scratch, kept) = match (mounts, stands.scratch) {
         (Some(mounts), _) => (mounts.scratch, mounts.kept),
         (None, Some(made)) => {
-            (Room::in_memory(made).system(|| "look at the scratch file system")?, None)
+            let kept = spec.keep.then(|| made.try_clone()).transpose();
+            let kept = kept.system(|| "keep what the container will write")?;
+            (Room::in_memory(made).system(|| "look at the scratch file system")?, kept)
         }
         (None, None) => {
             let missing = "the init sent no scratch file system";

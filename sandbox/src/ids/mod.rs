@@ -4,6 +4,7 @@
 //! one user id and perhaps subordinate ids ([`subordinate`]), which all of the user's containers
 //! share: they are kept apart by their namespaces alone.
 
+mod entered;
 mod map;
 mod numbers;
 pub(crate) mod range;
@@ -11,8 +12,8 @@ pub(crate) mod subordinate;
 
 use std::{os::fd::BorrowedFd, path::Path};
 
-use nix::unistd::{getegid, geteuid};
-
+pub use entered::{as_caller, enter, is_root};
+pub(crate) use entered::{caller, map, owner};
 pub(crate) use map::{IdMap, Line};
 pub(crate) use numbers::{Number, Numbers};
 use range::{IdRange, IdRanges};
@@ -41,10 +42,10 @@ pub(crate) struct HeldIds {
 impl Ids {
     /// What the calling user has.
     pub(crate) fn open() -> Result<Self> {
-        if geteuid().is_root() {
+        if is_root() {
             return Ok(Self::Ranges(IdRanges::open(Path::new(LOCKS))?));
         }
-        Ok(Self::User(subordinate::map_of(geteuid(), getegid())))
+        Ok(Self::User(map()))
     }
 
     /// Takes the ids of one container.

@@ -2,10 +2,7 @@
 
 use std::{fs, io, os::fd::AsFd as _, thread};
 
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::geteuid,
-};
+use nix::sched::{CloneFlags, unshare};
 
 use super::{
     CONTAINER_LINK, LINK_PREFIX, forwarding,
@@ -13,6 +10,7 @@ use super::{
     table,
     uplink::Program,
 };
+use crate::ids::is_root;
 
 /// Why not, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub(crate) struct Unavailable {
 
 /// How this user's containers get a way out, in words.
 pub(crate) fn of_host() -> Result<String, Unavailable> {
-    if geteuid().is_root() { of_root() } else { of_user() }
+    if is_root() { of_root() } else { of_user() }
 }
 
 fn of_root() -> Result<String, Unavailable> {

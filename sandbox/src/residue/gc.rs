@@ -126,7 +126,7 @@ fn look(unseen: &mut Vec<Residue>) -> Vec<Found> {
         Ok(listed) => found.extend(listed),
         Err(error) => unseen.push(audit::unseen(kind, "all", &error)),
     };
-    if nix::unistd::geteuid().is_root() {
+    if ids::is_root() {
         each(Kind::Link, network::links().map(|links| links.into_iter().map(link).collect()));
         each(
             Kind::PacketFilter,

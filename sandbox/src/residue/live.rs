@@ -14,7 +14,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use crate::{cgroup, journal};
+use crate::{cgroup, ids::is_root, journal};
 
 /// What a runner, unless somebody has named it otherwise, and its spawner are called.
 const NAME: &str = "cofferdam";
@@ -83,7 +83,7 @@ fn may_hold_a_journal(process: &Path) -> io::Result<bool> {
         == Some(user.as_raw());
     let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let is_named_so = field("Name:").is_some_and(|it| it.starts_with(NAME) || it == own.trim());
-    Ok((user.is_root() || is_ours) && is_named_so)
+    Ok((is_root() || is_ours) && is_named_so)
 }
 
 /// A process ends whenever it likes.

@@ -13,17 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    sys::{
-        statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs},
-        utsname::uname,
-    },
-    unistd::geteuid,
+use nix::sys::{
+    statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs},
+    utsname::uname,
 };
 
 use crate::{
     Limits,
     error::{Error, Result},
+    ids::is_root,
     sys::{mount::Configuration, quota},
 };
 
@@ -140,7 +138,7 @@ pub(crate) fn is_at_least(release: &str, least: (u32, u32)) -> bool {
 }
 
 fn disk(state: &Path) -> std::result::Result<(), String> {
-    if !geteuid().is_root() {
+    if !is_root() {
         return Err("only root may mount file systems on disk".to_owned());
     }
     // Opening it also loads the kernel's module where it is one.
@@ -168,7 +166,7 @@ fn disk(state: &Path) -> std::result::Result<(), String> {
 const WITH_PROJECTS: [FsType; 2] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC];
 
 fn project(state: &Path) -> std::result::Result<(), String> {
-    if !geteuid().is_root() {
+    if !is_root() {
         return Err("only root may set quotas".to_owned());
     }
     let existing = state.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));

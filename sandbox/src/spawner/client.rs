@@ -81,6 +81,15 @@ impl Spawner {
         }
     }
 
+    /// Maps the ids of the process `pid`, this one, whose user namespace is new: an unprivileged
+    /// process cannot do that for itself.
+    pub(crate) fn map_ids(&self, pid: Pid, map: IdMap) -> Result<()> {
+        match self.call(&Request::MapIds { pid: pid.as_raw(), map }, &[])? {
+            (Reply::Mapped, _) => Ok(()),
+            (reply, _) => Err(unexpected(reply)),
+        }
+    }
+
     /// Clones an init that speaks over `channel`, in `cgroup` where that is a v2 group, and in
     /// `network` where it shall have none of its own.
     pub(crate) fn spawn(

@@ -54,7 +54,9 @@ pub(super) fn spawn(
             with_ids(Pid::from_raw(pid), pidfd, check)
         }
         Some((Reply::Failed(failure), _)) => Err(failure.into_error()),
-        Some((Reply::Watching, _)) | None => Err(Error::system(doing(), "it ended without a word")),
+        Some((Reply::Watching | Reply::Mapped, _)) | None => {
+            Err(Error::system(doing(), "it ended without a word"))
+        }
     }
 }
 

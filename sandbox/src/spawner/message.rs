@@ -15,6 +15,13 @@ pub(super) enum Request {
         /// The run's journal.
         journal: PathBuf,
     },
+    /// Map the ids of the runner, whose user namespace is new.
+    MapIds {
+        /// The runner's process id.
+        pid: i32,
+        /// How ids there map to ids of the host.
+        map: IdMap,
+    },
     /// Clone an init. Descriptors: the init's channel, then its v2 control group where `cgroup`,
     /// its network namespace where `network`, and the owner of that.
     Spawn {
@@ -51,6 +58,8 @@ pub(super) struct Joined {
 pub(super) enum Reply {
     /// It watches.
     Watching,
+    /// They are mapped.
+    Mapped,
     /// The process exists, and its ids are mapped where it has its own. Descriptor: its pidfd.
     Spawned {
         /// Its process id on the host.

@@ -54,6 +54,15 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
                     break;
                 }
             }
+            Request::MapIds { pid, map } => {
+                let reply = match map_ids(Pid::from_raw(pid), map) {
+                    Ok(()) => Reply::Mapped,
+                    Err(error) => Reply::Failed(Failure::from_error(&error)),
+                };
+                if channel.send(&reply, &[]).is_err() {
+                    break;
+                }
+            }
             Request::Spawn { map, cgroup, network } => {
                 forget_ended(&mut inits)?;
                 let spawned = spawn(map, cgroup, network, descriptors);

@@ -1,18 +1,24 @@
 //! Processes: `clone3(2)`, `wait4(2)`, pidfds, `execve(2)`, capabilities and `prctl(2)`.
 
 use std::{
-    ffi::{CString, c_char},
+    ffi::{CStr, CString, c_char},
     io,
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
+        unix::{fs::MetadataExt as _, process::CommandExt as _},
     },
+    process::Command,
     ptr,
 };
 
 use nix::{
-    sys::signal::{SigHandler, Signal},
-    unistd::Pid,
+    fcntl::{OFlag, open},
+    sched::{CloneFlags, unshare},
+    sys::{
+        signal::{SigHandler, Signal},
+        stat::Mode,
+    },
+    unistd::{Pid, write},
 };
 
 use super::check;
@@ -175,6 +181,27 @@ pub(crate) fn duplicate_to(descriptor: impl AsFd, number: i32) -> io::Result<()>
     check(unsafe { libc::dup2(descriptor.as_fd().as_raw_fd(), number) }.into()).map(drop)
 }
 
+/// Has `command` run in a user namespace of its own with these maps of one id each, which an
+/// unprivileged process may write for itself (`user_namespaces(7)`).
+pub(crate) fn in_user_namespace(command: &mut Command, users: Vec<u8>, groups: Vec<u8>) {
+    let enter = move || -> io::Result<()> {
+        let open = |path: &CStr| open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        // A process that cannot be dumped may not open these files of its own either.
+        prctl(libc::PR_SET_DUMPABLE, 1)?;
+        let opened =
+            [c"/proc/self/setgroups", c"/proc/self/uid_map", c"/proc/self/gid_map"].map(open);
+        set_not_dumpable()?;
+        for (file, text) in opened.into_iter().zip([b"deny".as_slice(), &users, &groups]) {
+            write(&file?, text)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec, `enter` only makes system calls: it allocates nothing, takes no
+    // lock, and its errors are the kernel's numbers.
+    unsafe { command.pre_exec(enter) };
+}
+
 /// Ends this process at once, running nothing of the memory it shares with its parent by copy.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: `_exit` is always allowed.
@@ -189,7 +216,7 @@ pub(crate) fn set_handler(signal: Signal, handler: SigHandler) -> io::Result<()>
 }
 
 /// Replaces the program of this process; returns only on failure.
-pub(crate) fn execve(program: &std::ffi::CStr, argv: &[CString], env: &[CString]) -> io::Error {
+pub(crate) fn execve(program: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
     };
@@ -221,7 +248,7 @@ pub(crate) fn set_no_new_privileges() -> io::Result<()> {
 }
 
 /// Sets the name that `ps` shows for this process; at most 15 bytes count.
-pub(crate) fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
+pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }.into()).map(drop)
 }

@@ -4,6 +4,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use cofferdam_sandbox::as_caller;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -40,7 +41,8 @@ async fn run(program: &str, registry: &str) -> Result<Option<Credentials>, Strin
         clippy::disallowed_methods,
         reason = "a helper that the operator's own files name is a program of this host"
     )]
-    let command = std::process::Command::new(program);
+    let mut command = std::process::Command::new(program);
+    as_caller(&mut command);
     let failed = |error: std::io::Error| format!("`{program}` failed: {error}");
     let mut child = tokio::process::Command::from(command)
         .arg("get")

@@ -3,15 +3,15 @@
 use std::{fmt::Write as _, fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::sources::{ETC, ETC_PREFIXES, MERGED};
-use crate::image::digest::Digest;
+use crate::{ids, image::digest::Digest};
 
 /// Raised whenever what [`super::write`] makes of the same host changes.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 /// A digest of what the layer below `root` would be made from: kind, inode, size and times of
 /// every source. A directory stands for what is directly in it.
 pub(super) fn of(root: &Path) -> Digest {
-    let mut text = format!("{GENERATION} {}\n", nix::unistd::geteuid());
+    let mut text = format!("{GENERATION} {:?}\n", ids::owner(super::write::CI));
     let mut add = |path: &Path, name: &str| {
         // Writing to a `String` cannot fail.
         let _written = match path.join(name).symlink_metadata() {

@@ -14,9 +14,10 @@ use super::{
     fingerprint::varying,
     sources::{ETC, MERGED, is_private},
 };
+use crate::ids;
 
 /// The account that a step may run as when it should not be root.
-const CI: u32 = 1000;
+pub(super) const CI: u32 = 1000;
 
 /// Directories with their modes. Mount points are made as well: they cannot be made below a
 /// read-only root.
@@ -75,8 +76,8 @@ pub(super) fn skeleton(root: &Path, diff: &Path) -> io::Result<()> {
         DirBuilder::new().create(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
-    if nix::unistd::geteuid().is_root() {
-        lchown(diff.join("home/ci"), Some(CI), Some(CI))?;
+    if let Some(owner) = ids::owner(CI) {
+        lchown(diff.join("home/ci"), Some(owner), Some(owner))?;
     }
     symlink("/run", diff.join("var/run"))?;
     symlink("/run/lock", diff.join("var/lock"))?;

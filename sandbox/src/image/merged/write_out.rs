@@ -15,13 +15,14 @@ use nix::{
         FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, mkdirat, mknodat, utimensat,
     },
     sys::time::TimeSpec,
-    unistd::{Gid, Uid, fchownat, geteuid, linkat, symlinkat},
+    unistd::{Gid, Uid, fchownat, linkat, symlinkat},
 };
 
 use super::{Entry, Walk};
 use crate::{
     Error, Result,
     error::Doing as _,
+    ids,
     image::{Image, unpack::copy_attributes},
     sys::beneath::open_beneath,
 };
@@ -56,7 +57,7 @@ impl Image {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(directory, flags, Mode::empty()).pipeline(doing)?;
-        let mut target = Target { root, is_root: geteuid().is_root(), links: HashMap::new() };
+        let mut target = Target { root, is_root: ids::is_root(), links: HashMap::new() };
         let mut written = Written::default();
         let mut directories = Vec::new();
         let mut walk = Walk::new(self)?;

@@ -22,10 +22,11 @@ use nix::{
     fcntl::{AtFlags, OFlag, openat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat, mknodat},
     sys::time::TimeSpec,
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, unlinkat},
 };
 
 use crate::{
+    ids,
     image::{
         archive::{Entry, EntryPath},
         limits::ImportLimits,
@@ -45,8 +46,6 @@ const PARENT: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 pub(crate) struct Tree<'a> {
     root: OwnedFd,
     limits: &'a ImportLimits,
-    /// Whether files can have the ids that the archive names: only root can give files away.
-    natural_ids: bool,
     /// The last parent that was opened: entries of one directory follow each other.
     parent: Option<(EntryPath, Arc<OwnedFd>)>,
     /// Metadata of the directories that the archive describes, applied by [`Self::finish`].
@@ -82,6 +81,12 @@ impl Metadata {
         Self { uid: entry.uid, gid: entry.gid, mode: entry.mode, mtime: entry.mtime }
     }
 
+    /// Whose a file has to become; whoever makes it is root of the image.
+    fn owners(&self) -> Option<(Uid, Gid)> {
+        let (uid, gid) = (ids::owner(self.uid)?, ids::owner(self.gid)?);
+        ((uid, gid) != (0, 0)).then(|| (Uid::from_raw(uid), Gid::from_raw(gid)))
+    }
+
     pub(super) fn time(&self) -> TimeSpec {
         // The kernel clamps to what the file system can hold; nanoseconds are below 10^9.
         TimeSpec::new(self.mtime.0, i64::from(self.mtime.1))
@@ -94,7 +99,6 @@ impl<'a> Tree<'a> {
         Self {
             root,
             limits,
-            natural_ids: geteuid().is_root(),
             parent: None,
             directories: HashMap::new(),
             implied: HashSet::new(),
@@ -381,8 +385,8 @@ impl<'a> Tree<'a> {
         metadata: &Metadata,
     ) -> Result<(), Errno> {
         // The owner first: changing it clears the set-user-id bit.
-        if self.natural_ids && (metadata.uid, metadata.gid) != (0, 0) {
-            fchown(file, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)))?;
+        if let Some((uid, gid)) = metadata.owners() {
+            fchown(file, Some(uid), Some(gid))?;
         }
         let mode = metadata.mode & 0o7777;
         // Asking is much cheaper than changing, and most files were made as they shall be.
@@ -399,10 +403,7 @@ impl<'a> Tree<'a> {
         name: &[u8],
         metadata: &Metadata,
     ) -> Result<(), Errno> {
-        if !self.natural_ids || (metadata.uid, metadata.gid) == (0, 0) {
-            return Ok(());
-        }
-        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        let Some((uid, gid)) = metadata.owners() else { return Ok(()) };
         fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
