@@ -73,7 +73,7 @@ impl Scene {
 
 #[test]
 fn a_job_becomes_an_image() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let scene = Scene::new(PIPELINE);
     let Scene { cofferdam, .. } = &scene;
     let (ended, id, record) = scene.run(&["--keep-state"]);
@@ -126,7 +126,7 @@ fn a_job_becomes_an_image() {
 
 #[test]
 fn each_step_becomes_an_image() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let scene = Scene::new(PIPELINE);
     let Scene { cofferdam, .. } = &scene;
     let (ended, id, _) = scene.run(&["--keep-state=steps", "--job", "build", "--job", "child"]);
@@ -167,7 +167,7 @@ fn each_step_becomes_an_image() {
 
 #[test]
 fn a_run_is_compared_with_its_image() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let scene = Scene::new(PIPELINE);
     let Scene { cofferdam, .. } = &scene;
     let (ended, id, _) = scene.run(&["--keep-state", "--job", "build"]);
@@ -198,7 +198,7 @@ fn a_run_is_compared_with_its_image() {
 
 #[test]
 fn what_is_not_kept_says_so() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let scene = Scene::new(&format!(
         "images: {{ tool: {{ from: busybox, steps: [{{ run: touch /t }}] }} }}\n{PIPELINE}  tooled: {{ image: tool, steps: [{{ run: \"true\" }}] }}\n  odd: {{ image: busybox, steps: [{{ run: touch /.wh.name }}] }}\n"
     ));
@@ -251,7 +251,7 @@ fn what_is_not_kept_says_so() {
 /// What is kept does not depend on the runner, nor on its end.
 #[test]
 fn nothing_is_left_but_the_image() {
-    needs!(Need::Containers, Need::Root, Need::Busybox);
+    needs!(Need::Containers, Need::Busybox);
     let scene = Scene::new(PIPELINE);
     let (ended, _, record) = scene.run(&["--keep-state=steps"]);
     ended.expect(0);

@@ -165,9 +165,9 @@ impl Sandbox {
     /// [`Container::state`]).
     ///
     /// # Errors
-    /// Why they cannot: that needs root, and Linux 6.15 or newer.
+    /// Why they cannot: that needs Linux 6.15 or newer and, without root, [`crate::enter_user_namespace`].
     pub fn keeps_states(&self) -> Result<()> {
-        crate::container::state::available(self.shared.ids.is_privileged())
+        crate::container::state::available()
     }
 
     /// Says that so many more containers will be asked for. Some are begun ahead of need, so that

@@ -145,9 +145,8 @@ pub(crate) async fn run(
         && let Err(error) = sandbox.keeps_states()
     {
         drop(sandbox.close().await);
-        return Err(Problem::sandbox(Exit::System, error).remedy(format!(
-            "run it as root on Linux 6.15 or newer; here it has to do without {what}"
-        )));
+        return Err(Problem::sandbox(Exit::System, error)
+            .remedy(format!("run it on Linux 6.15 or newer; here it has to do without {what}")));
     }
     let keeping = arguments.keep_state.map(|_| Keeping::new(state.to_owned(), run_id.clone()));
     let scratch = scratch::kind(arguments.scratch, configuration);

@@ -6,7 +6,7 @@
 use std::{
     ffi::CStr,
     fs::{self, File},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +15,7 @@ use super::{ContainerSpec, Layer, State};
 use crate::{
     Limits, WORKSPACE,
     error::{Doing as _, Error, Result},
-    init::message::{Bind, HiddenTree, OwnMounts, OwnTree},
+    init::message::{self, Bind, HiddenTree, OwnMounts, OwnTree},
     lower::{self, WithoutIdMap},
     mount_table,
     sandbox::Shared,
@@ -23,6 +23,9 @@ use crate::{
     spawner::Spawned,
     sys::{self, mount::open_tree},
 };
+
+/// What is being done, for messages.
+const KEEP: &str = "keep what the container will write";
 
 /// The trees of a container, and where those that are not layers go.
 #[derive(Debug, Default)]
@@ -151,37 +154,68 @@ impl Wanted {
             };
             match &tree.source {
                 Source::Path(path) => lower::tree(path, &user_namespace, tree.read_only, without),
-                Source::State(state, name) => state.lower(name, &user_namespace),
+                Source::State(state, name) => state.lower(name, Some(&user_namespace)),
             }
         });
         let trees = trees.collect::<Result<_>>()?;
         // Last, because it may still be in the making.
         let scratch = making.finish()?;
         let kept = keep.then(|| open_tree(&scratch, c"", sys::mount::Tree::Copy)).transpose();
-        let kept = kept.system(|| "keep what the container will write")?;
+        let kept = kept.system(|| KEEP)?;
         sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
             .system(|| "show the scratch file system with the container's ids")?;
         Ok(Mounts { scratch, kept, trees })
     }
 
-    /// Describes the mounts to an init that has to make them.
-    pub(super) fn describe(&self, limits: &Limits) -> Result<OwnMounts> {
+    /// Prepares what others shall start in, and what others have written: without root these are
+    /// mounts of the runner's user namespace, which has the container's ids.
+    pub(super) fn prepare_kept(&self, making: Making, keep: bool) -> Result<Kept> {
+        let states = self.trees.iter().filter_map(|tree| match &tree.source {
+            Source::Path(_) => None,
+            Source::State(state, name) => Some(state.lower(name, None::<&File>)),
+        });
+        let trees = states.collect::<Result<_>>()?;
+        let room = keep.then(|| -> Result<_> {
+            let scratch = making.finish()?;
+            let kept = match open_tree(&scratch, c"", sys::mount::Tree::Copy) {
+                // Before Linux 6.15: enough to read it from, as for layers of images.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    scratch.as_fd().try_clone_to_owned()
+                }
+                other => other,
+            };
+            Ok((scratch, kept.system(|| KEEP)?))
+        });
+        Ok(Kept { room: room.transpose()?, trees })
+    }
+
+    /// Describes the mounts to an init that has to make them, but for those that are sent to it: the
+    /// states, and with `keep` the scratch file system.
+    pub(super) fn describe(&self, limits: &Limits, keep: bool) -> Result<OwnMounts> {
         let trees = self.trees.iter().map(|tree| match &tree.source {
             Source::Path(path) => {
                 if tree.what == What::Programs {
                     refuse_mounts_below(path)?;
                 }
                 let recursive = tree.what == What::Bind;
-                Ok(OwnTree { path: path.clone(), read_only: tree.read_only, recursive })
+                let (path, read_only) = (path.clone(), tree.read_only);
+                Ok(message::Tree::Own(OwnTree { path, read_only, recursive }))
             }
-            Source::State(..) => {
-                let doing = "start in another container's file system";
-                Err(Error::system(doing, "this needs root so far").remedy("run it with `sudo`"))
-            }
+            Source::State(..) => Ok(message::Tree::Sent),
         });
+        let scratch = (!keep).then_some((limits.disk, limits.inodes));
         let trees = trees.collect::<Result<_>>()?;
-        Ok(OwnMounts { disk: limits.disk, inodes: limits.inodes, trees })
+        Ok(OwnMounts { scratch, trees })
     }
+}
+
+/// Detached mounts that a runner without root prepares.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The writable file system, and the same for later; where others shall start in it.
+    pub(super) room: Option<(Room, OwnedFd)>,
+    /// What others have written.
+    pub(super) trees: Vec<OwnedFd>,
 }
 
 /// Detached mounts, prepared outside of the container.

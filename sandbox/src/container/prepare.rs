@@ -116,14 +116,18 @@ pub(crate) fn prepare(
     shared.groups.limit(&mut group.group, &spec.limits, &group_options(shared, &spec)?)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
     let privileged = ids.map().is_privileged();
-    let mounts = privileged.then(|| wanted.prepare(&init.0, making, spec.keep)).transpose()?;
+    let (mounts, others) = if privileged {
+        (Some(wanted.prepare(&init.0, making, spec.keep)?), None)
+    } else {
+        (None, Some(wanted.prepare_kept(making, spec.keep)?))
+    };
     let setup = Setup {
         hostname: spec.hostname.clone(),
         layers: wanted.layers,
         workspace: wanted.workspace,
         workspace_shared: workspace_shared.is_some(),
         workspace_copies: spec.workspace_copies,
-        own_mounts: (!privileged).then(|| wanted.describe(&spec.limits)).transpose()?,
+        own_mounts: (!privileged).then(|| wanted.describe(&spec.limits, spec.keep)).transpose()?,
         binds: std::mem::take(&mut wanted.binds),
         hosts: hosts(&spec.hostname, network.as_ref().map_or(&[], SharedNetwork::names)),
         resolv_conf: resolv_conf(network.as_ref().is_some_and(SharedNetwork::is_connected)),
@@ -138,18 +142,22 @@ pub(crate) fn prepare(
         descriptors.push(mounts.scratch.as_fd());
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
+    if let Some(others) = &others {
+        descriptors.extend(others.room.iter().map(|(scratch, _)| scratch.as_fd()));
+        descriptors.extend(others.trees.iter().map(OwnedFd::as_fd));
+    }
     let sent = channel.send(&setup, &descriptors).system(|| "describe the container to its init");
     // An init that could not even begin has said why, and is told no more.
     let stands = wait_until_ready(&channel, spec.workspace_copies)
         .and_then(|stands| sent.map(|()| stands))?;
-    let (scratch, kept) = match (mounts, stands.scratch) {
-        (Some(mounts), _) => (mounts.scratch, mounts.kept),
-        (None, Some(made)) => {
-            let kept = spec.keep.then(|| made.try_clone()).transpose();
-            let kept = kept.system(|| "keep what the container will write")?;
-            (Room::in_memory(made).system(|| "look at the scratch file system")?, kept)
+    let room = others.and_then(|others| others.room);
+    let (scratch, kept) = match (mounts, room, stands.scratch) {
+        (Some(mounts), ..) => (mounts.scratch, mounts.kept),
+        (None, Some((scratch, kept)), _) => (scratch, Some(kept)),
+        (None, None, Some(made)) => {
+            (Room::in_memory(made).system(|| "look at the scratch file system")?, None)
         }
-        (None, None) => {
+        (None, None, None) => {
             let missing = "the init sent no scratch file system";
             return Err(Error::system("wait for the container to stand", missing));
         }

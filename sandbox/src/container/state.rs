@@ -15,17 +15,13 @@ use crate::{
     error::{Doing as _, Result},
     image::{Image, LayerDir},
     scratch::{Room, in_memory},
-    sys::mount::{Attributes, Tree, map_ids, open_tree},
+    sys::mount::{Attributes, Tree, map_ids, open_tree, restrict},
 };
 
 /// Refuses what [`State`] needs and this host or user lacks, before anything is put up that would be
 /// of no use.
-pub(crate) fn available(privileged: bool) -> Result<()> {
+pub(crate) fn available() -> Result<()> {
     const DOING: &str = "keep what a container writes for others to start in";
-    if !privileged {
-        let why = "without root it lies in the container's own namespaces, and goes with them";
-        return Err(crate::Error::system(DOING, why).remedy("run it as root"));
-    }
     let probe = in_memory(1 << 20, 16).system(|| DOING)?;
     match open_tree(&probe, c"", Tree::Copy) {
         Ok(_) => Ok(()),
@@ -119,16 +115,20 @@ impl State {
         self.workspace
     }
 
-    /// The upper directory `name`, read-only and with the ids of `user_namespace`.
+    /// The upper directory `name`, read-only and with the ids of `user_namespace`, or with those that
+    /// it has.
     pub(super) fn lower(
         &self,
         name: &std::ffi::CStr,
-        user_namespace: impl AsFd,
+        user_namespace: Option<impl AsFd>,
     ) -> Result<OwnedFd> {
         let show = || -> std::io::Result<OwnedFd> {
             let copy = open_tree(&self.mount, name, Tree::Copy)?;
             let attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::RDONLY);
-            map_ids(&copy, user_namespace, attributes)?;
+            match user_namespace {
+                Some(user_namespace) => map_ids(&copy, user_namespace, attributes)?,
+                None => restrict(&copy, attributes)?,
+            }
             Ok(copy)
         };
         show().system(|| "start in another container's file system")

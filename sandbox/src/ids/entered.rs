@@ -46,7 +46,8 @@ pub fn enter(spawner: &Spawner) -> Result<()> {
         return Ok(());
     }
     let map = subordinate::map_of(user, group);
-    match unshare(CloneFlags::CLONE_NEWUSER) {
+    // The mount namespace, for file systems that outlive a container.
+    match unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS) {
         Ok(()) => {}
         Err(Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::ENOSYS) => return Ok(()),
         Err(error) => return Err(Error::system("make a user namespace for the runner", error)),

@@ -68,11 +68,6 @@ impl Ids {
         }
     }
 
-    /// Whether root gives them.
-    pub(crate) fn is_privileged(&self) -> bool {
-        matches!(self, Self::Ranges(_))
-    }
-
     /// The machine's projects of disk quotas; `None` for who may not set any.
     pub(crate) fn projects(&self) -> Option<&Numbers> {
         match self {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::IdMap, mount_table::Tree};
+use crate::{ids::IdMap, mount_table};
 
 /// The first message: what every container begins with, whatever it is for.
 ///
@@ -30,7 +30,8 @@ pub(crate) struct Begin {
 /// Its descriptors come in this order: the workspace of another container where
 /// `workspace_shared`, the scratch mount, `layers` lower mounts from the lowest up, `workspace`
 /// lower mounts of the workspace likewise, one mount per entry of `binds`. With `own_mounts` there
-/// is only the first: the init makes the others, and the devices, by itself.
+/// are only the first and those that it says are sent: the init makes the others, and the devices, by
+/// itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     /// Host name inside.
@@ -67,7 +68,7 @@ pub(crate) struct HiddenTree {
     /// Its path on the host.
     pub(crate) path: PathBuf,
     /// Where it lies; unknown where the runner's own mount table does not say.
-    pub(crate) tree: Option<Tree>,
+    pub(crate) tree: Option<mount_table::Tree>,
 }
 
 /// The network namespace of an init.
@@ -86,12 +87,19 @@ pub(crate) enum NetworkNamespace {
 /// namespaces, as long as the host's tree is in sight.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OwnMounts {
-    /// Bytes of the scratch file system.
-    pub(crate) disk: u64,
-    /// Inodes of the scratch file system.
-    pub(crate) inodes: u64,
+    /// Bytes and inodes of the scratch file system; without them it is sent.
+    pub(crate) scratch: Option<(u64, u64)>,
     /// The layers from the lowest up, the workspace, the binds.
-    pub(crate) trees: Vec<OwnTree>,
+    pub(crate) trees: Vec<Tree>,
+}
+
+/// A tree in a container that an unprivileged runner puts up.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Tree {
+    /// One of the host.
+    Own(OwnTree),
+    /// The runner's, whose descriptor is sent.
+    Sent,
 }
 
 /// A tree of the host that the init mounts by itself.

@@ -90,9 +90,9 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<Insi
         (None, Some(wanted)) => {
             ground::leave_host(&begin)?;
             // Before the host's groups are left, which may be what opens the way to the project.
-            let made = own_mounts::make(wanted)?;
+            let made = own_mounts::make(wanted, descriptors)?;
             descriptors = made.mounts;
-            own_scratch = Some(made.scratch);
+            own_scratch = made.scratch;
             ground::make(&begin, made.devices, made.nodes, sys)?
         }
         (None, None) => {

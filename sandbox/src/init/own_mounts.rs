@@ -13,7 +13,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::message::OwnMounts;
+use super::message::{OwnMounts, Tree};
 use crate::{
     devices,
     error::{Doing as _, Error, Result},
@@ -28,23 +28,36 @@ pub(super) struct Made {
     pub(super) mounts: Vec<OwnedFd>,
     /// The device mount.
     pub(super) devices: OwnedFd,
-    /// The scratch mount again, for the runner.
-    pub(super) scratch: OwnedFd,
+    /// The scratch mount again, for the runner, where it was made here.
+    pub(super) scratch: Option<OwnedFd>,
     /// Mounts of the host's device nodes, for the device mount once it is in its place.
     pub(super) nodes: Vec<OwnedFd>,
 }
 
-/// Makes them all. All mounts have to be private already.
-pub(super) fn make(wanted: &OwnMounts) -> Result<Made> {
-    let scratch =
-        scratch::in_memory(wanted.disk, wanted.inodes).system(|| "make the scratch file system")?;
+/// Makes them all but those that were `sent`. All mounts have to be private already.
+pub(super) fn make(wanted: &OwnMounts, sent: Vec<OwnedFd>) -> Result<Made> {
+    let mut sent = sent.into_iter();
+    let mut take = || {
+        let missing = || Error::system("take the mounts of the container", "one is missing");
+        sent.next().ok_or_else(missing)
+    };
+    let scratch = match wanted.scratch {
+        Some((disk, inodes)) => {
+            scratch::in_memory(disk, inodes).system(|| "make the scratch file system")?
+        }
+        None => take()?,
+    };
     probe_attributes(&scratch)?;
     let nodes = devices::of_the_host().system(|| "open the host's harmless devices")?;
     let copy = scratch.try_clone().system(|| "copy a descriptor")?;
+    let scratch = wanted.scratch.map(|_| scratch);
     let devices = devices::empty().system(|| "make the device file system")?;
     let mut mounts = vec![copy];
     for tree in &wanted.trees {
-        mounts.push(lower::own_tree(tree)?);
+        mounts.push(match tree {
+            Tree::Own(tree) => lower::own_tree(tree)?,
+            Tree::Sent => take()?,
+        });
     }
     Ok(Made { mounts, devices, scratch, nodes })
 }
