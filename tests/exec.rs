@@ -429,9 +429,12 @@ fn container_ended_from_outside() {
     }
 }
 
-/// The init below `runner` that has a program running; one that was begun ahead of need has none.
+/// The init below `runner` that has a program running. One that was begun ahead of need has a process
+/// that waits to become one, and is still named as the init is.
 pub(crate) fn init_of_the_sleeper(runner: u32) -> u32 {
     let below = crate::residue::children;
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let runs = |init: u32| below(init).into_iter().any(|process| name(process) != name(init));
     let mut inits = below(runner).into_iter().flat_map(below);
-    inits.find(|init| !below(*init).is_empty()).expect("an init with a program")
+    inits.find(|init| runs(*init)).expect("an init with a program")
 }

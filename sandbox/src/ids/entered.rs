@@ -9,7 +9,7 @@
 //! of the user's own and of subordinate ids only, and anyone may make such a namespace. Nothing of
 //! a job ever runs in it, and programs of the host leave it again ([`as_caller`]).
 
-use std::{process::Command, sync::OnceLock};
+use std::{fs::File, io, os::fd::OwnedFd, process::Command, sync::OnceLock};
 
 use nix::{
     errno::Errno,
@@ -61,6 +61,11 @@ pub fn enter(spawner: &Spawner) -> Result<()> {
 /// only.
 pub fn is_root() -> bool {
     geteuid().is_root() && ENTERED.get().is_none()
+}
+
+/// The user namespace that this process has moved into.
+pub(crate) fn own_namespace() -> io::Result<Option<OwnedFd>> {
+    ENTERED.get().map(|_| File::open("/proc/self/ns/user").map(OwnedFd::from)).transpose()
 }
 
 /// The user that this process was started as.

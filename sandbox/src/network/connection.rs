@@ -12,11 +12,15 @@ use super::{
     loss::Loss,
     namespace::Namespace,
     netlink::{Place, route},
-    networks::Started,
+    networks::{Number, Started},
     resolver::Resolver,
     table::{self, Filter},
 };
-use crate::error::{Doing as _, Error, Result};
+use crate::{
+    error::{Doing as _, Error, Result},
+    in_use::InUse,
+    sandbox::Shared,
+};
 
 /// Refused destinations that are reported.
 const REPORTED: usize = 64;
@@ -32,6 +36,8 @@ pub(super) struct Connection {
     resolver: Option<Resolver>,
     /// Address blocks that are reachable although they may be private, with their ports.
     blocks: Vec<([u8; 4], u8, u16)>,
+    /// Its number, which nobody else gets before its link and filter are gone.
+    number: Option<(Number, InUse<Shared>)>,
 }
 
 /// The host's end: an address, no router or guesswork, packets checked against the way back, up.
@@ -73,17 +79,17 @@ fn set_up_inside(place: &Place, ends: Ends, rate: Option<u64>) -> io::Result<()>
 }
 
 impl Connection {
-    /// Connects the namespace as number `number` of those of the machine, with links named after
-    /// the run `instance`; within a runtime.
+    /// Connects the namespace as number `index`, which `number` holds, of those of the machine, with
+    /// links named after the run `instance`; within a runtime.
     pub(super) fn make(
         started: &Started,
-        number: u32,
+        (index, number): (u32, (Number, InUse<Shared>)),
         instance: &str,
         namespace: &mut Namespace,
         network: &Network,
     ) -> Result<Self> {
-        let ends = addresses::ends(started.block, number);
-        let link = addresses::link_name(number, instance);
+        let ends = addresses::ends(started.block, index);
+        let link = addresses::link_name(index, instance);
         let rate = network.bandwidth().map(|bits| (bits / 8).max(1));
         let make = || -> io::Result<Filter> {
             let net = namespace.net.as_fd();
@@ -118,7 +124,8 @@ impl Connection {
         })?;
         let (place, loss) = (started.place.clone(), started.loss.clone());
         let blocks = table::blocks(network.rules()).collect();
-        let mut connection = Self { place, loss, link, filter, resolver: None, blocks };
+        let number = Some(number);
+        let mut connection = Self { place, loss, link, filter, resolver: None, blocks, number };
         if let Some(sockets) = namespace.resolver.take() {
             connection.resolve(sockets, network)?;
         }
@@ -177,17 +184,23 @@ impl Connection {
     }
 }
 
-/// The link goes with the namespace, whose last holders are the resolver's sockets. The kernel takes
-/// 10 to 20 ms for the filter, and nobody needs to wait: what fails here goes with the whole table
-/// at the end of the run.
+/// The kernel takes 10 to 20 ms for the filter, and only the sandbox's end waits: what fails here goes
+/// with the whole table at the end of the run. The link would go with the namespace, but some time
+/// after that, when its name may be another's.
 impl Drop for Connection {
     fn drop(&mut self) {
         self.resolver = None;
-        let filter = self.filter.clone();
+        let (filter, place, link) =
+            (self.filter.clone(), self.place.clone(), std::mem::take(&mut self.link));
+        let number = self.number.take();
         let remove = move || {
+            if let Err(error) = route::remove_link(&place, &link) {
+                tracing::debug!(%error, link, "a link is left for the end of its namespace");
+            }
             if let Err(error) = filter.remove() {
                 tracing::debug!(%error, "a packet filter is left for the end of the run");
             }
+            drop(number);
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(remove)),

@@ -4,9 +4,10 @@
 //! An unprivileged user has power over a network only in a user namespace of their own. The
 //! containers' own ones will not do: two containers could not share a network, and its owner would
 //! be in reach of them. So one process, a copy of the spawner, is in a user namespace that contains
-//! those of the containers, and makes network namespaces there when it is asked to. The one that it
-//! is in itself is the containers' router, where they have a way out. It ends when its channel
-//! closes, or with the spawner.
+//! those of the containers, and makes network namespaces there when it is asked to: the runner's,
+//! where that has moved into one, since it must have power over the networks, too. The one network
+//! that the keeper is in itself is the containers' router, where they have a way out. It ends when
+//! its channel closes, or with the spawner.
 
 use std::{
     fs::{self, File},
@@ -16,7 +17,7 @@ use std::{
 };
 
 use nix::{
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
-    ids::IdMap,
+    ids::{self, IdMap},
     init::message::Failure,
     spawner::{Spawned, Spawner},
     sys::{network::loopback_up, process},
@@ -73,7 +74,8 @@ impl Keeper {
     /// Starts one for containers with the ids of `map`.
     pub(super) fn start(spawner: &Spawner, map: IdMap) -> Result<Self> {
         let (ours, theirs) = Channel::pair().system(|| "make a channel")?;
-        let process = spawner.keep_networks(theirs, map)?;
+        let owner = ids::own_namespace().system(|| "open the runner's user namespace")?;
+        let process = spawner.keep_networks(theirs, map, owner.as_ref())?;
         Ok(Self { channel: Mutex::new(ours), process, highest_group: map.highest() })
     }
 
@@ -133,20 +135,32 @@ fn unexpected(doing: &'static str, reply: Reply) -> Error {
     }
 }
 
-/// Runs the keeper in the process that was just cloned; ends with the process.
-pub(crate) fn run(channel: Channel) -> ! {
-    let status = match channel.isolate().and_then(|channel| serve(&channel)) {
+/// Runs the keeper in the process that was just cloned, in the user namespace `owner` if one is
+/// given; ends with the process.
+pub(crate) fn run(channel: Channel, owner: Option<OwnedFd>) -> ! {
+    let joined = owner.map_or(Ok(()), join).system(|| "move to where networks can be made");
+    let status = match channel.isolate().and_then(|channel| serve(&channel, joined)) {
         Ok(()) => 0,
         Err(_) => 1,
     };
     process::exit_now(status)
 }
 
-fn serve(channel: &Channel) -> io::Result<()> {
+/// Moves this process into a user namespace, and into a network namespace that belongs to that.
+fn join(owner: OwnedFd) -> io::Result<()> {
+    setns(owner, CloneFlags::CLONE_NEWUSER)?;
+    Ok(unshare(CloneFlags::CLONE_NEWNET)?)
+}
+
+fn serve(channel: &Channel, joined: Result<()>) -> io::Result<()> {
     process::set_name(c"cofferdam-net")?;
     process::die_with_parent()?;
     // Its ids are mapped by the time that the first request arrives.
     while let Some((request, _)) = channel.receive::<Request>()? {
+        if let Err(error) = &joined {
+            channel.send(&Reply::Failed(Failure::from_error(error)), &[])?;
+            continue;
+        }
         let done = match request {
             Request::Make { resolver, highest_group } => {
                 let home = File::open("/proc/self/ns/net")?;

@@ -108,7 +108,7 @@ impl Networks {
         };
         if !connected {
             let in_use = shared.clone();
-            return Ok(SharedNetwork::new(network.clone(), names, None, namespace, None, in_use));
+            return Ok(SharedNetwork::new(network.clone(), names, None, namespace, in_use));
         }
         let (started, index, number) = match (ids.number(), &keeper) {
             (Some(index), _) => (self.on_host(&shared.journal)?, index, Number::Range(ids)),
@@ -121,10 +121,10 @@ impl Networks {
             }
         };
         let instance = shared.journal.id();
-        let connection = Connection::make(&started, index, instance, &mut namespace, network)?;
-        let in_use = shared.clone();
-        let (connection, number) = (Some(connection), Some(number));
-        Ok(SharedNetwork::new(network.clone(), names, connection, namespace, number, in_use))
+        let number = (index, (number, shared.clone()));
+        let connection = Connection::make(&started, number, instance, &mut namespace, network)?;
+        let (connection, in_use) = (Some(connection), shared.clone());
+        Ok(SharedNetwork::new(network.clone(), names, connection, namespace, in_use))
     }
 
     fn keeper(&self, shared: &Shared, map: IdMap) -> Result<Arc<Keeper>> {

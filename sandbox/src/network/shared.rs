@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Network, NetworkUse, connection::Connection, namespace::Namespace, networks::Number};
+use super::{Network, NetworkUse, connection::Connection, namespace::Namespace};
 use crate::{
     error::{Error, Result},
     in_use::InUse,
@@ -27,8 +27,6 @@ struct Inner {
     // In the order of their undoing.
     connection: Option<Connection>,
     namespace: Namespace,
-    #[expect(dead_code, reason = "given back when dropped")]
-    number: Option<Number>,
     #[expect(dead_code, reason = "the sandbox's end waits for the network's")]
     in_use: InUse<Shared>,
 }
@@ -81,10 +79,9 @@ impl SharedNetwork {
         names: Vec<String>,
         connection: Option<Connection>,
         namespace: Namespace,
-        number: Option<Number>,
         in_use: InUse<Shared>,
     ) -> Self {
-        Self(Arc::new(Inner { network, names, connection, namespace, number, in_use }))
+        Self(Arc::new(Inner { network, names, connection, namespace, in_use }))
     }
 
     /// Names that mean its own loopback, in each of its containers.

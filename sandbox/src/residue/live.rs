@@ -55,6 +55,8 @@ fn journals_of(process: &Path) -> io::Result<Vec<String>> {
     for descriptor in fs::read_dir(process.join("fd"))? {
         let path = match fs::read_link(descriptor?.path()) {
             Err(error) if has_gone(&error) => continue,
+            // In a deep tree that is just being removed; a journal's path is none such.
+            Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => continue,
             other => other?,
         };
         // As the kernel marks what was removed while it is open (proc_pid_fd(5)).
@@ -102,6 +104,13 @@ pub(super) fn sees_all() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use nix::{
+        fcntl::{OFlag, openat},
+        sys::stat::{Mode, mkdirat},
+    };
+
     use super::*;
     use crate::journal::Journal;
 
@@ -115,5 +124,20 @@ mod tests {
         assert!(look().instances.contains(&id));
         drop(journal);
         assert!(!look().instances.contains(&id));
+    }
+
+    /// As a run has it open while it removes one.
+    #[test]
+    fn a_deep_directory_hides_no_journal() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = Journal::create(state.path()).unwrap();
+        let name = "d".repeat(255);
+        let mut deepest = File::open(state.path()).unwrap();
+        for _ in 0..20 {
+            mkdirat(&deepest, name.as_str(), Mode::S_IRWXU).unwrap();
+            let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            deepest = openat(&deepest, name.as_str(), flags, Mode::empty()).unwrap().into();
+        }
+        assert!(look().instances.contains(journal.id()));
     }
 }

@@ -114,9 +114,16 @@ impl Spawner {
     }
 
     /// Clones a process that makes networks for containers with the ids of `map`, asked over
-    /// `channel`.
-    pub(crate) fn keep_networks(&self, channel: Channel, map: IdMap) -> Result<Spawned> {
-        let answer = self.call(&Request::KeepNetworks { map }, &[channel.as_fd()])?;
+    /// `channel`; in the user namespace `owner`, which has that map, or in one of its own.
+    pub(crate) fn keep_networks(
+        &self,
+        channel: Channel,
+        map: IdMap,
+        owner: Option<&OwnedFd>,
+    ) -> Result<Spawned> {
+        let owner = owner.map(|owner| owner.as_fd());
+        let descriptors: Vec<_> = std::iter::once(channel.as_fd()).chain(owner).collect();
+        let answer = self.call(&Request::KeepNetworks { map }, &descriptors)?;
         self.spawned("what keeps the containers' networks", answer)
     }
 

@@ -32,7 +32,8 @@ pub(super) enum Request {
         /// Whether it gets no network namespace of its own.
         network: Option<Joined>,
     },
-    /// Clone a process that makes network namespaces. Descriptor: its channel.
+    /// Clone a process that makes network namespaces. Descriptors: its channel, and the user namespace
+    /// that it shall be in, if there is one.
     KeepNetworks {
         /// How ids of the containers map to ids of the host.
         map: IdMap,

@@ -140,12 +140,17 @@ fn spawn(
     }
 }
 
-fn keep_networks(map: IdMap, mut descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
+fn keep_networks(map: IdMap, descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
     let doing = || "clone a process that makes networks";
-    let channel = descriptors.pop().ok_or_else(|| Error::system(doing(), "it has no channel"))?;
-    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNET;
+    let mut descriptors = descriptors.into_iter();
+    let channel = descriptors.next().ok_or_else(|| Error::system(doing(), "it has no channel"))?;
+    let owner = descriptors.next();
+    let namespaces = if owner.is_some() { 0 } else { libc::CLONE_NEWUSER | libc::CLONE_NEWNET };
+    let joins = owner.is_some();
     match process::clone(namespaces, None).system(doing)? {
-        Cloned::Child => network::keeper::run(Channel::from(channel)),
+        Cloned::Child => network::keeper::run(Channel::from(channel), owner),
+        // That one has its ids.
+        Cloned::Parent { pid, pidfd } if joins => Ok((pid, pidfd)),
         Cloned::Parent { pid, pidfd } => with_ids(pid, pidfd, |pid| map_ids(pid, map)),
     }
 }
