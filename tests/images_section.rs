@@ -107,7 +107,8 @@ fn who_wants_the_same_waits_for_it() {
 #[test]
 fn a_killed_build_leaves_the_store_whole() {
     needs!(Need::Containers);
-    let steps = "      - run: echo really ran one; head -c 30m /dev/zero > /opt/made\n      \
+    // Not what the job prints: to show that much took most of the test's time.
+    let steps = "      - run: echo really ran one; head -c 30m /dev/zero > /opt/large\n      \
                  - run: echo really ran two; touch /opt/two\n";
     let project = project(steps);
     let cofferdam = Cofferdam::new().in_directory(project.path());
