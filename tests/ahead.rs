@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    binary::{Cofferdam, alone, file, wait},
+    binary::{Cofferdam, PATIENCE, alone, file, wait},
     host::{Need, needs},
     residue::{Snapshot, children},
 };
@@ -47,7 +47,7 @@ fn standing(runner: u32) -> Vec<(String, bool)> {
 
 /// Waits until the first job's container is not the only one; returns the others.
 fn await_next(runner: u32) -> Vec<(String, bool)> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let mut all = standing(runner);
         let first = all.iter().position(|(name, runs)| name == "many-1" && *runs);

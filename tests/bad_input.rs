@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::{
-    binary::{Cofferdam, Ended, file, fixture, program, wait},
+    binary::{Cofferdam, Ended, copy_program, file, fixture, program, wait},
     host::{Need, needs},
     residue::Snapshot,
 };
@@ -44,6 +44,17 @@ fn wrong_pipeline() {
 }
 
 /// An argument that does not fit the pipeline names what there is.
+/// Only the file that the caller names may be a pipe.
+#[test]
+fn an_included_pipe_holds_nobody_up() {
+    let project = tempfile::tempdir().expect("a directory");
+    file(project.path(), "cofferdam.yml", "include: [pipe.yml]\n");
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    nix::unistd::mkfifo(&project.path().join("pipe.yml"), mode).expect("a pipe");
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    cofferdam.run(["check"]).expect(65).says(&["pipe.yml", "it is not a file"]);
+}
+
 #[test]
 fn wrong_arguments() {
     let text = "params: { mode: { default: a, options: [a, b] } }\nsecrets: [TOKEN]\n\
@@ -77,6 +88,49 @@ fn missing_image() {
     );
 }
 
+/// What a job lacked is told with what to write.
+#[test]
+fn what_jobs_lack() {
+    needs!(Need::Containers);
+    let text = "\
+defaults: { workspace: none }
+jobs:
+  program: { steps: [{ exec: [no-such-program] }] }
+  mode: { steps: [{ exec: [/etc/hosts] }] }
+  reports: { steps: [{ run: 'true' }], results: { junit: ['*.xml', out/*.xml] } }
+  network: { steps: [{ run: 'echo \"curl: (6) Could not resolve host: example.org\" >&2; exit 6' }] }
+";
+    let ended = run(text, &[]).expect(1).says(&[
+        "name a program of the image",
+        "make it executable",
+        "no file matches `*.xml`, `out/*.xml`",
+    ]);
+    let told = "  it had no network: `network: full` or `network: { allow: [HOST:PORT] }`\n";
+    assert_eq!(ended.text().matches(told).count(), 1, "{}", ended.text());
+}
+
+/// The image `host` is no image of the store.
+#[test]
+fn images_of_this_machine() {
+    let cofferdam = Cofferdam::new();
+    for arguments in [
+        &["inspect", "host"][..],
+        &["history", "host"],
+        &["export", "host", "x.tar"],
+        &["push", "host", "localhost:1/x"],
+        &["tag", "host", "other"],
+        &["rm", "host"],
+        &["unpack", "host", "x"],
+    ] {
+        let ended = cofferdam.run(["image"].iter().chain(arguments)).expect(2);
+        ended.says(&["`host` is this machine, not an image of the store"]);
+    }
+    for arguments in [&["export", "none", "x.tar"][..], &["push", "none", "localhost:1/x"]] {
+        let ended = cofferdam.run(["image"].iter().chain(arguments)).expect(66);
+        ended.says(&["there is no image `none`", "`cofferdam image ls` lists them"]);
+    }
+}
+
 /// A workspace that is not there is said before anything starts.
 #[test]
 fn missing_workspace() {
@@ -96,7 +150,7 @@ fn missing_workspace() {
 fn as_nobody_in(state: &Path, configuration: &str) -> Ended {
     let place = tempfile::tempdir().expect("a directory");
     let copied = place.path().join("cofferdam");
-    std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), &copied).expect("copy the binary");
+    copy_program(env!("CARGO_BIN_EXE_cofferdam"), &copied);
     open_to_all(place.path(), 0o755);
     let mut command = program("setpriv");
     command
@@ -187,8 +241,7 @@ fn full_disk() {
 fn missing_kernel_feature() {
     needs!(Need::Containers);
     let directory = tempfile::tempdir().expect("a directory");
-    std::fs::copy(env!("CARGO_BIN_EXE_cofferdam"), directory.path().join("cofferdam"))
-        .expect("copy");
+    copy_program(env!("CARGO_BIN_EXE_cofferdam"), &directory.path().join("cofferdam"));
     open_to_all(directory.path(), 0o755);
     let mount = format!("{}:/inner:ro", directory.path().display());
     let ended = Cofferdam::new().script(

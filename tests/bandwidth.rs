@@ -8,6 +8,7 @@ use std::{path::Path, time::Duration};
 use crate::{
     binary::{Cofferdam, Ended, file, program, scratch},
     host::{Need, needs},
+    images::busybox,
 };
 
 const MIB: usize = 1 << 20;
@@ -49,6 +50,25 @@ fn reading() {
         "jobs: { a: { limits: { io: { read: 4MiB/s } }, steps: [{ run: cat big | wc -c }] } }";
     file(project.path(), "cofferdam.yml", pipeline);
     limited_or_refused(cofferdam.run(["run"]), 70, "io.read", Duration::from_secs(2));
+}
+
+/// A step with an image of its own reads the project in the container of the job: that disk counts for
+/// it, too. What else it has is in memory, so that no other disk is the reason.
+#[test]
+fn reading_the_jobs_workspace_in_a_step_with_an_image() {
+    needs!(Need::Containers, Need::DiskBehind, Need::Busybox, Need::Program("tar"));
+    let state = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let project = tempfile::tempdir_in(scratch()).expect("a directory");
+    cold_file(project.path());
+    let cofferdam = Cofferdam::new().with_state(state.path()).in_directory(project.path());
+    let layout = busybox().expect("a busybox image").layout.as_os_str();
+    cofferdam.run(["image".as_ref(), "import".as_ref(), layout, "busybox".as_ref()]).expect(0);
+    let pipeline = "jobs: { a: { limits: { io: { read: 4MiB/s } }, \
+                    steps: [{ image: busybox, run: cat big | wc -c }] } }";
+    file(project.path(), "cofferdam.yml", pipeline);
+    let ended = cofferdam.run(["run"]);
+    assert!(ended.status == 70 || ended.text().contains("12582912"), "{}", ended.text());
+    limited_or_refused(ended, 70, "io.read", Duration::from_secs(2));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Instant};
 use serde_json::Value;
 
 use crate::{
-    binary::{Cofferdam, Ended, file, program},
+    binary::{Cofferdam, Ended, file, program, wait},
     host::{Need, needs},
 };
 
@@ -84,6 +84,31 @@ fn caches() {
     assert!(cache(&record)["restored"].is_null());
     let (_, record) = run(&cofferdam, &other, &[], 0);
     assert_eq!(cache(&record)["restored"], "large");
+}
+
+/// What cannot be kept is said with what to do instead.
+#[test]
+fn caches_of_links_and_mounts() {
+    needs!(Need::Containers);
+    for (path, why, instead) in [
+        ("link", "it is a symbolic link", "name the place that the link leads to"),
+        ("link/below", "it is a symbolic link", "name the place that the link leads to"),
+        // Whether its mounts are in sight after a container's end is the kernel's affair.
+        ("/dev/shm/made", "mount", "`/dev/shm/made`"),
+    ] {
+        let project = tempfile::tempdir().expect("a directory");
+        let cofferdam = Cofferdam::new().in_directory(project.path());
+        let pipeline = format!(
+            "jobs: {{ build: {{ cache: [{{ key: one, paths: [{path}] }}], steps: [{{ run: \"mkdir -p real/below /dev/shm/made; \
+             echo content | tee real/below/file > /dev/shm/made/file; ln -s real link\" }}] }} }}\n"
+        );
+        file(project.path(), "cofferdam.yml", pipeline);
+        let (_, record) = run(&cofferdam, project.path(), &[], 0);
+        let cache = cache(&record);
+        let said = cache["why"].as_str().expect("a reason");
+        assert!(said.contains(why) && said.contains(instead), "{path}: {said}");
+        assert!(cache["saved"].is_null(), "{path}: {record}");
+    }
 }
 
 /// Many jobs at once keep the same cache: one of them does, whole.
@@ -207,7 +232,8 @@ fn what_is_committed() {
     let in_tree = "jobs: { one: { workspace: git, steps: [{ env: { COMMIT: '${{ git.commit }}' }, \
                    run: 'cat file; test ${#COMMIT} = 40 && echo known' }] } }\n";
     file(&tree, "cofferdam.yml", in_tree);
-    let ended = Cofferdam::new().in_directory(&tree).run(["run"]).expect(0);
+    let ended =
+        wait(cofferdam.command(["run"]).current_dir(&tree).spawn().expect("start")).expect(0);
     ended.says(&["one | committed", "one | known"]);
     // What is exported is kept all the time, and counts.
     let one = "jobs: { one: { workspace: git, limits: { memory: 256MiB, disk: 64MiB }, steps: [{ run: cat file }] } }\n";
@@ -246,30 +272,4 @@ fn secrets_from_a_directory_and_from_a_command() {
         .says(&["the command for the secret `TOKEN` failed", "3"]);
     run(&["--secret-command", "NONE=echo x"], 2).says(&["declares no secret `NONE`"]);
     run(&["--secret-command", "TOKEN=echo abc"], 2).says(&["under 4 bytes cannot be masked"]);
-}
-
-/// Before anything has run in vain: nothing is kept of containers before Linux 6.15.
-#[test]
-fn what_cannot_be_kept_is_refused_before_a_job_starts() {
-    needs!(Need::Containers);
-    if crate::host::kernel() >= (6, 15) {
-        eprintln!(
-            "NOT RUN on this host: between_runs::what_cannot_be_kept_is_refused_before_a_job_starts: \
-             it can keep everything"
-        );
-        return;
-    }
-    let project = tempfile::tempdir().expect("a directory");
-    let cofferdam = Cofferdam::new().in_directory(project.path());
-    for (job, what) in [
-        ("from: a, steps: [{ run: echo b }]", "`from`, as in the job `b`"),
-        ("workspace: git, steps: [{ run: echo b }]", "`workspace: git`, as in the job `b`"),
-        ("steps: [{ run: echo b, network: full }]", "a `network` of a step, as in the job `b`"),
-    ] {
-        let pipeline = format!("jobs: {{ a: {{ steps: [{{ run: echo ran }}] }}, b: {{ {job} }} }}");
-        file(project.path(), "cofferdam.yml", pipeline);
-        let ended = cofferdam.run(["run", "--workspace", "."]).expect(70);
-        let ended = ended.says(&["keep what a container writes", "Linux 6.15", what]);
-        assert!(!ended.text().contains("| ran"), "{}", ended.text());
-    }
 }

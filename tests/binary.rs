@@ -4,7 +4,9 @@
 //! every machine.
 
 use std::{
+    cell::RefCell,
     io::{Read as _, Write as _},
+    marker::PhantomData,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -16,8 +18,13 @@ use tempfile::TempDir;
 /// Read by every test that starts the binary, written by one that watches the whole host.
 static HOST: RwLock<()> = RwLock::new(());
 
-/// The longest that any one command of the tests may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest that a command of the tests may take, or what it brings about, before it counts as
+/// hanging. Much more than a slow and busy machine needs: whoever waits for this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long the kernel and the safety net may take to clear up after a kill: less than what a test has
+/// killed would have run on.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
 /// The root of the repository: the project that the pipelines of the fixtures build.
 pub(crate) fn repository() -> &'static Path {
@@ -33,7 +40,7 @@ pub(crate) fn scratch() -> PathBuf {
 
 /// The operator's configuration: none, unless the variable COFFERDAM_TESTS_CONFIG names one, as where
 /// a host cannot enforce the limits of a user's containers.
-fn configuration() -> PathBuf {
+pub(crate) fn configuration() -> PathBuf {
     std::env::var_os("COFFERDAM_TESTS_CONFIG").map_or_else(|| "/dev/null".into(), PathBuf::from)
 }
 
@@ -51,13 +58,52 @@ pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(name)
 }
 
+/// skopeo, which reads nobody's credentials: those that the host has are not for every user.
+pub(crate) fn skopeo() -> Command {
+    let mut skopeo = program("skopeo");
+    skopeo
+        .arg("--insecure-policy")
+        .env("REGISTRY_AUTH_FILE", fixture("images/no-credentials.json"));
+    skopeo
+}
+
 /// Waits until no other test uses the binary, and keeps it so.
+#[track_caller]
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    assert!(SHARES.with_borrow(|shares| shares.0 == 0), "this test would wait for itself");
     HOST.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn side_by_side() -> RwLockReadGuard<'static, ()> {
-    HOST.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// A test's share of the host, side by side with others. A second one of the same test takes no lock:
+/// it would wait behind a test that wants to be alone, which waits for the first.
+struct Share(PhantomData<RwLockReadGuard<'static, ()>>);
+
+thread_local! {
+    static SHARES: RefCell<(usize, Option<RwLockReadGuard<'static, ()>>)> =
+        const { RefCell::new((0, None)) };
+}
+
+impl Share {
+    fn take() -> Self {
+        SHARES.with_borrow_mut(|(count, guard)| {
+            *count += 1;
+            guard.get_or_insert_with(|| {
+                HOST.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+            });
+        });
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        SHARES.with_borrow_mut(|(count, guard)| {
+            *count -= 1;
+            if *count == 0 {
+                *guard = None;
+            }
+        });
+    }
 }
 
 /// Begun anew by each test process, so that it is never that of another build.
@@ -91,7 +137,7 @@ pub(crate) struct Cofferdam {
     state: State,
     directory: PathBuf,
     variables: Vec<(String, String)>,
-    _shared: Option<RwLockReadGuard<'static, ()>>,
+    _share: Option<Share>,
 }
 
 enum State {
@@ -106,12 +152,12 @@ enum State {
 impl Cofferdam {
     /// With a state directory of its own, side by side with other tests.
     pub(crate) fn new() -> Self {
-        Self::with(State::own(), Some(side_by_side()))
+        Self::with(State::own(), Some(Share::take()))
     }
 
     /// With the state directory that tests share, in which the host image is ready.
     pub(crate) fn common() -> Self {
-        Self::with(State::Common(common_state()), Some(side_by_side()))
+        Self::with(State::Common(common_state()), Some(Share::take()))
     }
 
     /// With a state directory of its own, for a test that holds [`alone`].
@@ -119,8 +165,8 @@ impl Cofferdam {
         Self::with(State::own(), None)
     }
 
-    fn with(state: State, shared: Option<RwLockReadGuard<'static, ()>>) -> Self {
-        Self { state, directory: repository().to_owned(), variables: Vec::new(), _shared: shared }
+    fn with(state: State, share: Option<Share>) -> Self {
+        Self { state, directory: repository().to_owned(), variables: Vec::new(), _share: share }
     }
 
     /// The state directory; its path is in the environment of every process of this instance.
@@ -170,6 +216,18 @@ impl Cofferdam {
         command
     }
 
+    /// As [`Self::command`], started by another program of the host's, in this process' directory.
+    pub(crate) fn command_by(&self, name: &str, before: &[&str], arguments: &[&str]) -> Command {
+        let plain = self.command(arguments);
+        let mut by = program(name);
+        by.args(before).arg(plain.get_program()).args(plain.get_args()).env_clear();
+        for (name, value) in plain.get_envs() {
+            by.envs(value.map(|value| (name, value)));
+        }
+        by.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        by
+    }
+
     /// Runs it to its end.
     pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(
         &self,
@@ -213,7 +271,7 @@ impl Drop for Cofferdam {
         let instances = self.state().join("instances");
         let left = || std::fs::read_dir(&instances).map_or(0, Iterator::count);
         // The safety net of a runner that was killed works on after the runner's end.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + GRACE;
         while left() > 0 {
             assert!(Instant::now() < deadline, "left behind in `{}`", instances.display());
             std::thread::sleep(Duration::from_millis(5));
@@ -316,6 +374,23 @@ pub(crate) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
     // A process that has ended by itself needs no signal.
     let _ = nix::sys::signal::kill(pid, signal);
+}
+
+/// Waits for something that another process brings about.
+#[track_caller]
+pub(crate) fn await_that(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not come about in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A copy of a program at `to`. Another process writes it: what this one starts beside the test holds,
+/// for a moment, what is open here, and nobody can execute a file that somebody has open for writing.
+pub(crate) fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let copied = program("cp").args([from.as_ref(), to]).status().expect("run cp");
+    assert!(copied.success(), "`{}` cannot be copied", from.as_ref().display());
 }
 
 /// A file with `text` in `directory`.

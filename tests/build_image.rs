@@ -1,5 +1,7 @@
 //! `cofferdam image build`: Dockerfiles as people write them, what they come to, and what is refused.
 
+mod inputs;
+
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use serde_json::Value;
@@ -10,34 +12,34 @@ use crate::{
 };
 
 /// A directory with a Dockerfile and other files.
-struct Context {
+pub(crate) struct Context {
     directory: tempfile::TempDir,
 }
 
 impl Context {
-    fn new(dockerfile: &str) -> Self {
+    pub(crate) fn new(dockerfile: &str) -> Self {
         let context = Self { directory: tempfile::tempdir().expect("a directory") };
         context.file("Dockerfile", dockerfile)
     }
 
-    fn file(self, name: &str, text: &str) -> Self {
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().expect("a directory above")).expect("make directories");
         file(self.path(), name, text);
         self
     }
 
-    fn link(self, name: &str, target: impl AsRef<Path>) -> Self {
+    pub(crate) fn link(self, name: &str, target: impl AsRef<Path>) -> Self {
         symlink(target, self.path().join(name)).expect("a link");
         self
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Builds it as the image `built`.
-    fn build(&self, cofferdam: &Cofferdam, flags: &[&str]) -> Ended {
+    pub(crate) fn build(&self, cofferdam: &Cofferdam, flags: &[&str]) -> Ended {
         let path = self.path().to_str().expect("a path that is text");
         cofferdam.run(["image", "build", "-t", "built", path].iter().chain(flags))
     }
@@ -291,78 +293,6 @@ fn images_lead_nowhere_else() {
     context("COPY --chown=root a /x").expect(1).says(&["root"]);
     context("COPY --chown=7:8 a /x").expect(0);
     context("COPY --from=busybox --chown=0:staff /bin/sh /x").expect(1).says(&["staff"]);
-}
-
-/// What a step sees by `--mount` is there for it alone, and leaves nothing in its layer.
-#[test]
-fn mounts_of_a_step() {
-    needs!(Need::Containers, Need::Busybox);
-    let cofferdam = Cofferdam::with_busybox();
-    let context = Context::new(
-        "FROM busybox AS tools\nRUN mkdir /t && echo tool > /t/tool\n\
-         FROM busybox\nRUN mkdir -p /cache/old /etc/kept && echo base > /cache/old/f\n\
-         RUN --mount=type=cache,target=/cache,mode=0700,uid=7 \\\n\
-             --mount=type=tmpfs,target=/scratch \\\n\
-             --mount=from=tools,source=/t,target=/t \\\n\
-             --mount=source=dir,target=/ctx,rw \\\n\
-             --mount=type=bind,source=dir/one,target=/etc/one \\\n\
-             stat -c '%a %u' /cache > /seen && ls /cache | wc -l >> /seen && cat /t/tool /ctx/one /etc/one >> /seen \\\n\
-             && echo x > /cache/new && echo x > /scratch/new && echo x > /ctx/new && rm /t/tool && echo x > /etc/new\n",
-    )
-    .file("dir/one", "one\n")
-    .file("dir/hidden", "hidden\n")
-    .file(".dockerignore", "dir/hidden\n");
-    context.build(&cofferdam, &[]).expect(0);
-    let script =
-        "cat /seen; ls -d /t /ctx /scratch /etc/one /cache/new 2>&1; cat /cache/old/f; ls /etc/new";
-    let ended = cofferdam.script_in("built", &["--workdir", "/"], script);
-    insta::assert_snapshot!(ended.stdout);
-    // It depends on what it sees.
-    context.build(&cofferdam, &[]).expect(0).says(&["cached"]);
-    file(context.path(), "dir/one", "two\n");
-    let built = context.build(&cofferdam, &[]).expect(0);
-    assert_eq!(built.stderr.matches("cached").count(), 2, "{}", built.stderr);
-    file(context.path(), "Dockerfile", "FROM busybox\nRUN --mount=type=tmpfs,target=/ true\n");
-    context.build(&cofferdam, &[]).expect(65).says(&["E0708", "`/`"]);
-    file(context.path(), "Dockerfile", "FROM busybox\nRUN --mount=source=../x,target=/x true\n");
-    context.build(&cofferdam, &[]).expect(1).says(&["outside of the context"]);
-}
-
-/// Archives are unpacked by `ADD` alone, and what they try does not succeed.
-#[test]
-fn archives_that_are_added() {
-    needs!(Need::Containers, Need::Busybox);
-    let cofferdam = Cofferdam::with_busybox();
-    let mut good = tar::Builder::new(Vec::new());
-    let mut bad = tar::Builder::new(Vec::new());
-    for (name, builder) in [("in/side", &mut good), ("escape", &mut bad)] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(3);
-        header.set_mode(0o640);
-        header.set_uid(1000);
-        builder.append_data(&mut header, name, &b"abc"[..]).expect("an entry");
-    }
-    let good = good.into_inner().expect("an archive");
-    let mut bad = bad.into_inner().expect("an archive");
-    // The name and its sum, by hand: no tool writes such a name.
-    bad[..9].copy_from_slice(b"../escape");
-    let sum: u32 = bad[..512]
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte }))
-        .sum();
-    bad[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let context = Context::new("FROM busybox\nADD good.tar /added\nCOPY good.tar /copied\n");
-    fs::write(context.path().join("good.tar"), &good).expect("write");
-    fs::write(context.path().join("bad.tar"), &bad).expect("write");
-    fs::write(context.path().join("x.tar.xz"), b"\xfd7zXZ\0...").expect("write");
-    context.build(&cofferdam, &[]).expect(0);
-    let listed = prints(&cofferdam, "stat -c '%n %u %a %s' /added/in/side; wc -c < /copied");
-    assert_eq!(listed, format!("/added/in/side 1000 640 3\n{}\n", good.len()));
-    for (line, words) in [("ADD bad.tar /x", "line 2"), ("ADD x.tar.xz /x", "gzip or zstd")] {
-        file(context.path(), "Dockerfile", format!("FROM busybox\n{line}\n"));
-        context.build(&cofferdam, &[]).expect(1).says(&[words]);
-    }
 }
 
 /// Every image command can print what it did as JSON: a document, or one per line where there are

@@ -150,10 +150,15 @@ fn is_possible(job: &Job) -> bool {
     }
 }
 
+/// For a user, packets go where the host has a way out.
 fn has_network() -> bool {
-    is_root()
-        || Need::Carrier.is_met()
-            && fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok()
+    let is_open = || fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok();
+    is_root() || Need::Carrier.is_met() && is_open() && has_default_route()
+}
+
+fn has_default_route() -> bool {
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    routes.lines().any(|line| line.split_whitespace().nth(1) == Some("00000000"))
 }
 
 /// Draws commands with `jobs` jobs in all. Each job meets each end before anything comes twice.

@@ -38,6 +38,7 @@ fn plans() {
     run(&["--job", "build"], 0).says(&["1 job"]);
     // What the caller got wrong is not a fault of the file.
     run(&["--job", "tset"], 2).says(&["the pipeline has no job `tset`", "did you mean `test`?"]);
+    run(&["--job", "a"], 2).says(&["there are `build`, `test`"]);
     run(&["--param", "n=3"], 2).says(&["is not an option"]);
     run(&["--param", "m=3"], 2).says(&["no parameter `m`"]);
     run(&["nowhere.yml"], 66);
@@ -193,12 +194,7 @@ for path in sys.argv[2:]:
 
 #[test]
 fn editors_can_use_the_schema() {
-    needs!(Need::Program("python3"));
-    let has = program("python3").args(["-c", "import yaml, jsonschema"]).output().expect("python3");
-    if !has.status.success() {
-        eprintln!("NOT RUN on this host: commands::editors_can_use_the_schema: no jsonschema");
-        return;
-    }
+    needs!(Need::Program("python3"), Need::PythonModules("yaml, jsonschema"));
     let yaml = |directory: &str| {
         let list = fs::read_dir(fixture(directory)).expect("list fixtures");
         let paths = list.map(|entry| entry.expect("an entry").path());

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::{
     binary::{Cofferdam, file},
-    host::{Need, needs},
+    host::{Need, needs, not_run, test},
 };
 
 /// The binary with this configuration.
-fn configured(directory: &Path, text: &str) -> Cofferdam {
+pub(crate) fn configured(directory: &Path, text: &str) -> Cofferdam {
     let path = file(directory, "config.yml", text);
     Cofferdam::new().variable("COFFERDAM_CONFIG", &path.display().to_string())
 }
@@ -89,7 +89,7 @@ fn a_limit_that_cannot_be_enforced_stops_the_job_unless_named() {
     for (configuration, status, says) in cases {
         let ended = crate::bad_input::as_nobody(configuration);
         if status == 0 && !crate::host::is_recent() {
-            eprintln!("NOT RUN on this host: a container without root, which needs Linux 6.6");
+            not_run(test!(), "a container without root needs Linux 6.6");
             continue;
         }
         ended.expect(status).says(&[says]);

@@ -14,7 +14,7 @@ use crate::{
 
 /// What is being run when the runner dies.
 const SCRIPT: &str =
-    "setsid sleep 300 & (sleep 300 & sleep 300) & head -c 1m /dev/zero > /tmp/file; wait";
+    "setsid sleep 1000 & (sleep 1000 & sleep 1000) & head -c 1m /dev/zero > /tmp/file; wait";
 
 #[test]
 fn runner_killed_at_any_moment() {
@@ -71,7 +71,35 @@ fn safety_net_without_a_next_start() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("start cofferdam");
-    wait_for_line(&mut child);
+    wait_for(&mut child, "up\n");
+    kill(child.id(), Signal::SIGKILL);
+    child.wait().expect("wait");
+    before.expect_again(cofferdam.state());
+}
+
+/// What is kept of a job for others, too: no next start is needed for it, be it on a loop device or,
+/// where the state directory's file system has project quotas, in a directory of the run's.
+#[test]
+fn states_go_with_their_runner() {
+    needs!(Need::Containers, Need::Root, Need::Disk);
+    let _quiet = alone();
+    let project = tempfile::tempdir().expect("a directory");
+    let cofferdam = Cofferdam::unshared().in_directory(project.path());
+    cofferdam.script(&[], "true").expect(0);
+    let before = Snapshot::take(cofferdam.state());
+    let mark = cofferdam.state().display();
+    let pipeline = format!(
+        "jobs:\n  \
+           parent: {{ limits: {{ disk: 16MiB }}, steps: [{{ run: echo kept > /file }}] }}\n  \
+           child: {{ from: parent, limits: {{ disk: 16MiB }}, env: {{ MARK: '{mark}' }}, steps: [{{ run: cat /file; sleep 1000 }}] }}\n",
+    );
+    std::fs::write(project.path().join("cofferdam.yml"), pipeline).expect("write a pipeline");
+    let mut child = cofferdam
+        .command(["run", "--scratch", "disk", "--out", "results"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("start cofferdam");
+    wait_for(&mut child, " | kept\n");
     kill(child.id(), Signal::SIGKILL);
     child.wait().expect("wait");
     before.expect_again(cofferdam.state());
@@ -83,7 +111,7 @@ fn safety_net_without_a_next_start() {
 fn spawner_holds_nothing_of_the_caller() {
     needs!(Need::Containers);
     let cofferdam = Cofferdam::common();
-    let plain = cofferdam.command(["exec", "host", "--", "sh", "-c", "echo up; sleep 300"]);
+    let plain = cofferdam.command(["exec", "host", "--", "sh", "-c", "echo up; sleep 1000"]);
     let caller = tempfile::NamedTempFile::new().expect("a file");
     let mut command = crate::binary::program("sh");
     command.args(["-c", "exec 7<\"$0\"; exec \"$@\""]).arg(caller.path());
@@ -93,7 +121,7 @@ fn spawner_holds_nothing_of_the_caller() {
     }
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     let mut child = command.spawn().expect("start cofferdam");
-    wait_for_line(&mut child);
+    wait_for(&mut child, "up\n");
     let runner = child.id();
     let spawners = crate::residue::children(runner);
     assert_eq!(spawners.len(), 1);
@@ -125,24 +153,26 @@ fn ordinary_ends() {
     let before = Snapshot::take(cofferdam.state());
     for (flags, script) in [
         (&[][..], "exit 3"),
-        (&["--timeout", "1s"], "setsid sleep 100 & sleep 100"),
+        (&["--timeout", "1s"], "setsid sleep 1000 & sleep 1000"),
         (&["--memory", "16MiB"], "head -c 100m /dev/zero | tail"),
         (&["--disk", "4MiB"], "head -c 100m /dev/zero > /tmp/x"),
         (&["--user", "no-such-user"], "true"),
         (&["--mount", "/no/such/path:/x"], "true"),
         (&[], "kill -9 -1"),
-        (&[], "(setsid sh -c 'trap \"\" TERM HUP; sleep 100' &) ; true"),
+        (&[], "(setsid sh -c 'trap \"\" TERM HUP; sleep 1000' &) ; true"),
     ] {
         cofferdam.script(flags, script);
         before.expect_again(cofferdam.state());
     }
 }
 
-/// Waits until the child has printed its first line.
-fn wait_for_line(child: &mut std::process::Child) {
+/// Waits until the child has printed `line`.
+fn wait_for(child: &mut std::process::Child, line: &str) {
     use std::io::BufRead as _;
-    let mut line = String::new();
-    let stdout = child.stdout.as_mut().expect("a pipe");
-    std::io::BufReader::new(stdout).read_line(&mut line).expect("the first line");
-    assert_eq!(line, "up\n");
+    let mut stdout = std::io::BufReader::new(child.stdout.as_mut().expect("a pipe"));
+    let mut printed = String::new();
+    while !printed.ends_with(line) {
+        let read = stdout.read_line(&mut printed).expect("a line");
+        assert_ne!(read, 0, "it ended: {printed}");
+    }
 }

@@ -181,7 +181,7 @@ fn killed_runners_leave_no_device() {
     let before = Snapshot::take(cofferdam.state());
     for moment in 0..20 {
         let mut child = cofferdam
-            .command(flags.iter().chain(&["head -c 200m /dev/zero > /tmp/x; sleep 100"]))
+            .command(flags.iter().chain(&["head -c 200m /dev/zero > /tmp/x; sleep 1000"]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -176,7 +176,7 @@ fn refused_before_any_job() {
 #[test]
 fn an_interrupt_ends_a_build() {
     needs!(Need::Containers, Need::Busybox);
-    let project = project("{ build: image }", "FROM busybox\nRUN echo under way; sleep 600\n");
+    let project = project("{ build: image }", "FROM busybox\nRUN echo under way; sleep 1000\n");
     let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
     let mut command = cofferdam.command(["run", "cofferdam.yml", "--job", "use"]);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("start cofferdam");
@@ -193,4 +193,142 @@ fn an_interrupt_ends_a_build() {
     assert_eq!(status.code(), Some(130), "{rest}");
     let left = Snapshot::take(cofferdam.state());
     assert!(!left.names("process"), "{left:#?}");
+}
+
+/// The secrets that `build` names, and no others; an image without them is the same.
+#[test]
+fn secrets_of_a_build() {
+    needs!(Need::Containers, Need::Busybox);
+    let dockerfile = "FROM busybox\n\
+        RUN --mount=type=secret,id=TOKEN --mount=type=secret,id=OTHER cat /run/secrets/TOKEN; echo; ls /run/secrets; wc -c < /run/secrets/TOKEN > /length\n";
+    let project = project("{ build: { context: image, secrets: TOKEN } }", dockerfile);
+    let text = fs::read_to_string(project.path().join("cofferdam.yml")).expect("the pipeline");
+    file(project.path(), "cofferdam.yml", format!("secrets: [TOKEN, OTHER]\n{text}"));
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let given = ["--secret", "TOKEN=correct-horse", "--secret", "OTHER=staple-gun"];
+    let (ended, record) = run(&cofferdam, project.path(), &given);
+    let ended = ended.expect(0).says(&["| ***", "| TOKEN"]);
+    assert!(!ended.text().contains("| OTHER"), "{}", ended.text());
+    let said = format!("{}{record}", ended.text());
+    assert!(!said.contains("correct-horse") && !said.contains("staple-gun"), "{said}");
+    let log = record["jobs"][0]["attempts"][0]["steps"][0]["log"]["path"].as_str().expect("a log");
+    let log = fs::read_to_string(project.path().join("out").join(log)).expect("the log");
+    assert!(log.contains("***") && !log.contains("correct-horse"), "{log}");
+    run(&cofferdam, project.path(), &[]).0.expect(0).says(&["[1/1] cached"]);
+    file(project.path(), "cofferdam.yml", text.replace("secrets: TOKEN", "secrets: [NEAR]"));
+    cofferdam.run(["check"]).expect(65).says(&["NEAR", "declare it at the top"]);
+}
+
+/// `plan` and `explain` say of each instruction that makes a layer what a build would do, and do
+/// nothing themselves.
+#[test]
+fn what_is_kept_of_each_instruction_is_said() {
+    needs!(Need::Containers, Need::Busybox);
+    const DOCKERFILE: &str = "FROM busybox AS build\n\
+        ARG FLAVOR=plain\n\
+        COPY a /in/\n\
+        RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b\n\
+        FROM busybox\n\
+        WORKDIR /srv\n\
+        ENV NAME=value\n\
+        COPY --from=build /out /b ./\n\
+        RUN --mount=type=secret,id=TOKEN,required=true cat out\n";
+    let project = project("{ build: { context: image, secrets: TOKEN } }", DOCKERFILE);
+    let path = |name: &str| project.path().join(name);
+    let text = fs::read_to_string(path("cofferdam.yml")).expect("the pipeline");
+    file(project.path(), "cofferdam.yml", format!("secrets: [TOKEN]\n{text}"));
+    file(&path("image"), "a", "a\n");
+    file(&path("image"), "b", "b\n");
+    let cofferdam = Cofferdam::with_busybox().in_directory(project.path());
+    let lines = |words: &[&str]| -> String {
+        let said = cofferdam.run(words).expect(0).stdout;
+        let lines = said.lines().filter(|line| line.starts_with("    ") && line.contains(": "));
+        lines.map(str::trim).collect::<Vec<_>>().join("\n")
+    };
+    let plan = || lines(&["plan"]);
+    let built = || {
+        run(&cofferdam, project.path(), &["--secret", "TOKEN=correct-horse"]).0.expect(0);
+    };
+    insta::assert_snapshot!(plan(), @"
+    will be built: 0 of 5 layers are kept
+    [build 2/3] COPY a /in/: will be made: no layer has these files
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: will be run, after step 2
+    [target 1/4] WORKDIR /srv: will be made: no layer has these files
+    [target 3/4] COPY --from=build /out /b ./: will be run, after step 1
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: will be run, after step 1
+    ");
+    built();
+    insta::assert_snapshot!(plan(), @"
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: kept from an earlier build
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: kept from an earlier build
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: kept from an earlier build
+    ");
+    // Files that are copied, a file that is only seen, a variable, a command.
+    file(&path("image"), "a", "changed\n");
+    insta::assert_snapshot!(plan(), @"
+    will be built: 1 of 5 layers are kept
+    [build 2/3] COPY a /in/: will be made: no layer has these files
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: will be run, after step 2
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: not known: the stage `build` is built first
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: not known: the stage `build` is built first
+    ");
+    file(&path("image"), "a", "a\n");
+    file(&path("image"), "b", "changed\n");
+    insta::assert_snapshot!(plan(), @"
+    will be built: 2 of 5 layers are kept
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: will be run: what is mounted is not as before
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: not known: the stage `build` is built first
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: not known: the stage `build` is built first
+    ");
+    file(&path("image"), "b", "b\n");
+    let file = |text: &str| file(&path("image"), "Dockerfile", text);
+    file(&DOCKERFILE.replace("plain", "other"));
+    insta::assert_snapshot!(plan(), @"
+    will be built: 2 of 5 layers are kept
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: will be run: the variable `FLAVOR` is not as before
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: not known: the stage `build` is built first
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: not known: the stage `build` is built first
+    ");
+    file(&DOCKERFILE.replace("cat out", "cat b"));
+    insta::assert_snapshot!(plan(), @"
+    will be built: 4 of 5 layers are kept
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: kept from an earlier build
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: kept from an earlier build
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat b: will be run: the command is not as before
+    ");
+    insta::assert_snapshot!(lines(&["explain", "image tool"]), @"
+    will be built: 4 of 5 layers are kept
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: kept from an earlier build
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: kept from an earlier build
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat b: will be run: the command is not as before
+    ");
+    let planned = cofferdam.run(["plan", "--json"]).expect(0).stdout;
+    let json: Value = serde_json::from_str(&planned).expect("JSON");
+    let layer = &json["jobs"][0]["steps"][0]["layer"];
+    assert_eq!(layer["kept"], Value::Bool(false));
+    assert_eq!(layer["instructions"][4]["layer"]["new"], serde_json::json!(["the command"]));
+    // What was said holds.
+    file(DOCKERFILE);
+    built();
+    insta::assert_snapshot!(plan(), @"
+    [build 2/3] COPY a /in/: kept from an earlier build
+    [build 3/3] RUN --mount=type=bind,source=b,target=/c echo built $FLAVOR > /out; cp /c /b: kept from an earlier build
+    [target 1/4] WORKDIR /srv: kept from an earlier build
+    [target 3/4] COPY --from=build /out /b ./: kept from an earlier build
+    [target 4/4] RUN --mount=type=secret,id=TOKEN,required=true cat out: kept from an earlier build
+    ");
+    file(&DOCKERFILE.replace("FROM busybox\n", "FROM elsewhere:1\n"));
+    let unknown = "[target 1/4] WORKDIR /srv: not known: failed to find the image `elsewhere:1`";
+    assert!(plan().contains(unknown), "{}", plan());
 }

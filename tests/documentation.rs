@@ -4,10 +4,14 @@
 //! project. The blocks of a document are taken in order by one shell that stops at the first command
 //! that fails, so an example that no longer works fails here and not at the first reader's.
 
-use std::{fmt::Write as _, os::unix::fs::symlink, path::Path};
+use std::{
+    fmt::Write as _,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    binary::{Cofferdam, Ended, program, repository, wait},
+    binary::{Cofferdam, Ended, fixture, program, repository, wait},
     host::{Need, needs},
 };
 
@@ -146,11 +150,8 @@ fn cases(junit: &[u8]) -> usize {
 /// Documents other than the README are followed as well, as soon as they have blocks to run.
 #[test]
 fn other_documents() {
-    for entry in std::fs::read_dir(repository().join("docs")).expect("list docs") {
-        let document = entry.expect("an entry").path();
-        if document.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
+    let readme = repository().join("README.md");
+    for document in documents().into_iter().filter(|document| *document != readme) {
         let text = std::fs::read_to_string(&document).expect("read a document");
         if blocks(&text).iter().any(|block| matches!(block, Block::Commands(_))) {
             needs!(Need::Containers);
@@ -163,12 +164,7 @@ fn other_documents() {
 #[test]
 fn pipelines_in_documents_are_well_formed() {
     let mut checked = 0;
-    let documents = std::fs::read_dir(repository().join("docs")).expect("list docs");
-    let documents = documents.map(|entry| entry.expect("an entry").path());
-    for document in documents.chain([repository().join("README.md")]) {
-        if document.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
+    for document in documents() {
         let project = tempfile::tempdir().expect("a directory");
         let text = std::fs::read_to_string(&document).expect("read a document");
         for block in blocks(&text) {
@@ -244,4 +240,109 @@ fn completions_load_in_zsh() {
 fn completions_load_in_fish() {
     needs!(Need::Program("fish"));
     loads("fish", "source $argv[1]; complete -C 'cofferdam ru' | string split -f1 \\t");
+}
+
+/// All documents of the repository.
+fn documents() -> Vec<PathBuf> {
+    let list = |directory: &str| {
+        let list = std::fs::read_dir(repository().join(directory)).expect("list documents");
+        let paths = list.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|it| it == "md")).collect::<Vec<_>>()
+    };
+    ["", "docs", "docs/decisions"].into_iter().flat_map(list).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("read a document");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let target = link.0.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                let path = document.parent().expect("a directory").join(target);
+                assert!(path.exists(), "{}: no `{target}`", document.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 5, "{links}");
+}
+
+/// Every Rust file below a directory.
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("list sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// What the pages on security say is tried is there to be run, by this name.
+#[test]
+fn tests_of_attacks_exist() {
+    let mut files = Vec::new();
+    for directory in ["tests", "sandbox/src", "runner/src", "jobs/tests"] {
+        sources(&repository().join(directory), &mut files);
+    }
+    let has = |module: &str, function: &str| {
+        let mut named =
+            files.iter().filter(|path| path.file_stem().is_some_and(|stem| stem == module));
+        named.any(|path| {
+            let text = std::fs::read_to_string(path).expect("read a source");
+            // Tests of a module are set in, one may be for some hosts only, or be a row of a table.
+            let row = format!("{function}:");
+            let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+            let function = format!("fn {function}(");
+            let is_test = |above: &str| above.starts_with("#[test]") || above.starts_with("#[cfg(");
+            lines.contains(&row.as_str())
+                || lines.windows(2).any(|pair| {
+                    matches!(pair, [above, line] if line.starts_with(&function) && is_test(above))
+                })
+        })
+    };
+    for (page, least) in [("docs/attacks.md", 100), ("docs/sandbox.md", 20)] {
+        let text = std::fs::read_to_string(repository().join(page)).expect("read a page");
+        let mut tests = 0;
+        for row in text.lines().filter(|line| line.starts_with('|')) {
+            let tried = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+            for name in tried.split('`').skip(1).step_by(2) {
+                if let Some((module, function)) = name.split_once("::") {
+                    assert!(has(module, function), "{page}: no test `{name}`");
+                    tests += 1;
+                } else if name.ends_with(".yml") {
+                    let table = std::fs::read_to_string(fixture("pipelines/outcomes.yml"));
+                    let run = format!("pipeline: {name}\n");
+                    assert!(
+                        table.expect("the table").contains(&run),
+                        "{page}: `{name}` is not run"
+                    );
+                }
+            }
+        }
+        assert!(tests >= least, "{page} names {tests} tests");
+    }
+}
+
+/// Who looks for a module finds it on the map.
+#[test]
+fn the_map_has_every_module() {
+    let map = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("read");
+    for package in ["jobs", "sandbox", "runner"] {
+        let (_, rest) = map.split_once(&format!("\n`{package}/src`\n")).expect("its part");
+        let part = rest.split_once("\n\n").map_or(rest, |(part, _)| part);
+        for entry in std::fs::read_dir(repository().join(package).join("src")).expect("list") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            let is_module = path.is_dir() || path.extension().is_some_and(|it| it == "rs");
+            if is_module && !["lib", "main", "tests"].contains(&&*name) {
+                let named =
+                    part.contains(&format!("`{name}`")) || part.contains(&format!("`{name}::"));
+                assert!(named, "`{package}/src/{name}` is not in ARCHITECTURE.md");
+            }
+        }
+    }
 }

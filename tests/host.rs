@@ -11,8 +11,14 @@ pub(crate) enum Need {
     Containers,
     /// Being root on the host.
     Root,
+    /// Root that sets how early the kernel ends whom when memory runs out (CAP_SYS_RESOURCE).
+    Victims,
     /// Not being root on the host.
     User,
+    /// Files of more owners than one: root, or a user with subordinate ids.
+    Ids,
+    /// A user without subordinate ids.
+    SingleId,
     /// Power over networks of the test's own: root, or a user in a user namespace of their own, as
     /// `unshare --user --map-current-user --net --mount --keep-caps` makes one.
     Networks,
@@ -32,6 +38,8 @@ pub(crate) enum Need {
     ServiceManager,
     /// A login session of an unprivileged user, with a service manager of the user's own.
     LoginSession,
+    /// Modules of the host's Python.
+    PythonModules(&'static str),
     /// A program of the host in a place that its image shows.
     ProgramInside(String),
     /// A static busybox, here or in a package that can be fetched.
@@ -51,7 +59,10 @@ impl Need {
             Self::Containers if !is_root() && !user_namespaces() => {
                 Some("neither root nor user namespaces for everyone".to_owned())
             }
-            Self::Networks if !has_networks() => {
+            Self::Victims if !is_root() || !has_capabilities(1 << 24) => {
+                Some("not root with CAP_SYS_RESOURCE".to_owned())
+            }
+            Self::Networks if !has_capabilities(1 << 12 | 1 << 21) => {
                 Some("no power over networks of its own".to_owned())
             }
             Self::Without(name) if which(name).is_some() => {
@@ -64,6 +75,8 @@ impl Need {
             }
             Self::User if is_root() => Some("root".to_owned()),
             Self::Root if !is_root() => Some("not root".to_owned()),
+            Self::Ids if !has_ids() => Some("a single id".to_owned()),
+            Self::SingleId if has_ids() => Some("more ids than one".to_owned()),
             Self::Disk if !is_root() => Some("not root".to_owned()),
             Self::Disk if !Path::new("/dev/loop-control").exists() => {
                 Some("no loop devices".to_owned())
@@ -84,6 +97,9 @@ impl Need {
             }
             Self::Program(name) if which(name).is_none() => {
                 Some(format!("no program `{name}` on this host"))
+            }
+            Self::PythonModules(names) if !has_modules(names) => {
+                Some(format!("no Python with `{names}`"))
             }
             Self::ProgramInside(name)
                 if !["/usr/bin", "/bin"].iter().any(|it| Path::new(it).join(name).is_file()) =>
@@ -110,24 +126,36 @@ pub(crate) fn lacks(test: &str, needs: &[Need]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| need.missing()) else {
         return false;
     };
+    not_run(test, &reason);
+    true
+}
+
+/// Says why a test, or a part of it, cannot run here; a failure where all of them must.
+pub(crate) fn not_run(test: &str, reason: &str) {
     assert!(
         std::env::var_os("COFFERDAM_TESTS_REQUIRE").is_none(),
         "`{test}` cannot run on this host: {reason}"
     );
     // Written past the test harness's capture, which would swallow it for a test that passes.
     writeln!(std::io::stderr(), "NOT RUN on this host: {test}: {reason}").expect("write to stderr");
-    true
 }
+
+/// The name of the test that this stands in.
+macro_rules! test {
+    () => {{
+        fn here() {}
+        std::any::type_name_of_val(&here).trim_end_matches("::here")
+    }};
+}
+pub(crate) use test;
 
 /// Ends the test, by name and with the reason, where the host lacks something that it needs.
 macro_rules! needs {
-    ($($need:expr),+ $(,)?) => {{
-        fn here() {}
-        let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
-        if $crate::host::lacks(test, &[$($need),+]) {
+    ($($need:expr),+ $(,)?) => {
+        if $crate::host::lacks($crate::host::test!(), &[$($need),+]) {
             return;
         }
-    }};
+    };
 }
 pub(crate) use needs;
 
@@ -164,12 +192,25 @@ fn in_session() -> bool {
     group.trim_end().ends_with(".scope") && group.contains("/session-")
 }
 
-/// Whether the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN are effective.
-fn has_networks() -> bool {
+/// Whether files can have more owners than one.
+pub(crate) fn has_ids() -> bool {
+    let subordinate =
+        || std::fs::read_to_string("/etc/subuid").is_ok_and(|text| !text.trim().is_empty());
+    is_root() || subordinate()
+}
+
+fn has_modules(names: &str) -> bool {
+    let mut python = crate::binary::program("python3");
+    python.args(["-c", &format!("import {names}")]);
+    python.output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether the capabilities of this set are effective (capabilities(7)): CAP_NET_ADMIN is 12,
+/// CAP_SYS_ADMIN 21.
+fn has_capabilities(wanted: u64) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("CapEff");
     let effective = u64::from_str_radix(line.trim(), 16).expect("a number");
-    let wanted = 1 << 12 | 1 << 21;
     effective & wanted == wanted
 }
 

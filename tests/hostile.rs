@@ -246,7 +246,7 @@ fn endless_file() {
         )
         .map(std::fs::File::from)
         .expect("open the pipe");
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + crate::binary::PATIENCE;
         while std::time::Instant::now() < deadline && pipe.exists() {
             if file.write_all(&[b'#'; 4096]).is_err() {
                 std::thread::sleep(Duration::from_millis(5));

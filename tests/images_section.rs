@@ -80,7 +80,7 @@ fn who_wants_the_same_waits_for_it() {
     needs!(Need::Containers);
     // Two images with the same steps in one run.
     let project = tempfile::tempdir().expect("a directory");
-    let steps = "steps: [{ run: echo really ran; sleep 1; echo 1 > /opt/made }]";
+    let steps = "steps: [{ run: echo really ran; sleep 5; echo 1 > /opt/made }]";
     file(
         project.path(),
         "cofferdam.yml",
@@ -228,14 +228,99 @@ fn the_same_image_wherever_it_is_made() {
         // What another tool takes is what was written.
         let source = format!("oci:{target}");
         let copy = format!("dir:{}", project.path().join(format!("copy-{number}")).display());
-        let output = crate::binary::program("skopeo")
-            .args(["--insecure-policy", "copy", &source, &copy])
-            .output()
-            .expect("skopeo");
+        let output = crate::binary::skopeo().args(["copy", &source, &copy]).output();
+        let output = output.expect("skopeo");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         (id, fs::read_to_string(layout.join("index.json")).expect("index.json"))
     });
     assert_eq!(made[0], made[1]);
+}
+
+/// What a run would do is said before it, and what it has done after it.
+#[test]
+fn what_is_kept_is_said_before_and_after() {
+    needs!(Need::Containers);
+    let project = project(STEPS);
+    let cofferdam = Cofferdam::new().in_directory(project.path());
+    let lines = |words: &[&str], which: &str| -> String {
+        let said = cofferdam.run(words).expect(0).stdout;
+        let said = said.lines().filter(|line| line.starts_with(which)).map(str::trim);
+        said.map(|line| line.replace("echo really ran ", "")).collect::<Vec<_>>().join("\n")
+    };
+    let plan = || lines(&["plan"], "    ");
+    let run = || {
+        cofferdam.run(["run", "cofferdam.yml", "--out", "out"]).expect(0);
+        let after = lines(&["explain", "image tool", "--run", "out"], "    ");
+        fs::remove_dir_all(project.path().join("out")).expect("remove the results");
+        after
+    };
+    insta::assert_snapshot!(plan(), @"
+    will be run: it is new
+    will be run, after step 1
+    will be run, after step 1
+    ");
+    insta::assert_snapshot!(run(), @"
+    was run: it is new
+    was run: it is new
+    was run: it is new
+    ");
+    insta::assert_snapshot!(plan(), @"
+    kept from an earlier build
+    kept from an earlier build
+    kept from an earlier build
+    ");
+    insta::assert_snapshot!(run(), @"
+    kept from an earlier build
+    kept from an earlier build
+    kept from an earlier build
+    ");
+    let changed = STEPS.replace("echo 2 >>", "echo changed >>");
+    write(project.path(), "host", &changed);
+    insta::assert_snapshot!(plan(), @"
+    kept from an earlier build
+    will be run: the script is not as before
+    will be run, after step 2
+    ");
+    insta::assert_snapshot!(lines(&["explain", "image tool"], "    "), @"
+    kept from an earlier build
+    will be run: the script is not as before
+    will be run, after step 2
+    ");
+    insta::assert_snapshot!(run(), @"
+    kept from an earlier build
+    was run: the script is not as before
+    was run: the image below it is not as before
+    ");
+    let json: Value =
+        serde_json::from_str(&cofferdam.run(["plan", "--json"]).expect(0).stdout).expect("JSON");
+    assert_eq!(json["jobs"][0]["steps"][2]["layer"], serde_json::json!({ "kept": true }));
+    // A variable, another network, one more step.
+    write(project.path(), "host", &changed.replacen("- run", "- env: { A: b }\n        run", 1));
+    insta::assert_snapshot!(plan(), @"
+    will be run: the variable `A` is not as before
+    will be run, after step 1
+    will be run, after step 1
+    ");
+    let more = format!("{changed}      - run: \"true\"\n    network: full\n");
+    write(project.path(), "host", &more);
+    insta::assert_snapshot!(plan(), @"
+    will be run: the network is not as before
+    will be run, after step 1
+    will be run, after step 1
+    will be run, after step 1
+    ");
+    write(project.path(), "host", &more.replace("    network: full\n", ""));
+    insta::assert_snapshot!(plan(), @"
+    kept from an earlier build
+    kept from an earlier build
+    kept from an earlier build
+    will be run: it is new
+    ");
+    write(project.path(), "busybox:none", STEPS);
+    cofferdam.run(["plan"]).expect(0).says(&["not known", "the store has no such image"]);
+    // Nothing that was asked for counts as used, or was made.
+    let keys = fs::read_dir(cofferdam.state().join("store/steps")).expect("steps").count();
+    assert_eq!(keys, 5);
 }
 
 /// An image that only skipped jobs use would be made for nobody.
@@ -259,18 +344,8 @@ fn skipped_jobs_need_no_image() {
     cofferdam.run(["explain", "image tool"]).expect(0).says(&["when a job is to run that uses it"]);
     let ended = cofferdam.run(["run", "cofferdam.yml"]).expect(0);
     assert_eq!((built(&ended), kept(&ended)), (0, 0), "{}", ended.text());
-    cofferdam
-        .run(["explain", "--run", ended_run(&cofferdam).as_str()])
-        .expect(0)
-        .says(&["no job that uses it runs"]);
+    cofferdam.run(["explain", "--run", "last"]).expect(0).says(&["no job that uses it runs"]);
     pipeline("needs.first.outputs.n == '1'");
     let ended = cofferdam.run(["run", "cofferdam.yml"]).expect(0).says(&["| /opt/made"]);
     assert_eq!(built(&ended), 1, "{}", ended.text());
-}
-
-/// The id of the newest run.
-fn ended_run(cofferdam: &Cofferdam) -> String {
-    let runs = fs::read_dir(cofferdam.state().join("runs")).expect("runs");
-    let newest = runs.map(|run| run.expect("a run").file_name()).max().expect("a run");
-    newest.to_string_lossy().into_owned()
 }

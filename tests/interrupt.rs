@@ -3,13 +3,12 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::Child,
-    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 
 use crate::{
-    binary::{Cofferdam, fixture, kill, wait},
+    binary::{Cofferdam, PATIENCE, await_that, fixture, kill, wait},
     host::{Need, needs},
     residue::Snapshot,
 };
@@ -31,12 +30,12 @@ fn started(cofferdam: &Cofferdam, out: &std::path::Path) -> Child {
     // The reader goes on to the end, so that the run never waits for room in the pipe.
     std::thread::spawn(move || {
         while let Some(Ok(line)) = lines.next() {
-            if line.contains("started") {
+            if line.contains("| started") {
                 let _ = seen.send(());
             }
         }
     });
-    up.recv_timeout(Duration::from_secs(30)).expect("the step's first line");
+    up.recv_timeout(PATIENCE).expect("the step's first line");
     child
 }
 
@@ -57,7 +56,7 @@ fn once_runs_the_cleanup() {
         command.spawn().expect("start cofferdam")
     };
     let printed = || std::fs::read_to_string(out.path().join("printed")).unwrap_or_default();
-    await_that(|| printed().contains("started"));
+    await_that(|| printed().contains("| started"));
     kill(child.id(), Signal::SIGINT);
     let status = child.wait().expect("wait");
     assert_eq!(status.code(), Some(130), "{}", printed());
@@ -84,11 +83,11 @@ fn twice_ends_it_now() {
     let stubborn = crate::binary::file(
         file.path(),
         "stubborn.yml",
-        "jobs: { a: { steps: [{ run: \"trap '' TERM INT; echo started; sleep 100 & wait; sleep 100\" }], \
-         cleanup: [{ run: sleep 100 }] } }\n",
+        "jobs: { a: { steps: [{ run: \"trap 'echo asked' TERM INT; echo started; while :; do sleep 1000 & wait; done\" }], \
+         cleanup: [{ run: sleep 1000 }] } }\n",
     );
     let printed = file.path().join("printed");
-    let mut child = {
+    let child = {
         let mut command = cofferdam.command([
             "run".as_ref(),
             stubborn.as_os_str(),
@@ -100,14 +99,12 @@ fn twice_ends_it_now() {
         command.spawn().expect("start cofferdam")
     };
     let text = || std::fs::read_to_string(&printed).unwrap_or_default();
-    await_that(|| text().contains("started"));
+    await_that(|| text().contains("| started"));
     kill(child.id(), Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(100));
-    let second = Instant::now();
+    // Two signals that nobody has taken yet would be one.
+    await_that(|| text().contains("| asked"));
     kill(child.id(), Signal::SIGINT);
-    let status = child.wait().expect("wait");
-    assert_eq!(status.code(), Some(130), "{}", text());
-    assert!(second.elapsed() < Duration::from_secs(5), "took {:?}", second.elapsed());
+    assert_eq!(wait(child).status, 130, "{}", text());
     let mine = Snapshot::take(cofferdam.state());
     assert!(!mine.names("process"), "{mine:#?}");
 }
@@ -204,15 +201,15 @@ fn conclusions(record: &serde_json::Value, job: usize) -> Vec<&str> {
 const CANCELLED: &str = r#"jobs:
   waits:
     steps:
-      - run: echo star''ted; sleep 100
+      - run: echo star''ted; sleep 1000
       - { run: echo nev''er, if: always() }
       - { run: echo nev''er, if: cancelled() }
     cleanup:
       - { run: echo nev''er, if: success() }
       - { run: echo swept because canc''elled, if: cancelled() }
-      - { run: "echo sweep''ing; test -e /slow || exit 0; sleep 100" }
+      - { run: "echo sweep''ing; test -e /slow || exit 0; sleep 1000" }
       - { run: echo swept a''ll }
-  beside: { steps: [{ run: echo si''de by side; sleep 100 }], cleanup: [{ run: echo nev''er, if: '!cancelled()' }] }
+  beside: { steps: [{ run: echo si''de by side; sleep 1000 }], cleanup: [{ run: echo nev''er, if: '!cancelled()' }] }
   next: { needs: [waits], if: always(), steps: [{ run: echo nev''er }] }
   last: { needs: [waits], if: cancelled(), steps: [{ run: echo nev''er }] }
 "#;
@@ -248,10 +245,9 @@ fn twice_ends_the_cleanup() {
     await_that(|| run.says("started"));
     run.interrupt();
     await_that(|| run.says("sweeping"));
-    let second = Instant::now();
+    await_that(|| run.says("^C once more kills at once"));
     run.interrupt();
     let (logs, record) = run.end();
-    assert!(second.elapsed() < Duration::from_secs(20), "took {:?}", second.elapsed());
     assert!(logs.contains("swept because cancelled"), "{logs}");
     assert!(!logs.contains("never") && !logs.contains("swept all"), "{logs}");
     let expected =
@@ -265,22 +261,11 @@ fn exec() {
     needs!(Need::Containers);
     let cofferdam = Cofferdam::common();
     let mut child = cofferdam
-        .command(["exec", "host", "--", "sh", "-c", "echo up; sleep 100"])
+        .command(["exec", "host", "--", "sh", "-c", "echo up; sleep 1000"])
         .spawn()
         .expect("start cofferdam");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
     kill(child.id(), Signal::SIGINT);
-    let ended = wait(child).expect(130);
-    assert!(ended.took < Duration::from_secs(20), "took {:?}", ended.took);
-}
-
-/// Waits for something that another process brings about.
-#[track_caller]
-pub(crate) fn await_that(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "it did not come about in 30 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait(child).expect(130);
 }

@@ -91,7 +91,7 @@ fn backoff() {
 fn retry_on_system() {
     needs!(Need::Containers);
     let project = tempfile::tempdir().expect("a directory");
-    let step = "echo up $COFFERDAM_ATTEMPT; test $COFFERDAM_ATTEMPT = 2 || sleep 60";
+    let step = "echo up $COFFERDAM_ATTEMPT; test $COFFERDAM_ATTEMPT = 2 || sleep 1000";
     let pipeline = format!(
         "jobs: {{ a: {{ retry: {{ max: 1, on: [system], backoff: 10ms }}, steps: [{{ run: '{step}' }}] }} }}"
     );
@@ -142,7 +142,7 @@ fn networks() {
         let project = tempfile::tempdir().expect("a directory");
         let probe = |host: &str, port: u16| {
             format!(
-                "timeout 5 bash -c 'exec 3<>/dev/tcp/{host}/{port} && cat <&3' 2>/dev/null || echo refused; "
+                "timeout 60 bash -c 'exec 3<>/dev/tcp/{host}/{port} && cat <&3' 2>/dev/null || echo refused; "
             )
         };
         let all = [

@@ -7,8 +7,7 @@ use crate::{
 
 #[track_caller]
 fn check(flags: &[&str], script: &str, status: i32, says: &[&str]) {
-    let ended = Cofferdam::common().script(flags, script).expect(status).says(says);
-    assert!(ended.took.as_secs() < 30, "took {:?}", ended.took);
+    Cofferdam::common().script(flags, script).expect(status).says(says);
 }
 
 /// The kernel ends the whole command; the reason names the limit.
@@ -28,7 +27,7 @@ fn memory() {
 #[test]
 fn memory_names_the_largest_process() {
     needs!(Need::Containers);
-    let hog = "sleep 60 & awk 'BEGIN { text = \"x\"; while (1) text = text text }'; :";
+    let hog = "sleep 1000 & awk 'BEGIN { text = \"x\"; while (1) text = text text }'; :";
     let ended = Cofferdam::common().script(&["--memory", "48MiB"], hog).expect(137);
     if crate::host::is_root() {
         ended.says(&["the largest process was `awk`", " MiB"]);
@@ -44,10 +43,22 @@ fn memory_names_the_largest_process() {
 #[test]
 fn memory_ends_the_whole_job() {
     needs!(Need::Containers);
-    let hog = "awk 'BEGIN { text = \"x\"; while (1) text = text text }'; echo survived; sleep 60";
+    let hog = "awk 'BEGIN { text = \"x\"; while (1) text = text text }'; echo survived; sleep 1000";
     let ended = Cofferdam::common().script(&["--memory", "32MiB"], hog).expect(137);
-    assert!(ended.took.as_secs() < 30, "the rest of the job went on: {:?}", ended.took);
     ended.says(&["memory", "32 MiB"]);
+}
+
+/// A job is an early victim when the whole host is short of memory, and cannot make itself a later one.
+#[test]
+fn victims_when_the_host_is_short_of_memory() {
+    needs!(Need::Containers, Need::Victims);
+    let script = "exec 2>&1; cat /proc/self/oom_score_adj; echo 499 > /proc/self/oom_score_adj; \
+                  echo 0 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj";
+    for network in ["none", "full"] {
+        let ended = Cofferdam::common().script(&["--network", network], script).expect(0);
+        let values: Vec<&str> = ended.stdout.lines().filter(|line| *line == "500").collect();
+        assert_eq!((values.len(), ended.stdout.lines().count()), (2, 4), "{}", ended.stdout);
+    }
 }
 
 /// What is under the limit is let live.
@@ -77,9 +88,8 @@ fn shared_memory() {
 fn processes() {
     needs!(Need::Containers);
     let ended = Cofferdam::common()
-        .script(&["--pids", "16"], "for each in $(seq 40); do sleep 20 & done 2>/dev/null; wait");
+        .script(&["--pids", "16"], "for each in $(seq 40); do sleep 1000 & done 2>/dev/null; wait");
     assert_ne!(ended.status, 0, "{}", ended.text());
-    assert!(ended.took.as_secs() < 15, "the sleeps were waited for: {:?}", ended.took);
     ended.says(&["process", "16"]);
 }
 
@@ -130,24 +140,20 @@ fn open_files() {
     );
 }
 
-/// Half a processor is half: a busy loop's own time is at most a little over half of the wall's.
+/// A twentieth of a processor is that: by the kernel's counters, whatever the machine does beside it,
+/// work that fills a processor has far less of it than it ran for.
 #[test]
 fn processor() {
     needs!(Need::Containers);
-    let ended = Cofferdam::common().script(
-        &["--cpus", "0.25", "--timeout", "30s"],
-        "timeout 2 sh -c 'while :; do :; done'; awk '{ print $16 + $17 }' /proc/self/stat; times",
-    );
-    let children = ended.stdout.lines().last().expect("the children's times").to_owned();
-    let seconds: f64 = children
-        .split_whitespace()
-        .map(|word| {
-            let (minutes, seconds) = word.trim_end_matches('s').split_once('m').expect("minutes");
-            minutes.parse::<f64>().expect("a number") * 60.0
-                + seconds.parse::<f64>().expect("a number")
-        })
-        .sum();
-    assert!(seconds < 1.2, "{seconds} s of processor time in 2 s at a quarter\n{}", ended.text());
+    let json = tempfile::NamedTempFile::new().expect("a file");
+    let path = json.path().to_str().expect("a path");
+    let work = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done";
+    Cofferdam::common().script(&["--cpus", "0.05", "--json", path], work).expect(0);
+    let outcome = std::fs::read(path).expect("an outcome");
+    let outcome: serde_json::Value = serde_json::from_slice(&outcome).expect("JSON");
+    let number = |name: &str| outcome["usage"][name].as_u64().expect("a number");
+    let (used, ran) = (number("cpu_user_us") + number("cpu_system_us"), number("wall_ms") * 1000);
+    assert!(used > 0 && used * 4 < ran, "{used} us of a processor in {ran} us");
 }
 
 /// A command that ran out of time hears that it waited for its limit of processors.
@@ -165,10 +171,9 @@ fn fork_bomb() {
     needs!(Need::Containers);
     let ended = Cofferdam::common().script(
         &["--pids", "64", "--timeout", "2s"],
-        "bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 20",
+        "bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1000",
     );
     assert_ne!(ended.status, 0);
-    assert!(ended.took.as_secs() < 20, "took {:?}", ended.took);
 }
 
 /// A tree that is hard to remove: deep, unreadable, with odd names.

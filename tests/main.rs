@@ -17,6 +17,8 @@ mod between_runs;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod build_caches;
+#[cfg(test)]
 mod build_image;
 #[cfg(test)]
 mod chaos;
@@ -33,13 +35,19 @@ mod disk;
 #[cfg(test)]
 mod dockerfile_images;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
 mod exec_output;
 #[cfg(test)]
+mod exhaustion;
+#[cfg(test)]
 mod fetched;
+#[cfg(test)]
+mod handed_on;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -72,6 +80,8 @@ mod network_attacks;
 mod network_learn;
 #[cfg(test)]
 mod network_traces;
+#[cfg(test)]
+mod planted;
 #[cfg(test)]
 mod quota;
 #[cfg(test)]

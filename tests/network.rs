@@ -2,13 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 
 use crate::{
-    binary::{kill, program, wait},
+    binary::{PATIENCE, kill, program, wait},
     host::{Need, needs},
     world::{
         BULK, BULK_BYTES, FIRST, HOST, METADATA, PRIVATE, SECOND, World, ip, needs_world,
@@ -217,21 +218,42 @@ fn names_with_both_families() {
 }
 
 /// A started container that has printed its first line, its address.
-pub(crate) fn standing(
-    world: &World,
-    network: &str,
-    script: &str,
-) -> (std::process::Child, String) {
+pub(crate) fn standing(world: &World, network: &str, script: &str) -> (Child, String) {
     let script = format!("ip -4 -o addr show dev eth0 | sed 's/.*inet //;s,/.*,,'; {script}");
     let mut child = world.start(network, &script);
+    let address = first_line(&mut child);
+    (child, address)
+}
+
+/// A container with this network that stays until its input ends.
+fn standing_for_input(world: &World, network: &str) -> Child {
+    let script = "echo up; read end; exit 7";
+    let mut command =
+        world.command(&["exec", "host", "-i", "--network", network, "--", "bash", "-c", script]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("start cofferdam");
+    assert_eq!(first_line(&mut child), "up");
+    child
+}
+
+fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().expect("a pipe");
     BufReader::new(stdout).read_line(&mut line).expect("the first line");
-    (child, line.trim().to_owned())
+    line.trim().to_owned()
+}
+
+/// Waits until the runner says that its containers have lost the network; what it said.
+fn await_loss(child: &mut Child) -> String {
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.as_mut().expect("a pipe"));
+    while !said.contains("cannot reach the network any more") {
+        assert_ne!(stderr.read_line(&mut said).expect("a line"), 0, "it ended: {said}");
+    }
+    said
 }
 
 /// The process id of a container's init, on the host.
-pub(crate) fn init_of(child: &std::process::Child) -> u32 {
+pub(crate) fn init_of(child: &Child) -> u32 {
     let below = |pid: u32| -> Vec<u32> {
         let path = format!("/proc/{pid}/task/{pid}/children");
         let list = std::fs::read_to_string(path).expect("children");
@@ -264,7 +286,7 @@ fn nothing_carries_packets() {
 fn a_carrier_that_ends_is_named() {
     needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier);
     with_world(|world| {
-        let (child, _) = standing(world, "full", "sleep 3; exit 7");
+        let mut child = standing_for_input(world, "full");
         let spawner = *crate::residue::children(child.id()).first().expect("a spawner");
         let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
         let carries = |pid: &u32| {
@@ -273,6 +295,8 @@ fn a_carrier_that_ends_is_named() {
         };
         let carrier = crate::residue::children(spawner).into_iter().find(carries);
         kill(carrier.expect("a carrier"), Signal::SIGKILL);
+        await_loss(&mut child);
+        drop(child.stdin.take());
         let ended = wait(child).expect(7);
         let told = ["the command lost its network before its end", "which carries their packets"];
         assert!(told.iter().all(|words| ended.stderr.contains(words)), "{}", ended.text());
@@ -285,7 +309,7 @@ fn a_carrier_that_ends_is_named() {
 fn an_address_that_cannot_be_noted_closes_the_way_out() {
     needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier, Need::Program("nft"));
     with_world(|world| {
-        let (child, _) = standing(world, "full", "sleep 4; exit 7");
+        let mut child = standing_for_input(world, "full");
         let spawner = *crate::residue::children(child.id()).first().expect("a spawner");
         let inside = |script: &str| in_network_of(&keeper_below(spawner), script);
         let is_up = || {
@@ -296,13 +320,12 @@ fn an_address_that_cannot_be_noted_closes_the_way_out() {
             "nft list tables | while read -r _ family name; do nft delete table $family $name; done",
         );
         ip(&["addr add 192.0.2.99/32 dev up0"]);
-        let deadline = Instant::now() + Duration::from_secs(3);
-        while is_up() {
-            assert!(Instant::now() < deadline, "it is still open");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let said = await_loss(&mut child);
+        assert!(said.contains("cannot be kept from them"), "{said}");
+        assert!(!is_up(), "it is still open");
+        drop(child.stdin.take());
         // Without the filter, what it did cannot be told either.
-        wait(child).expect(70).says(&["cannot be kept from them", "the use of the network"]);
+        wait(child).expect(70).says(&["the use of the network"]);
     });
 }
 
@@ -313,13 +336,17 @@ fn a_keeper_that_ends_is_named() {
     needs!(Need::User, Need::Networks, Need::Containers, Need::Carrier);
     with_world(|world| {
         let project = tempfile::tempdir().expect("a directory");
-        let pipeline = "jobs: { first: { network: full, steps: [{ run: sleep 3 }] }, \
+        let shared = project.path().join("shared");
+        std::fs::create_dir(&shared).expect("a directory");
+        let mount = format!("{}:/shared", shared.display());
+        let pipeline = "jobs: { first: { network: full, steps: [{ run: 'until test -e /shared/go; do sleep 0.1; done' }] }, \
                         second: { network: full, needs: [first], steps: [{ run: 'true' }] } }";
         let path = crate::binary::file(project.path(), "cofferdam.yml", pipeline);
         let path = path.to_str().expect("a path");
         let out = project.path().join("out").display().to_string();
-        let child = world.command(&["run", path, "--out", &out]).spawn().expect("start");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let child =
+            world.command(&["run", path, "--out", &out, "--mount", &mount]).spawn().expect("start");
+        let deadline = Instant::now() + PATIENCE;
         let keeper = loop {
             assert!(Instant::now() < deadline, "no keeper");
             let below = crate::residue::children;
@@ -332,6 +359,7 @@ fn a_keeper_that_ends_is_named() {
             }
         };
         kill(keeper, Signal::SIGKILL);
+        crate::binary::file(&shared, "go", "");
         wait(child).expect(70).says(&["second", "the process for it has ended"]);
     });
 }
@@ -366,7 +394,7 @@ fn containers_do_not_reach_each_other() {
                       bind(S, sockaddr_in(80, INADDR_ANY)) or die; listen(S, 5); \
                       while (accept(C, S)) { print C \"other\\n\"; close C }' & \
                       until : < /dev/tcp/127.0.0.1/80; do sleep 0.1; done 2>/dev/null; \
-                      probe 127.0.0.1 80; sleep 60";
+                      probe 127.0.0.1 80; sleep 1000";
         let list = "10.0.0.0/8:80,172.16.0.0/12:80,192.168.0.0/16:80";
         let (mut child, address) = standing(world, list, listen);
         let mut line = String::new();
@@ -386,7 +414,7 @@ fn containers_do_not_reach_each_other() {
 fn forged_sources_are_dropped() {
     needs_world!(Need::Program("nsenter"));
     with_world(|world| {
-        let (child, address) = standing(world, "full", "sleep 60");
+        let (child, address) = standing(world, "full", "sleep 1000");
         let init = init_of(&child).to_string();
         // Root of the host does in the container's namespace what the container cannot.
         let inside = |command: &str| {
@@ -396,12 +424,15 @@ fn forged_sources_are_dropped() {
                 .expect("run nsenter");
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
-        let probe = format!("timeout 2 bash -c 'cat < /dev/tcp/{FIRST}/80' || echo nothing");
-        assert_eq!(inside(&probe), "world\n", "from {address}");
+        let probe = |patience: u32| {
+            format!("timeout {patience} bash -c 'cat < /dev/tcp/{FIRST}/80' || echo nothing")
+        };
+        assert_eq!(inside(&probe(60)), "world\n", "from {address}");
         let forged = format!(
             "ip addr add 192.0.2.77/32 dev eth0 && \
              ip route replace default via $(ip -4 route show default | cut -d' ' -f3) \
-             src 192.0.2.77 dev eth0 && {probe}"
+             src 192.0.2.77 dev eth0 && {}",
+            probe(2)
         );
         assert_eq!(inside(&forged), "nothing\n");
         kill(child.id(), Signal::SIGTERM);

@@ -202,3 +202,26 @@ fn a_name_that_changes_its_mind() {
         assert!(ended.stderr.contains(sentence), "{}", ended.text());
     });
 }
+
+/// A1.20: the host's table of connections, which all networks share, is not a container's to fill.
+#[test]
+fn connections_of_the_host() {
+    needs_world!(Need::Root, Need::Program("perl"));
+    with_world(|world| {
+        // The test's own host, which had none before.
+        let connections = || -> usize {
+            let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+            count.expect("a count").trim().parse().expect("a number")
+        };
+        let before = connections();
+        let flood = format!(
+            "perl -MSocket -e 'socket(my $s, PF_INET, SOCK_DGRAM, 0) or die; my $n = 0; \
+             for (10000 .. 19999) {{ send($s, \"x\", 0, sockaddr_in($_, inet_aton(\"{FIRST}\"))) and $n++ }} \
+             print $n > 5000 ? \"sent\" : $n'"
+        );
+        let ended = world.script("full", &flood).expect(0);
+        assert_eq!(ended.stdout, "sent", "{}", ended.stderr);
+        let after = connections();
+        assert!(after <= before + 4096, "{before} connections before, {after} after");
+    });
+}

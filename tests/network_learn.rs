@@ -15,7 +15,7 @@ use crate::{
 fn reaches(targets: &[(&str, u16)]) -> Value {
     let each = targets.iter().map(|(host, port)| format!("reach {host} {port}\n"));
     let script = format!(
-        "reach() {{ timeout 5 bash -c \"exec 3<>/dev/tcp/$1/$2\" || {{ echo \"$1:$2 is refused\"; \
+        "reach() {{ timeout 60 bash -c \"exec 3<>/dev/tcp/$1/$2\" || {{ echo \"$1:$2 is refused\"; \
          exit 1; }}; }}\n{}",
         each.collect::<String>()
     );
@@ -65,7 +65,7 @@ fn what_a_run_needs() {
         let project = tempfile::tempdir().expect("a directory");
         let private = format!("{PRIVATE}:80");
         let closed = json!({ "shell": "bash", "run":
-            format!("! timeout 5 bash -c 'exec 3<>/dev/tcp/{FIRST}/80'") });
+            format!("! timeout 60 bash -c 'exec 3<>/dev/tcp/{FIRST}/80'") });
         let pipeline = json!({ "jobs": {
             "full": {
                 "network": "full",
@@ -77,7 +77,7 @@ fn what_a_run_needs() {
                 "steps": [
                     reaches(&[("a.wild.example", 443), (PRIVATE, 80), ("other.example", 80)]),
                     { "shell": "bash", "run":
-                        format!("! timeout 5 bash -c 'exec 3<>/dev/tcp/{METADATA}/80'") },
+                        format!("! timeout 60 bash -c 'exec 3<>/dev/tcp/{METADATA}/80'") },
                 ],
             },
             "quiet": { "network": "full", "steps": [{ "run": "true" }] },

@@ -12,7 +12,7 @@ use nix::{
 };
 
 use crate::{
-    binary::{Cofferdam, alone, kill, program},
+    binary::{Cofferdam, GRACE, alone, kill, program},
     host::{Need, needs},
     residue::Snapshot,
 };
@@ -70,7 +70,7 @@ impl Disk {
     /// Files that the last process of a container had open are freed a little after its end.
     #[track_caller]
     fn expect_used(&self, expected: (u64, u64)) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + GRACE;
         while self.used() != expected {
             let used = self.used();
             assert!(std::time::Instant::now() < deadline, "{used:?} is not {expected:?}");
@@ -165,7 +165,7 @@ fn killed_runners_leave_no_file() {
             .command(
                 flags
                     .iter()
-                    .chain(&["mkdir -p /tmp/a/b; head -c 20m /dev/zero > /tmp/a/b/x; sleep 100"]),
+                    .chain(&["mkdir -p /tmp/a/b; head -c 20m /dev/zero > /tmp/a/b/x; sleep 1000"]),
             )
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -190,7 +190,7 @@ fn next_start_removes_what_both_have_left() {
     cofferdam.run(flags.iter().chain(&["true"])).expect(0);
     let before = (Snapshot::take(cofferdam.state()), disk.used());
     let mut child = cofferdam
-        .command(flags.iter().chain(&["head -c 20m /dev/zero > /tmp/x; echo written; sleep 100"]))
+        .command(flags.iter().chain(&["head -c 20m /dev/zero > /tmp/x; echo written; sleep 1000"]))
         .stderr(Stdio::null())
         .spawn()
         .expect("start");

@@ -11,8 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the kernel and the safety net may take to clear up after a kill.
-const GRACE: Duration = Duration::from_secs(10);
+use crate::binary::GRACE;
 
 /// What is there of one state directory's instance, a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]

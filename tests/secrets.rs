@@ -1,14 +1,14 @@
 //! Where the value of a secret must never be: in a command line, in an environment that is not its
 //! job's, in a plan, in a result, in a message, in a core.
 
-use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
+use std::{fs, os::unix::process::ExitStatusExt as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nix::sys::signal::Signal;
 
 use crate::{
-    binary::{Cofferdam, file, kill, program, wait},
-    host::{Need, needs},
+    binary::{Cofferdam, await_that, file, kill, program, wait},
+    host::{Need, needs, not_run, test},
     residue::children,
 };
 
@@ -86,14 +86,6 @@ fn descendants(of: u32) -> Vec<u32> {
     all
 }
 
-fn await_that(what: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    while !what() {
-        assert!(std::time::Instant::now() < deadline, "it does not come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn check_files(below: &Path) {
     for entry in fs::read_dir(below).expect("list").flatten() {
         let kind = entry.file_type().expect("a kind");
@@ -145,10 +137,7 @@ fn a_runner_that_breaks_leaves_none_in_a_core() {
     needs!(Need::Containers);
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.trim() != "core" {
-        eprintln!(
-            "NOT RUN on this host: secrets::a_runner_that_breaks_leaves_none_in_a_core: cores go to `{}`",
-            pattern.trim()
-        );
+        not_run(test!(), &format!("cores go to `{}`", pattern.trim()));
         return;
     }
     let cores = |directory: &Path| {

@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    binary::{Cofferdam, file, kill, wait},
+    binary::{Cofferdam, PATIENCE, file, kill, wait},
     host::{Need, needs},
 };
 
@@ -55,7 +56,7 @@ impl Machine {
     }
 
     fn says(&self, name: &str, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while !self.printed(name).contains(text) {
             assert!(Instant::now() < deadline, "no `{text}` in\n{}", self.printed(name));
             std::thread::sleep(Duration::from_millis(5));
@@ -71,13 +72,13 @@ impl Machine {
     }
 
     /// When the jobs of a run started and ended.
-    fn times(&self, name: &str) -> Vec<(String, String)> {
+    fn times(&self, name: &str) -> Vec<(Timestamp, Timestamp)> {
         let record = fs::read_to_string(self.path(name).join("run.json")).expect("run.json");
         let record: Value = serde_json::from_str(&record).expect("JSON");
-        let text = |value: &Value| value.as_str().expect("a time").to_owned();
+        let time = |value: &Value| value.as_str().expect("a time").parse().expect("a time");
         let attempt = |job: &Value| {
             let attempt = &job["attempts"][0];
-            (text(&attempt["started"]), text(&attempt["ended"]))
+            (time(&attempt["started"]), time(&attempt["ended"]))
         };
         record["jobs"].as_array().expect("jobs").iter().map(attempt).collect()
     }
@@ -127,11 +128,13 @@ fn a_run_of_many_jobs_keeps_out_no_other() {
     needs!(Need::Containers);
     let machine = Machine::new();
     let many = "jobs: { many: { parallel: 16, limits: { cpus: 1 }, workspace: none, \
-                steps: [{ run: 'echo up; sleep 0.3' }] } }";
+                steps: [{ run: 'echo up; until test -e /shared/go; do sleep 0.02; done' }] } }";
     let many = machine.start("many", many);
     machine.says("many", "| up");
     let large = ALL.replace("until test -e /shared/go; do sleep 0.02; done", "true");
     let large = machine.start("large", &large);
+    machine.says("large", "waits for 2 cpus");
+    machine.shared("go");
     machine.passed("large", large);
     machine.passed("many", many);
     let (many, large) = (machine.times("many"), machine.times("large"));

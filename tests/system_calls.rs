@@ -1,5 +1,5 @@
 //! What a job asks of the kernel itself, past every program: calls, sockets, foreign instruction
-//! sets, links that the runner follows (threat numbers: the table in `docs/sandbox.md`).
+//! sets, links that the runner follows (threat numbers: `docs/attacks.md`).
 //!
 //! The probes are Perl, which every Debian has, because its `syscall` takes any number.
 
@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt as _;
 
 use crate::{
     binary::Cofferdam,
-    host::{Need, needs},
+    host::{Need, needs, not_run, test},
 };
 
 const EPERM: i32 = 1;
@@ -147,6 +147,62 @@ fn foreign_calls_are_fatal() {
         ),
         "31",
     );
+}
+
+/// A1.12, A1.14: where the operator lets 32-bit programs in, they are under the same policy, and
+/// `socketcall`, which hides what it does, is not there. Those for x32 are killed all the same.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn foreign_calls_that_the_operator_allows() {
+    const SCHED_YIELD: u8 = 158;
+    const SOCKETCALL: u8 = 102;
+    const MOUNT: u8 = 21;
+    needs!(Need::Containers, Need::Program("perl"));
+    let directory = tempfile::tempdir().expect("a directory");
+    // A 32-bit program of one segment, which makes a call and ends with its errno.
+    // mov eax, CALL; mov ebx, 1; xor ecx, ecx; int 0x80; neg eax; mov ebx, eax; mov eax, 1; int 0x80
+    let program = |call: u8| {
+        format!(
+            "7f454c46010101000000000000000000 02000300010000005480040834000000 \
+             00000000000000003400200001000000 00000000 \
+             01000000000000000080040800800408 6d0000006d0000000500000000100000 \
+             b8{call:02x}000000bb0100000031c9cd80f7d889c3b801000000cd80"
+        )
+        .split_whitespace()
+        .collect::<String>()
+    };
+    let probe = |call: u8| {
+        format!(
+            "open F, '>', '/tmp/old'; print F pack('H*', '{}'); close F; chmod 0755, '/tmp/old'; \
+             unless (fork) {{ exec '/tmp/old' }} wait; print $? & 127, ' ', $? >> 8",
+            program(call)
+        )
+    };
+    let x32 = "unless (fork) { syscall(0x40000000 + 39); exit } wait; print $? & 127, ' ', $? >> 8";
+    let here = directory.path().join("old");
+    let bytes = program(SCHED_YIELD);
+    let script = format!(
+        "open F, '>', $ARGV[0]; print F pack('H*', '{bytes}'); close F; chmod 0755, @ARGV; \
+                          exec @ARGV; exit 99"
+    );
+    let tried = crate::binary::program("perl").args(["-e", &script]).arg(here).status();
+    if tried.expect("perl").code() != Some(0) {
+        not_run(test!(), "32-bit programs cannot be run here");
+        return;
+    }
+    let host = std::fs::read_to_string(crate::binary::configuration()).expect("a configuration");
+    for (configuration, probe, expect) in [
+        ("", probe(SCHED_YIELD), "31 0".to_owned()),
+        ("i386: true", probe(SCHED_YIELD), "0 0".to_owned()),
+        ("i386: true", probe(SOCKETCALL), format!("0 {ENOSYS}")),
+        ("i386: true", probe(MOUNT), format!("0 {EPERM}")),
+        ("i386: true", x32.to_owned(), "31 0".to_owned()),
+    ] {
+        let configuration = format!("{host}{configuration}\n");
+        let cofferdam = crate::configuration::configured(directory.path(), &configuration);
+        let ended = cofferdam.run(["exec", "host", "--", "perl", "-e", &probe]);
+        assert_eq!(ended.stdout, expect, "{configuration}: {}\n{probe}", ended.text());
+    }
 }
 
 /// A1.10: capabilities in a file's attributes are not there, or give nothing.

@@ -19,21 +19,21 @@ use nix::{
 };
 
 use crate::{
-    binary::{Cofferdam, Ended, alone, kill, wait},
+    binary::{Cofferdam, Ended, alone, copy_program, kill, wait},
     host::{Need, needs, which},
     residue::{Snapshot, await_end, children},
     world::{ip, with_world},
 };
 
 /// A run that has begun and waits to be ended.
-struct Begun<'a> {
+pub(crate) struct Begun<'a> {
     cofferdam: &'a Cofferdam,
-    child: Child,
+    pub(crate) child: Child,
 }
 
 impl<'a> Begun<'a> {
-    fn start(cofferdam: &'a Cofferdam, flags: &[&str]) -> Self {
-        let script = "echo up; exec sleep 300";
+    pub(crate) fn start(cofferdam: &'a Cofferdam, flags: &[&str]) -> Self {
+        let script = "echo up; exec sleep 1000";
         let mut arguments = vec!["exec", "host"];
         arguments.extend(flags);
         arguments.extend(["--", "sh", "-c", script]);
@@ -50,7 +50,7 @@ impl<'a> Begun<'a> {
     }
 
     /// Its journal: the only one of its state directory that is in use.
-    fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         let instances = self.cofferdam.state().join("instances");
         let mut all: Vec<PathBuf> =
             fs::read_dir(instances).expect("journals").map(|it| it.expect("one").path()).collect();
@@ -66,7 +66,7 @@ impl<'a> Begun<'a> {
         groups.map(|group| group.as_str().expect("a path").into()).collect()
     }
 
-    fn end(self) -> Ended {
+    pub(crate) fn end(self) -> Ended {
         kill(self.child.id(), Signal::SIGINT);
         wait(self.child)
     }
@@ -85,7 +85,7 @@ impl<'a> Begun<'a> {
 }
 
 /// What `cofferdam gc` says of the whole host.
-fn gc(cofferdam: &Cofferdam, flags: &[&str]) -> serde_json::Value {
+pub(crate) fn gc(cofferdam: &Cofferdam, flags: &[&str]) -> serde_json::Value {
     let ended = cofferdam.run(["gc", "--json"].iter().chain(flags));
     let said: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let clean = said["left"].as_array().expect("a list").is_empty();
@@ -94,7 +94,7 @@ fn gc(cofferdam: &Cofferdam, flags: &[&str]) -> serde_json::Value {
 }
 
 /// The names of one kind in a list of [`gc`].
-fn names(list: &serde_json::Value, kind: &str) -> Vec<String> {
+pub(crate) fn names(list: &serde_json::Value, kind: &str) -> Vec<String> {
     let all = list.as_array().expect("a list").iter();
     let of_kind = all.filter(|it| it["kind"] == kind);
     of_kind.map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
@@ -146,14 +146,14 @@ fn a_run_of_a_pipeline_says_so_in_its_record() {
     let _quiet = alone();
     let cofferdam = Cofferdam::unshared();
     let out = tempfile::tempdir().expect("a directory");
-    let text = "jobs: { a: { steps: [{ run: 'echo up; exec sleep 300' }] } }\n";
+    let text = "jobs: { a: { steps: [{ run: 'echo up; exec sleep 1000' }] } }\n";
     let pipeline = crate::binary::file(out.path(), "pipeline.yml", text);
     let results = out.path().join("results");
     let command = ["run".as_ref(), pipeline.as_os_str(), "--out".as_ref(), results.as_os_str()];
     let child = cofferdam.command(command).spawn().expect("start cofferdam");
     let begun = Begun { cofferdam: &cofferdam, child };
     let log = results.join("logs/a");
-    crate::interrupt::await_that(|| {
+    crate::binary::await_that(|| {
         let logs = fs::read_dir(&log).into_iter().flatten().filter_map(Result::ok);
         logs.into_iter().any(|it| fs::read_to_string(it.path()).is_ok_and(|it| it.contains("up")))
     });
@@ -265,6 +265,37 @@ fn groups_without_a_journal() {
     }
 }
 
+/// What the supervisor of a run that was killed sat in carries no run's name: it goes once nobody is in
+/// it, nor in the group above, where a run is before it moves there.
+#[test]
+fn a_supervisors_leaf() {
+    needs!(Need::Containers, Need::Root);
+    let _quiet = alone();
+    let cofferdam = Cofferdam::unshared();
+    let tree = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let tree = tree.into_iter().find(|it| it.join("cgroup.procs").exists()).expect("a hierarchy");
+    let above = tree.join(format!("test-{}-leaf", std::process::id()));
+    let leaf = above.join("cofferdam-supervisor");
+    fs::create_dir_all(&leaf).expect("make groups");
+    let name = leaf.display().to_string();
+    for occupied in [&leaf, &above] {
+        let mut child = crate::binary::program("sleep").arg("1000").spawn().expect("start sleep");
+        fs::write(occupied.join("cgroup.procs"), child.id().to_string()).expect("move");
+        let said = gc(&cofferdam, &[]);
+        for list in ["removed", "left"] {
+            assert!(!names(&said[list], "control group").contains(&name), "{said}");
+        }
+        assert!(leaf.exists());
+        kill(child.id(), Signal::SIGKILL);
+        child.wait().expect("wait");
+    }
+    let dry = gc(&cofferdam, &["--dry-run"])["removed"].clone();
+    assert!(names(&dry, "control group").contains(&name) && leaf.exists(), "{dry}");
+    let removed = gc(&cofferdam, &[])["removed"].clone();
+    assert!(names(&removed, "control group").contains(&name) && !leaf.exists(), "{removed}");
+    fs::remove_dir(&above).expect("remove the group above");
+}
+
 /// A process of this program's name that hides what it has open (its user may execute and not read
 /// it) may be the run whose groups these are: they stay until it has ended.
 #[test]
@@ -279,9 +310,9 @@ fn what_cannot_be_looked_at_may_be_alive() {
     fs::remove_dir_all(lost.state().join("instances")).expect("remove the journals");
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("cofferdam");
-    fs::copy(which("sleep").expect("sleep"), &program).expect("copy");
+    copy_program(which("sleep").expect("sleep"), &program);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o111)).expect("hide");
-    let mut hidden = crate::binary::program(&program).arg("300").spawn().expect("start it");
+    let mut hidden = crate::binary::program(&program).arg("1000").spawn().expect("start it");
     // Until it is executed, it is this test's copy.
     while fs::read_dir(format!("/proc/{}/fd", hidden.id())).is_ok() {
         std::thread::yield_now();

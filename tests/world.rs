@@ -75,6 +75,16 @@ pub(crate) use needs_world;
 
 /// Runs a test on a host in a world.
 pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
+    with_world_of(Cofferdam::common, test);
+}
+
+/// As [`with_world`], with a state directory that no other test uses: what one has killed there, the
+/// next start clears up on its own host, which would be another test's.
+pub(crate) fn with_world_of_its_own(test: impl FnOnce(&World) + Send + 'static) {
+    with_world_of(Cofferdam::new, test);
+}
+
+fn with_world_of(cofferdam: fn() -> Cofferdam, test: impl FnOnce(&World) + Send + 'static) {
     let host = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         forward_nothing();
@@ -116,7 +126,7 @@ pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
         serve(8080, "host\n");
         let resolv_conf = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(resolv_conf.path(), format!("nameserver {NAME_SERVER}\n")).expect("write");
-        test(&World { asked, cofferdam: Cofferdam::common(), resolv_conf, namespace });
+        test(&World { asked, cofferdam: cofferdam(), resolv_conf, namespace });
         drop(end);
         world.join().expect("the world");
     });
@@ -263,7 +273,7 @@ impl World {
 /// `probe HOST PORT` prints what a server says, `refused`, or `lost` when there was no answer.
 const PROBE: &str = r#"
 probe() {
-    timeout 5 bash -c "exec 3<>/dev/tcp/$1/$2 && cat <&3" 2>/dev/null && return
+    timeout 60 bash -c "exec 3<>/dev/tcp/$1/$2 && cat <&3" 2>/dev/null && return
     [ $? = 124 ] && echo lost || echo refused
 }
 "#;

@@ -7,19 +7,12 @@ use serde_json::Value;
 
 use crate::{
     binary::{Cofferdam, Ended, file},
-    host::{Need, is_root, needs},
+    host::{Need, needs},
 };
 
 fn build(cofferdam: &Cofferdam, context: &Path, flags: &[&str]) -> Ended {
     let path = context.to_str().expect("a path that is text");
     cofferdam.run(["image", "build", "-t", "built", path].iter().chain(flags))
-}
-
-/// Whether files can have more owners than one: that takes root, or subordinate ids.
-fn has_ids() -> bool {
-    let subordinate =
-        || fs::read_to_string("/etc/subuid").is_ok_and(|text| !text.trim().is_empty());
-    is_root() || subordinate()
 }
 
 /// Layers of the image `built` above those of what it was built on, as digests of their archives.
@@ -52,11 +45,7 @@ RUN echo more >> /home/file
 /// for both.
 #[test]
 fn owners_are_kept_and_digests_are_the_same() {
-    needs!(Need::Containers, Need::Busybox);
-    if !has_ids() {
-        eprintln!("NOT RUN on this host: written_layers::owners_are_kept: a single id");
-        return;
-    }
+    needs!(Need::Containers, Need::Ids, Need::Busybox);
     let context = tempfile::tempdir().expect("a directory");
     file(context.path(), "Dockerfile", OWNERS);
     file(context.path(), "file", "from the context\n");
@@ -111,13 +100,7 @@ fn owners_are_kept_and_digests_are_the_same() {
 /// stays in it for others.
 #[test]
 fn a_single_id_builds_too() {
-    needs!(Need::Containers, Need::User, Need::Busybox);
-    if has_ids() {
-        eprintln!(
-            "NOT RUN on this host: written_layers::a_single_id_builds_too: more ids than one"
-        );
-        return;
-    }
+    needs!(Need::Containers, Need::SingleId, Need::Busybox);
     let context = tempfile::tempdir().expect("a directory");
     let dockerfile = "FROM busybox\nCOPY --chown=7:8 file /file\n\
                       RUN stat -c %u:%g /file > /seen && echo s > /closed && chmod 000 /closed\n\
@@ -204,11 +187,7 @@ fn hostile_steps() {
 /// What a step has closed to others, and whose it is, matters to nobody who takes it out or keeps it.
 #[test]
 fn artifacts_and_caches_of_other_users() {
-    needs!(Need::Containers, Need::Busybox);
-    if !has_ids() {
-        eprintln!("NOT RUN on this host: written_layers::artifacts_and_caches: a single id");
-        return;
-    }
+    needs!(Need::Containers, Need::Ids, Need::Busybox);
     let project = tempfile::tempdir().expect("a directory");
     let pipeline = "\
 jobs:

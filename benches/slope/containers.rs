@@ -1,4 +1,4 @@
-//! Many containers of one process: one after the other, and at the same time.
+//! Many containers of one process at the same time, and as many at once as there are processors.
 
 use std::{
     path::Path,
@@ -13,7 +13,7 @@ use cofferdam_sandbox::{
 };
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{Result, times::Times};
+use super::Result;
 
 /// A sandbox with one image.
 pub(crate) struct Bench {
@@ -33,34 +33,6 @@ impl Bench {
             [] => Ok(()),
             left => Err(format!("left behind: {left:?}").into()),
         }
-    }
-
-    /// `count` one after the other: whether the last are as fast as the first.
-    pub(crate) async fn sequence(&self, count: usize) -> Result<()> {
-        const GROUP: usize = 500;
-        println!("\n| containers | p50 ms | p99 ms |\n|---|---|---|");
-        self.sandbox.expect(count);
-        let mut medians = Vec::new();
-        let mut times = Times::default();
-        // The first hundred warm everything up.
-        for number in 0..count + 100 {
-            let began = Instant::now();
-            run_true(&self.sandbox, &self.image).await?;
-            if number < 100 {
-                continue;
-            }
-            times.push(began.elapsed());
-            if (number - 99) % GROUP == 0 {
-                let (p50, p99) = (times.percentile(50), times.percentile(99));
-                println!("| to {} | {p50:.2} | {p99:.2} |", number - 99);
-                medians.push(p50);
-                times = Times::default();
-            }
-        }
-        if let [first, .., last] = medians.as_slice() {
-            println!("\nthe last {GROUP} to the first {GROUP}: {:.3}", last / first);
-        }
-        Ok(())
     }
 
     /// `count` at once that do nothing: what each takes of this process's memory.

@@ -1,7 +1,7 @@
 //! Whether anything grows: with the containers that went before, with those that are there at the
 //! same time, with the jobs of a run, with what jobs print.
 //!
-//!     cargo bench -p cofferdam --bench scale [-- slope] [idle] [version] [jobs] [output]
+//!     cargo bench -p cofferdam --bench slope [-- sequence] [idle] [version] [jobs] [output]
 //!
 //! All of it unless some are named; as root, with Debian's `busybox-static`. `sequence` takes minutes.
 
@@ -9,10 +9,18 @@
 
 mod commands;
 mod containers;
+#[expect(dead_code, reason = "this takes no first instructions")]
+#[path = "../peers/first_instruction.rs"]
+mod first_instruction;
+#[path = "../peers/own.rs"]
+mod own;
 #[path = "../floor/rootfs.rs"]
 mod rootfs;
+mod sequence;
 #[path = "../floor/times.rs"]
 mod times;
+#[path = "../peers/worker.rs"]
+mod worker;
 
 use std::{error::Error, ops::ControlFlow, path::Path};
 
@@ -25,6 +33,11 @@ const PARTS: [&str; 5] = ["sequence", "idle", "version", "jobs", "output"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
+    if let [_, worker, _, state] = arguments.as_slice()
+        && worker == "worker"
+    {
+        return own::work(Path::new(state));
+    }
     // `cargo test --benches` passes no `--bench`; there is nothing to test here.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return Ok(());
@@ -52,7 +65,7 @@ fn main() -> Result<()> {
         commands::output(&state, 100)?;
     }
     if wants("sequence") {
-        runtime.block_on(containers.sequence(10_000))?;
+        sequence::sequence(&state, 10_000)?;
     }
     runtime.block_on(containers.close())
 }

@@ -38,6 +38,7 @@ fn main() {
     row("a chain of 1 000", &layers(1000, 1));
     row("a chain of 5 000", &layers(5000, 1));
     row("2 000 trivial jobs", &layers(2000, 2000));
+    row("5 000 with caches", &cached(5000));
 }
 
 /// Jobs in layers of this width, each after two of the layer before, with what jobs usually say.
@@ -55,6 +56,18 @@ fn layers(jobs: usize, width: usize) -> String {
         }
         text.push_str("env: { RUN: \"${{ run.id }}\" }, ");
         text.push_str("steps: [{ run: make }, { run: make test }] }\n");
+    }
+    text
+}
+
+/// Jobs that all wait for room, and of which none can be made ready before its turn.
+fn cached(jobs: usize) -> String {
+    let mut text = String::from("jobs:\n");
+    for job in 0..jobs {
+        let _ = writeln!(
+            text,
+            "  job-{job}: {{ cache: [{{ key: all, paths: [target] }}], steps: [{{ run: make }}] }}"
+        );
     }
     text
 }
@@ -118,6 +131,7 @@ fn run(plan: Arc<Plan>) -> Duration {
             _ => None,
         }));
         drop(run.newly_waiting());
+        run.upcoming().take(4).count();
         let Some(event) = events.pop_front() else { break };
         actions = run.handle(event);
     }

@@ -88,6 +88,7 @@ fn definitions() -> Value {
             ("dockerfile", nonempty(), "The file, below that directory."),
             ("target", nonempty(), "The stage to end with."),
             ("args", map_of(scalar()), "Values of its `ARG`s."),
+            ("secrets", one_or_more(nonempty()), "Secrets that `RUN --mount=type=secret` can ask for."),
         ]),
         "limits": object(&[], vec![
             ("cpus", quantity(), "Processors, such as 1.5."),

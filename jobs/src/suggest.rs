@@ -14,6 +14,19 @@ pub(crate) fn suggestion<'a>(
     nearest(name, known).map(|nearest| format!("did you mean {}?", quoted(nearest)))
 }
 
+/// The same, or which names there are: a few of them, where there are many.
+pub(crate) fn suggestion_or_list<'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> String {
+    const SHOWN: usize = 8;
+    suggestion(name, known.clone()).unwrap_or_else(|| {
+        let names: Vec<String> = known.clone().take(SHOWN).map(quoted).collect();
+        let more = if known.count() > SHOWN { ", …" } else { "" };
+        format!("there are {}{more}", names.join(", "))
+    })
+}
+
 /// The known name that is nearest, if any is near enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Names are short; a longer one is no misspelling, and the distance costs length times length.

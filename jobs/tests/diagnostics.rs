@@ -139,6 +139,11 @@ check! {
         "hash of a value" => step("run: x, env: { H: \"${{ hash(params) }}\" }"),
         "place in a block of lines" => "jobs:\n  a:\n    steps:\n      - run: |\n          echo one\n          echo ${{ matrix.n }} ${{ neds.x }}\n",
     ];
+    conditions: [
+        "cancelled, of a step" => step("run: x, if: cancelled()"),
+        "cancelled, of a job" => "jobs: { a: { steps: [{ run: x }] }, b: { needs: a, if: \"cancelled() && git.branch == 'main'\", steps: [{ run: x }] } }",
+        "either way cancelled" => step("run: x, if: cancelled() || cancelled() && true"),
+    ];
     injection: [
         "parameter" => "params: { who: {} }\njobs: { a: { steps: [{ run: 'echo ${{ params.who }}' }] } }",
         "output, in a function" => "jobs: { a: { outputs: { v: x }, steps: [{ run: x }] }, b: { needs: a, steps: [{ run: \"echo ${{ format('{0}', needs.a.outputs.v) }}\" }] } }",
@@ -186,4 +191,13 @@ fn colour_comes_from_us_alone() {
     let plain = render_all(&parsed.diagnostics, &sources, false);
     assert!(!plain.contains('\u{1b}'), "{plain:?}");
     assert!(render_all(&parsed.diagnostics, &sources, true).contains('\u{1b}'));
+}
+
+#[test]
+fn cancelled_is_asked_where_it_can_be() {
+    let yaml = "jobs: { a: { steps: [{ run: x, if: '!cancelled()' }, { run: x, if: failure() || cancelled() }], \
+                cleanup: [{ run: x, if: cancelled() }] } }";
+    let mut sources = Sources::new();
+    let file = sources.add("cofferdam.yml", yaml.as_bytes());
+    assert!(parse(&sources, file).diagnostics.is_empty());
 }

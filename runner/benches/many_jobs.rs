@@ -1,5 +1,5 @@
-//! How much of a run of many trivial jobs the runner itself takes: the time in which its one loop
-//! decides, keeps and shows, against all the time of the run.
+//! How much of a run of many trivial jobs the runner itself takes: the processor time in which its one
+//! loop decides, keeps and shows, against all the time of the run.
 //!
 //! A plain program that runs the binary as a user does and reads the record that it writes.
 //! `cargo bench -p cofferdam --bench many-jobs -- [JOBS [AT ONCE]]`

@@ -59,18 +59,19 @@ impl Wanted {
     }
 }
 
-/// Takes all images that are wanted, and pulls those that have to be. An interrupt ends that.
+/// Takes all images that are wanted from the store of the state directory `state`, and pulls those
+/// that have to be. An interrupt ends that.
 pub(crate) async fn take(
+    store: &Store,
     state: &Path,
     configuration: &Configuration,
     wanted: Wanted,
     interrupts: &mut Interrupts,
 ) -> Result<Images, Problem> {
-    let store = Store::open(state)?;
     let mut images = Images::new();
     let mut missing = Vec::new();
     for (name, policy) in wanted.0 {
-        match find(&store, &name, policy)? {
+        match find(store, &name, policy)? {
             Some(image) => {
                 images.insert(name, Arc::new(image));
             }
@@ -100,7 +101,7 @@ pub(crate) async fn take(
         .map_err(|error| Problem::new(Exit::System, "failed to pull images").because(error))?;
     images.extend(pulled?);
     // What was just taken is in use, so it stays.
-    image_bounds::tidy(&store, configuration);
+    image_bounds::tidy(store, configuration);
     Ok(images)
 }
 

@@ -5,7 +5,7 @@ use cofferdam_jobs::{
     configuration::{Allowance, Downgrade},
     model::{self, IoLimits},
 };
-use cofferdam_sandbox::{IoRates, Limits, Sandbox, cgroup::Limit};
+use cofferdam_sandbox::{IoRates, Limits, Policy, Sandbox, cgroup::Limit, seccomp::ForeignAbi};
 
 use crate::{cli, exit::Exit, print, problem::Problem};
 
@@ -90,8 +90,8 @@ pub(crate) fn processors(millicpus: u64) -> f64 {
     millicpus as f64 / 1000.0
 }
 
-/// What jobs may go without on this host, as the operator decided.
-pub(crate) fn dispensable(configuration: &Configuration) -> Vec<Limit> {
+/// What the operator has decided for all jobs.
+pub(crate) fn policy(configuration: &Configuration) -> Policy {
     let limits = |downgrade: &Spanned<Downgrade>| match downgrade.value {
         Downgrade::Memory => vec![Limit::Memory],
         Downgrade::Swap => vec![Limit::Swap],
@@ -100,7 +100,11 @@ pub(crate) fn dispensable(configuration: &Configuration) -> Vec<Limit> {
         Downgrade::Devices => vec![Limit::Devices],
         Downgrade::Io => vec![Limit::IoRead, Limit::IoWrite],
     };
-    configuration.downgrades.iter().flat_map(limits).collect()
+    let i386 = configuration.i386.as_ref().is_some_and(|allowed| allowed.value);
+    Policy {
+        dispensable: configuration.downgrades.iter().flat_map(limits).collect(),
+        foreign_abi: if i386 { ForeignAbi::AllowI386 } else { ForeignAbi::Kill },
+    }
 }
 
 /// Says what jobs go without on this host, each time: nobody shall believe in a limit that is not

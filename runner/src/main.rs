@@ -8,6 +8,7 @@ mod exec;
 mod execute;
 mod exit;
 mod git;
+mod hexadecimal;
 mod image_bounds;
 mod images;
 mod limits;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Standard error is gone then, and the status says the same.
+            let error = cli::with_tip(error);
             error.print().ok();
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
         }

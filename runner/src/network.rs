@@ -1,7 +1,7 @@
 //! Networks: from what the pipeline or the command line asks for to what the sandbox enforces, and
 //! from what was refused to a sentence.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use cofferdam_jobs::model;
 use cofferdam_sandbox::network::{Destination, Network, Rule};
@@ -127,12 +127,50 @@ pub(crate) fn refusals(why: &str, denied: &[Attempt]) -> Vec<String> {
     sentences
 }
 
-/// The allow list that would have been enough.
-pub(crate) fn allow_list(reached: &[Attempt]) -> String {
-    let mut list: Vec<String> =
-        reached.iter().filter(|attempt| attempt.port.is_some()).map(destination).collect();
+/// What a job is told that has no network, and seems to have wanted one.
+pub(crate) const NONE: &str =
+    "it had no network: `network: full` or `network: { allow: [HOST:PORT] }`";
+
+/// Whether a program without a network says, in the words of the usual libraries and tools, that it
+/// wanted one. A guess: nothing refuses what has no network to begin with, so nothing is recorded.
+pub(crate) fn is_missed(lines: &[String]) -> bool {
+    const SAID: [&str; 8] = [
+        "temporary failure in name resolution",
+        "temporary failure resolving",
+        "could not resolve host",
+        "unable to resolve host address",
+        "getaddrinfo eai_again",
+        "dial tcp: lookup",
+        "wget: bad address",
+        "network is unreachable",
+    ];
+    let lines = lines.iter().map(|line| line.to_lowercase());
+    lines.into_iter().any(|line| SAID.iter().any(|said| line.contains(said)))
+}
+
+/// The allow list that would have been enough, and what of it no list can name.
+pub(crate) fn allow_list(reached: &[Attempt]) -> (String, Vec<String>) {
+    let (mut list, mut unlisted) = (Vec::new(), Vec::new());
+    for attempt in reached.iter().filter(|attempt| attempt.port.is_some()) {
+        match listed(&attempt.host, attempt.port) {
+            Ok(destination) => list.push(destination),
+            Err(other) => unlisted.push(other),
+        }
+    }
     list.sort();
-    list.join(",")
+    (list.join(","), unlisted)
+}
+
+/// As it is written in a list, or else in words. A job chooses the names that it asks for, and a name
+/// of a domain of its own may have any signs in it: what is listed means this one host and no more.
+pub(crate) fn listed(host: &str, port: Option<u16>) -> Result<String, String> {
+    let Some(port) = port else { return Err(host.to_owned()) };
+    let text = format!("{host}:{port}");
+    match model::Destination::parse(&text) {
+        Ok((model::Destination::Name(_), _)) => Ok(text),
+        Ok((model::Destination::Block(..), _)) if host.parse::<IpAddr>().is_ok() => Ok(text),
+        _ => Err(text),
+    }
 }
 
 fn destination(attempt: &Attempt) -> String {
@@ -178,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_network_is_recognized() {
+        let check =
+            |line: &str, expect| assert_eq!(is_missed(&[line.to_owned()]), expect, "{line}");
+        check("curl: (6) Could not resolve host: example.org", true);
+        check("socket.gaierror: [Errno -3] Temporary failure in name resolution", true);
+        check("connect: Network is unreachable", true);
+        check("connect: Connection refused", false);
+        check("could not resolve module", false);
+    }
+
+    #[test]
     fn sentences() {
         let attempt = |port, times| Attempt { host: "example.org".to_owned(), port, times };
         let allow = Network::Allow { rules: Vec::new(), bandwidth: None };
@@ -197,6 +246,33 @@ mod tests {
         let many = vec![attempt(None, 1); SHOWN + 2];
         assert_eq!(refusals(why_refused(&allow), &many).last().unwrap(), "and 2 more destinations");
         let reached = [attempt(Some(443), 9), attempt(Some(80), 1), attempt(None, 1)];
-        assert_eq!(allow_list(&reached), "example.org:443,example.org:80");
+        assert_eq!(allow_list(&reached).0, "example.org:443,example.org:80");
+    }
+
+    #[test]
+    fn what_is_learnt_is_one_host_each() {
+        let check = |host: &str, is_listed: bool| {
+            let text = format!("{host}:443");
+            let expect = if is_listed { Ok(text.clone()) } else { Err(text.clone()) };
+            assert_eq!(listed(host, Some(443)), expect);
+            let attempt = Attempt { host: host.to_owned(), port: Some(443), times: 1 };
+            let expect = if is_listed { (text, vec![]) } else { (String::new(), vec![text]) };
+            assert_eq!(allow_list(&[attempt]), expect);
+        };
+        check("a.example", true);
+        check("192.0.2.1", true);
+        // Names that a job can ask for, and that resolve where it has a domain.
+        for name in [
+            "*.example",
+            "0.0.0.0/0",
+            "x:1,0.0.0.0/0:443,y.example",
+            "x,*.example",
+            "$(id).example",
+            "`id`.example",
+            "-x.example",
+        ] {
+            check(name, false);
+        }
+        assert_eq!(listed("a.example", None), Err("a.example".to_owned()));
     }
 }

@@ -71,6 +71,19 @@ pub(crate) fn secret_from_directory(path: &Path, name: &str) -> Result<Option<St
     Ok(Some(without_line_end(text)))
 }
 
+/// The secret that is a file, to the last byte: programs may want it as it is.
+pub(crate) fn secret_from_file(name: &str, path: &Path) -> Result<Secret, Problem> {
+    let unread = |error: std::io::Error| {
+        let message = format!("failed to read the secret `{}`", path.display());
+        Problem::new(Exit::NoInput, message).because(error)
+    };
+    let mut value = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut value))
+        .map_err(unread)?;
+    Secret::new(name, value).map_err(|error| Problem::new(Exit::Usage, error.to_string()))
+}
+
 /// The secret that a command of the host prints; it may ask the user for a password.
 pub(crate) fn secret_from_command(name: &str, command: &str) -> Result<String, Problem> {
     let problem = |what: String| {

@@ -13,7 +13,7 @@ use nix::sys::{
 
 use crate::{
     error::{Doing as _, Error, Result},
-    mount_table,
+    kernel_file, mount_table,
 };
 
 /// A whole device by its numbers; a partition has no bandwidth of its own.
@@ -34,7 +34,7 @@ pub(crate) fn of_files(path: &Path) -> Result<Option<BlockDevice>> {
     let number = if major(number) != 0 {
         Some(number)
     } else {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").system(doing)?;
+        let mounts = kernel_file::read("/proc/self/mountinfo").system(doing)?;
         let mount = mount_table::holding(&mounts, &fs::canonicalize(path).system(doing)?);
         // Such as the first device of a btrfs.
         let device = mount.and_then(|mount| fs::metadata(mount.source).ok());

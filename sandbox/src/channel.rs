@@ -177,7 +177,9 @@ impl Channel {
                 Some(&mut control),
                 MsgFlags::MSG_CMSG_CLOEXEC,
             ) {
-                Err(nix::errno::Errno::EINTR) => {}
+                // The other end has closed with something unread, which the kernel tells once and before
+                // what it had still said (unix(7)).
+                Err(nix::errno::Errno::EINTR | nix::errno::Errno::ECONNRESET) => {}
                 other => break other?,
             }
         };
@@ -283,6 +285,17 @@ mod tests {
         let (left, right) = Channel::pair().unwrap();
         drop(left);
         assert!(right.receive::<u8>().unwrap().is_none());
+    }
+
+    /// Such as why an init gives up, with a request before it that it does not come to.
+    #[test]
+    fn last_words_arrive() {
+        let (left, right) = Channel::pair().unwrap();
+        left.send(&"why", &[]).unwrap();
+        right.send(&"never read", &[]).unwrap();
+        drop(left);
+        assert_eq!(right.receive::<String>().unwrap().unwrap().0, "why");
+        assert!(right.receive::<String>().unwrap().is_none());
     }
 
     #[test]

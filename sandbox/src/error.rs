@@ -73,6 +73,16 @@ impl Error {
     pub fn remedy_text(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
+
+    /// The error, its causes and what to do about it, in one line.
+    pub fn in_full(&self) -> String {
+        let mut text = with_causes(self);
+        if let Some(remedy) = &self.remedy {
+            text.push_str(": ");
+            text.push_str(remedy);
+        }
+        text
+    }
 }
 
 impl fmt::Display for Error {

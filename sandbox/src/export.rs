@@ -2,11 +2,13 @@
 //!
 //! The tree belongs to the job and may hold anything: links that lead out, devices, pipes that
 //! block, ten thousand levels. Nothing but regular files, directories and links that stay inside
-//! comes out; every name is opened beneath the tree without following a link, and number, size and
-//! depth are bounded. Other mounts are not entered: the reader is the host's root, who could read
+//! comes out, and what was selected and did not is told; every name is opened beneath the tree without
+//! following a link, and number, size and depth are bounded. Other mounts are not entered: the reader is the host's root, who could read
 //! in `/sys` and in what the operator shows what the job itself could not.
 
 mod destination;
+mod left_out;
+mod walk;
 
 use std::{
     fs::{File, Permissions},
@@ -19,7 +21,7 @@ use std::{
 };
 
 use nix::{
-    dir::{Dir, Type},
+    dir::Type,
     fcntl::{OFlag, readlinkat},
     sys::stat::{SFlag, fstat},
 };
@@ -30,14 +32,7 @@ use crate::{
     sys::beneath,
 };
 use destination::Destination;
-
-/// Levels of directories that are looked into.
-const DEPTH_MAX: usize = 64;
-/// Entries of a tree that are looked at.
-const ENTRIES_MAX: usize = 2_000_000;
-/// Bytes of names that are remembered on the way: the job chooses them, and the runner's memory is
-/// not the job's.
-const NAMES_MAX: usize = 64 * 1024 * 1024;
+pub use left_out::{LeftOut, Reason};
 
 /// How much may come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +61,15 @@ pub struct Exported {
     pub digest: Digest,
     /// Whether it is a link, which may lead to a directory, to nothing, or to itself.
     pub is_link: bool,
+}
+
+/// What came out, and what did not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Export {
+    /// Files and links, in order of their names.
+    pub files: Vec<Exported>,
+    /// What was selected and cannot come out.
+    pub left_out: LeftOut,
 }
 
 /// Opens `path` beneath `root`, following no link and waiting for nobody; absolute paths count from
@@ -126,10 +130,11 @@ pub fn export(
     select: &dyn Fn(&Path) -> bool,
     target: &Path,
     limits: ExportLimits,
-) -> Result<Vec<Exported>> {
+) -> Result<Export> {
+    let mut export = Export::default();
     let base = match open_beneath(root, base, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         Ok(base) => base,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(export),
         Err(error) => {
             return Err(Error::pipeline(
                 format!("open `{}` of the container", base.display()),
@@ -139,10 +144,9 @@ pub fn export(
     };
     let write = || format!("write to `{}`", target.display());
     let destination = Destination::open(target).system(write)?;
-    let mut exported = Vec::new();
     let mut left = limits.bytes;
-    for (path, kind) in selected(base.as_fd(), select)? {
-        if exported.len() >= limits.files {
+    for (path, kind) in walk::selected(base.as_fd(), select, &mut export.left_out)? {
+        if export.files.len() >= limits.files {
             return Err(Error::pipeline(
                 format!("take `{}` out of the container", path.display()),
                 format!("more than {} files are selected", limits.files),
@@ -150,83 +154,42 @@ pub fn export(
             .remedy("select fewer, or pack them into one file in the job"));
         }
         let copied = if kind == Type::Symlink {
-            copy_link(base.as_fd(), path, &destination)?
+            copy_link(base.as_fd(), &path, &destination)?
         } else {
-            copy_file(base.as_fd(), path, &destination, left, limits.bytes)?
+            copy_file(base.as_fd(), &path, &destination, left, limits.bytes)?
         };
-        if let Some(copied) = copied {
-            left = left.saturating_sub(copied.bytes);
-            exported.push(copied);
+        match copied {
+            Some(copied) => {
+                left = left.saturating_sub(copied.bytes);
+                export.files.push(copied);
+            }
+            None if kind == Type::Symlink => export.left_out.add(path, Reason::LeadsOut),
+            None => export.left_out.add(path, Reason::NoFile),
         }
     }
-    Ok(exported)
-}
-
-/// Walks the tree without recursion and returns the files and links that are wanted, in order of
-/// their names.
-fn selected(base: BorrowedFd<'_>, select: &dyn Fn(&Path) -> bool) -> Result<Vec<(PathBuf, Type)>> {
-    let mut found = Vec::new();
-    let (mut seen, mut remembered) = (0, 0_usize);
-    let mut directories = vec![(PathBuf::new(), 0)];
-    while let Some((directory, depth)) = directories.pop() {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        // What cannot be opened is not selected: a directory that forbids reading, for one.
-        let Ok(opened) = open_beneath(base, &directory, flags) else { continue };
-        let mut opened = Dir::from_fd(opened).pipeline(|| "list a directory of the container")?;
-        for entry in opened.iter() {
-            let entry = entry.pipeline(|| "list a directory of the container")?;
-            seen += 1;
-            if seen > ENTRIES_MAX {
-                return Err(Error::pipeline(
-                    "look for artifacts",
-                    format!("there are more than {ENTRIES_MAX} entries to look through"),
-                )
-                .remedy("put what shall come out into a directory of its own"));
-            }
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") {
-                continue;
-            }
-            let path = directory.join(name);
-            let length = path.as_os_str().len();
-            match entry.file_type() {
-                Some(Type::Directory) if depth < DEPTH_MAX => directories.push((path, depth + 1)),
-                Some(kind @ (Type::File | Type::Symlink)) if select(&path) => {
-                    found.push((path, kind));
-                }
-                _ => continue,
-            }
-            remembered += length;
-            if remembered > NAMES_MAX {
-                return Err(Error::pipeline(
-                    "look for artifacts",
-                    format!("the names of files and directories exceed {NAMES_MAX} bytes"),
-                )
-                .remedy("select fewer, or pack them into one file in the job"));
-            }
-        }
-    }
-    found.sort_by(|left, right| left.0.cmp(&right.0));
-    Ok(found)
+    Ok(export)
 }
 
 fn copy_file(
     base: BorrowedFd<'_>,
-    path: PathBuf,
+    path: &Path,
     destination: &Destination,
     left: u64,
     limit: u64,
 ) -> Result<Option<Exported>> {
     let doing = || format!("take `{}` out of the container", path.display());
-    let Some((source, size)) = open_file(base, &path).pipeline(doing)? else { return Ok(None) };
+    let Some((source, size)) = open_file(base, path).pipeline(doing)? else { return Ok(None) };
     if size > left {
-        return Err(Error::pipeline(doing(), format!("the files exceed {limit} bytes together"))
-            .remedy("select fewer, or raise the limit"));
+        return Err(Error::pipeline(
+            doing(),
+            format!("the files are larger than {limit} bytes together"),
+        )
+        .remedy("select fewer of them"));
     }
     let executable = source.metadata().pipeline(doing)?.permissions().mode() & 0o111 != 0;
     let mut source = HashingReader::new(source.take(left), Algorithm::Sha256);
     let mut write = || -> io::Result<u64> {
-        let mut file = destination.create_file(&path)?;
+        let mut file = destination.create_file(path)?;
         let copied = io::copy(&mut source, &mut file)?;
         let mode = if executable { 0o755 } else { 0o644 };
         file.set_permissions(Permissions::from_mode(mode))?;
@@ -234,13 +197,13 @@ fn copy_file(
     };
     let bytes = write().system(|| format!("write `{}`", path.display()))?;
     let (_, digest, _) = source.finish();
-    Ok(Some(Exported { bytes, digest, is_link: false, path }))
+    Ok(Some(Exported { bytes, digest, is_link: false, path: path.to_owned() }))
 }
 
 /// Copies a link that leads to something inside the exported tree; others do not come out.
 fn copy_link(
     base: BorrowedFd<'_>,
-    path: PathBuf,
+    path: &Path,
     destination: &Destination,
 ) -> Result<Option<Exported>> {
     let doing = || format!("take the link `{}` out of the container", path.display());
@@ -253,9 +216,14 @@ fn copy_link(
         return Ok(None);
     }
     destination
-        .create_link(&path, &link)
+        .create_link(path, &link)
         .system(|| format!("write the link `{}`", path.display()))?;
-    Ok(Some(Exported { bytes: 0, digest: Digest::of(link.as_bytes()), is_link: true, path }))
+    Ok(Some(Exported {
+        bytes: 0,
+        digest: Digest::of(link.as_bytes()),
+        is_link: true,
+        path: path.to_owned(),
+    }))
 }
 
 /// Whether a link in the directory `parent` stays below the exported tree whatever the links are
@@ -283,6 +251,7 @@ mod tests {
     use nix::sys::stat::Mode;
 
     use super::*;
+    use crate::tests::exchanging;
 
     fn tree() -> tempfile::TempDir {
         let tree = tempfile::tempdir().unwrap();
@@ -299,7 +268,7 @@ mod tests {
         tree
     }
 
-    fn run(tree: &Path, limits: ExportLimits) -> (tempfile::TempDir, Result<Vec<Exported>>) {
+    fn run(tree: &Path, limits: ExportLimits) -> (tempfile::TempDir, Result<Export>) {
         let target = tempfile::tempdir().unwrap();
         let root = File::open(tree).unwrap();
         let result = export(root.as_fd(), Path::new("/dist"), &|_| true, target.path(), limits);
@@ -310,10 +279,15 @@ mod tests {
     fn only_harmless_files_come_out() {
         let tree = tree();
         let (target, result) = run(tree.path(), ExportLimits::default());
-        let paths: Vec<_> = result.unwrap().into_iter().map(|it| (it.path, it.bytes)).collect();
+        let Export { files, left_out } = result.unwrap();
+        let paths: Vec<_> = files.into_iter().map(|it| (it.path, it.bytes)).collect();
         let expected =
             [("app", 7), ("deep/note", 4), ("inside", 0)].map(|(path, bytes)| (path.into(), bytes));
         assert_eq!(paths, expected);
+        assert_eq!(
+            left_out.to_string(),
+            "`absolute` leads out, `climbing` leads out, `directory` leads out, `pipe` is no file"
+        );
         let mode = fs::metadata(target.path().join("app")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "no set-user-id bit comes out");
         assert_eq!(fs::read_to_string(target.path().join("inside")).unwrap(), "text");
@@ -349,6 +323,29 @@ mod tests {
         assert_eq!(fs::read_to_string(outside.path().join("note")).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(target.path().join("deep/note")).unwrap(), "text");
         assert_eq!(fs::read_to_string(target.path().join("app")).unwrap(), "program");
+    }
+
+    /// CVE-2019-14271, CVE-2021-30465 and their like.
+    #[test]
+    fn links_that_are_exchanged_lead_nowhere() {
+        let (tree, outside) = (tree(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("note"), "theirs").unwrap();
+        let at = |path: &str| tree.path().join(path);
+        symlink(outside.path(), at("link")).unwrap();
+        symlink(outside.path().join("note"), at("file")).unwrap();
+        let root = File::open(tree.path()).unwrap();
+        for (one, other) in [("dist/deep", "link"), ("dist/deep/note", "file")] {
+            exchanging(&at(one), &at(other), || {
+                for _ in 0..300 {
+                    // Whether it is there at that moment or not.
+                    let (target, _) = run(tree.path(), ExportLimits::default());
+                    let taken = fs::read_to_string(target.path().join("deep/note"));
+                    assert!(!taken.is_ok_and(|it| it != "text"), "{one}");
+                    let read = read_file(root.as_fd(), Path::new("dist/deep/note"), 10);
+                    assert!(read.ok().flatten().is_none_or(|it| it == b"text"), "{one}");
+                }
+            });
+        }
     }
 
     #[test]

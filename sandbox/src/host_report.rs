@@ -19,6 +19,7 @@ use crate::{
     ids::{self, IdMap, caller, is_root, subordinate},
     network::availability::{self, Unavailable},
     scratch::{Availability, is_at_least},
+    supervisor,
 };
 
 /// The oldest kernel on which containers stand: an overlay takes id-mapped layers since then.
@@ -73,7 +74,34 @@ pub fn examine(state: &Path) -> Vec<Item> {
     items.extend(limits());
     items.push(scratch(&Availability::of_host(state)));
     items.push(networks(availability::of_host()));
+    let memory = Hierarchy::detect(&[Pid::this()]).and_then(|it| it.protected_memory());
+    items.push(supervisor(supervisor::can_be_a_late_victim(), memory.unwrap_or(0)));
     items
+}
+
+/// What of Cofferdam itself is protected when the whole host is short of memory. Its jobs have limits
+/// either way, so this forbids none.
+fn supervisor(late_victim: bool, memory: u64) -> Item {
+    const NAME: &str = "supervisor";
+    let mut has = Vec::new();
+    if late_victim {
+        has.push(format!(
+            "killed late when the host runs out of memory (`oom_score_adj` {})",
+            supervisor::OOM_SCORE_ADJUSTMENT
+        ));
+    }
+    if memory > 0 {
+        let kept =
+            if memory == u64::MAX { "all".to_owned() } else { format!("{} MiB", memory >> 20) };
+        has.push(format!("{kept} of its memory kept when that is short (`memory.min`)"));
+    }
+    if has.is_empty() {
+        let detail = "killed as early as any other process when the host runs out of memory";
+        let remedy = "be root with CAP_SYS_RESOURCE, or start it in a unit with `Delegate=yes` and \
+                      `MemoryMin=64M`, the latter in its slices too";
+        return Item::bad(NAME, Standing::Limited, detail, remedy);
+    }
+    Item::good(NAME, has.join("; "))
 }
 
 fn networks(found: Result<String, Unavailable>) -> Item {
@@ -128,9 +156,7 @@ fn scratch(host: &Availability) -> Item {
 }
 
 fn privileges() -> Item {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    match (is_root(), whole) {
+    match (is_root(), ids::in_first_namespace().unwrap_or(false)) {
         (true, true) => Item::good("privileges", "root"),
         (true, false) => Item::bad(
             "privileges",
@@ -285,6 +311,11 @@ mod tests {
         assert_eq!(standings, [good, limited, good, good, missing, good]);
         let none = Unavailable { why: "no way".to_owned(), remedy: "find one" };
         assert_eq!(networks(Err(none)).standing, limited);
+        for (late_victim, memory, expected) in
+            [(true, 0, good), (false, 1 << 26, good), (true, u64::MAX, good), (false, 0, limited)]
+        {
+            assert_eq!(supervisor(late_victim, memory).standing, expected);
+        }
         for item in examine(Path::new("/")).into_iter().chain(scratches) {
             assert_eq!(item.standing == Standing::Good, item.remedy.is_none(), "{item:?}");
         }

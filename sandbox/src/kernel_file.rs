@@ -16,7 +16,13 @@ const USUAL: usize = 4096;
 
 /// The whole text of a file.
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut text = String::with_capacity(USUAL);
-    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+    let no_text = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    String::from_utf8(read_bytes(path)?).map_err(no_text)
+}
+
+/// The whole of a file that may have names in it that are no text.
+pub(crate) fn read_bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(USUAL);
+    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -20,6 +20,7 @@ pub mod image;
 mod in_use;
 mod init;
 mod journal;
+mod kept_mounts;
 mod kernel_file;
 mod kernel_log;
 pub mod limits;
@@ -27,6 +28,7 @@ mod lock_file;
 mod lower;
 mod mount_table;
 pub mod network;
+mod own_root;
 mod removal;
 pub mod residue;
 mod sandbox;
@@ -35,6 +37,8 @@ pub mod seccomp;
 pub mod spawner;
 mod supervisor;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub use container::{
     Container, ContainerSpec, End, Exit, Layer, Mount, Process, Program, ProgramFile, State,
@@ -46,5 +50,5 @@ pub use init::WORKSPACE;
 pub use limits::{IoRates, Limits};
 pub use network::{ContainerNetwork, Network, SharedNetwork};
 pub use residue::Residue;
-pub use sandbox::Sandbox;
+pub use sandbox::{Policy, Sandbox};
 pub use scratch::ScratchKind;

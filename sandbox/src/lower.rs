@@ -20,15 +20,6 @@ use crate::{
 
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV);
 
-/// What to do where a file system cannot show its files with other ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WithoutIdMap {
-    /// An error: the job could not work with the files.
-    Refuse,
-    /// Show them as they are; they then belong to nobody inside, and are only readable by all.
-    ShowUnmapped,
-}
-
 /// A detached copy of a tree with the ids that it has on the host, made by the init in its own
 /// namespaces: its user's files show as root's there.
 pub(crate) fn own_tree(tree: &OwnTree) -> Result<OwnedFd> {
@@ -54,38 +45,36 @@ pub(crate) fn own_tree(tree: &OwnTree) -> Result<OwnedFd> {
 }
 
 /// A detached copy of the mount at `path`, with the ids of `user_namespace`.
-pub(crate) fn tree(
-    path: &Path,
-    user_namespace: impl AsFd,
-    read_only: bool,
-    without: WithoutIdMap,
-) -> Result<OwnedFd> {
+pub(crate) fn tree(path: &Path, user_namespace: impl AsFd, read_only: bool) -> Result<OwnedFd> {
     let attributes = if read_only { PLAIN.and(Attributes::RDONLY) } else { PLAIN };
-    let open = || -> io::Result<OwnedFd> {
-        let source =
-            File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
-        open_tree(source, c"", Tree::Copy)
-    };
-    let copy = open()
-        .map_err(|error| Error::system(format!("open the tree `{}`", path.display()), error))?;
-    match map_ids(&copy, user_namespace, attributes) {
-        Ok(()) => Ok(copy),
-        Err(error)
-            if without == WithoutIdMap::ShowUnmapped
-                && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) =>
-        {
-            restrict(&copy, attributes).map_err(|error| {
-                Error::system(format!("restrict the mount of `{}`", path.display()), error)
-            })?;
-            Ok(copy)
-        }
-        Err(error) => Err(Error::system(
-            format!("show `{}` with the container's ids", path.display()),
-            error,
-        )
-        .remedy(
+    let copy = open(path).and_then(|source| open_tree(source, c"", Tree::Copy));
+    let copy =
+        copy.map_err(|error| Error::system(format!("open the tree `{}`", path.display()), error))?;
+    map_ids(&copy, user_namespace, attributes).map_err(|error| {
+        Error::system(format!("show `{}` with the container's ids", path.display()), error).remedy(
             "its file system does not support id-mapped mounts (ext4, xfs, btrfs and, since Linux \
              6.3, tmpfs do): move it, or choose another state directory with `--state`",
-        )),
-    }
+        )
+    })?;
+    Ok(copy)
+}
+
+/// A detached, read-only copy of the mount that `source` is in: programs of the host, at `path`.
+///
+/// Its files keep the ids that they have on the host and so are nobody's in the container: its root
+/// reads of them what everyone on the host may, and nothing that is kept for root.
+pub(crate) fn programs(source: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    let show = || -> io::Result<OwnedFd> {
+        let copy = open_tree(source, c"", Tree::Copy)?;
+        restrict(&copy, PLAIN.and(Attributes::RDONLY))?;
+        Ok(copy)
+    };
+    show().map_err(|error| {
+        Error::system(format!("show `{}` in the container", path.display()), error)
+    })
+}
+
+/// The file or directory at `path`, to be referred to.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)
 }

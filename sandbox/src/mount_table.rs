@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    io,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -11,9 +11,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel_file;
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount<'table> {
+    /// Its number in this table.
+    pub(crate) number: &'table str,
     /// What it shows of its file system.
     pub(crate) shown: Tree,
     /// Where it is mounted.
@@ -51,11 +55,13 @@ pub(crate) fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
 
 fn mount(line: &str) -> Option<Mount<'_>> {
     let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(2);
+    let mut fields = mount.split(' ');
+    let (number, _) = (fields.next()?, fields.next()?);
     let (device, root, point) = (fields.next()?, fields.next()?, fields.next()?);
     let mut file_system = file_system.split(' ');
     let (kind, source) = (file_system.next()?, file_system.next()?);
     Some(Mount {
+        number,
         shown: Tree { device: device.to_owned(), root: unescape(root) },
         point: unescape(point),
         propagation: fields.skip(1).collect(),
@@ -73,10 +79,10 @@ pub(crate) fn holding<'table>(table: &'table str, path: &Path) -> Option<Mount<'
         .max_by_key(|mount| mount.point.components().count())
 }
 
-/// The first place below `path` on which something is mounted.
-pub(crate) fn below(table: &str, path: &Path) -> Option<PathBuf> {
-    let mut points = mounts(table).map(|mount| mount.point);
-    points.find(|point| point != path && point.starts_with(path))
+/// The places below `path` on which something is mounted.
+pub(crate) fn below(table: &str, path: &Path) -> impl Iterator<Item = PathBuf> {
+    let points = mounts(table).map(|mount| mount.point);
+    points.filter(move |point| point != path && point.starts_with(path))
 }
 
 /// Where `path` lies, an absolute path without links.
@@ -99,7 +105,7 @@ impl Places {
         if let Some(tree) = known.get(path) {
             return Ok(tree.clone());
         }
-        let tree = tree(&fs::read_to_string("/proc/self/mountinfo")?, path);
+        let tree = tree(&kernel_file::read("/proc/self/mountinfo")?, path);
         known.insert(path.to_owned(), tree.clone());
         Ok(tree)
     }
@@ -146,6 +152,7 @@ none of it
     fn fields() {
         let found: Vec<_> = mounts(TABLE).collect();
         assert_eq!(found.len(), 4);
+        assert_eq!(found.iter().map(|mount| mount.number).collect::<String>(), "1234");
         assert_eq!(found[1].propagation, ["shared:9", "master:1"]);
         assert_eq!((found[1].kind, found[1].options), ("overlay", "rw,lowerdir=/x"));
         assert!(found[0].propagation.is_empty());
@@ -170,7 +177,8 @@ none of it
     #[test]
     fn what_is_mounted_below() {
         let check = |path: &str, expected: Option<&str>| {
-            assert_eq!(below(TABLE, Path::new(path)), expected.map(PathBuf::from), "{path}");
+            let first = below(TABLE, Path::new(path)).next();
+            assert_eq!(first, expected.map(PathBuf::from), "{path}");
         };
         check("/home", Some("/home/with blank"));
         check("/home/with blank", None);

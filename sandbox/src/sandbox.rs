@@ -42,10 +42,12 @@ use crate::{
     in_use::{InUse, Unused},
     init::NAMESPACES,
     journal::{self, Entry, Journal},
+    kept_mounts::KeptMounts,
     mount_table::Places,
     network::{Network, Networks, SharedNetwork},
     residue::{Ended, Kind, Residue, Trail},
     scratch::{Rooms, ScratchKind, Site},
+    seccomp::ForeignAbi,
     spawner::Spawner,
     supervisor,
 };
@@ -77,14 +79,26 @@ pub(crate) struct Shared {
     pub(crate) groups: cgroup::Instance,
     hierarchy: Hierarchy,
     pub(crate) host_namespaces: Vec<u64>,
+    pub(crate) foreign_abi: ForeignAbi,
     /// Where those paths of the host lie that containers must not see.
     pub(crate) places: Places,
     pub(crate) journal: Journal,
     pub(crate) networks: Networks,
     pub(crate) rooms: Rooms,
+    pub(crate) kept_mounts: KeptMounts,
     /// Of containers that were dropped.
     pub(crate) takedowns: Takedowns,
     pub(crate) trail: Trail,
+}
+
+/// What the operator has decided for all containers of a sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Limits that containers go without where the host cannot enforce them; [`Sandbox::without`] says
+    /// which these are.
+    pub dispensable: Vec<Limit>,
+    /// What becomes of programs for another ABI than the machine's own.
+    pub foreign_abi: ForeignAbi,
 }
 
 impl Sandbox {
@@ -95,15 +109,14 @@ impl Sandbox {
     /// # Errors
     /// When this user may not make containers, or the host cannot (see `cofferdam doctor`).
     pub fn open(spawner: Spawner, state: &Path) -> Result<Self> {
-        Self::open_without(spawner, state, &[])
+        Self::open_with(spawner, state, &Policy::default())
     }
 
-    /// As [`Self::open`], on a host that may be unable to enforce the limits in `dispensable`:
-    /// containers then go without those, and [`Self::without`] says which.
+    /// As [`Self::open`], with what the operator has decided for all containers.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_without(spawner: Spawner, state: &Path, dispensable: &[Limit]) -> Result<Self> {
+    pub fn open_with(spawner: Spawner, state: &Path, policy: &Policy) -> Result<Self> {
         supervisor::raise_open_files();
         supervisor::be_a_late_victim();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
@@ -119,7 +132,7 @@ impl Sandbox {
         let hierarchy = Hierarchy::detect(&[spawner.pid()])?;
         let directories = hierarchy.instance(journal.id())?.directories();
         journal.record(&Entry::ControlGroups(directories))?;
-        let groups = hierarchy.prepare(journal.id(), dispensable)?;
+        let groups = hierarchy.prepare(journal.id(), &policy.dispensable)?;
         let host_namespaces = host_namespaces().system(|| "read this process's namespaces")?;
         let shared = Shared {
             spawner,
@@ -129,10 +142,12 @@ impl Sandbox {
             groups,
             hierarchy,
             host_namespaces,
+            foreign_abi: policy.foreign_abi,
             places: Places::default(),
             journal,
             networks: Networks::new(Path::new(ids::LOCKS)),
             rooms: Rooms::default(),
+            kept_mounts: KeptMounts::default(),
             takedowns: Takedowns::default(),
             trail: Trail::default(),
         };
@@ -159,15 +174,6 @@ impl Sandbox {
             tokio::task::spawn_blocking(make).await.system(|| "prepare a container")?;
         self.make_ahead();
         Container::new(shared, prepared?)
-    }
-
-    /// Whether containers can start in what others have written (`keep` of [`ContainerSpec`],
-    /// [`Container::state`]).
-    ///
-    /// # Errors
-    /// Why they cannot: that needs Linux 6.15 or newer and, without root, [`crate::enter_user_namespace`].
-    pub fn keeps_states(&self) -> Result<()> {
-        crate::container::state::available()
     }
 
     /// Says that so many more containers will be asked for. Some are begun ahead of need, so that
@@ -249,6 +255,7 @@ impl Sandbox {
         // A container that cannot be ended is left to the spawner's end.
         let ends = shared.clone();
         let end = move || {
+            ends.spawner.rest();
             standing.close();
             pool.close();
             ends.rooms.close();
@@ -295,12 +302,17 @@ impl Shared {
         };
         // No container is left. What carries a user's packets is ended on purpose, not as a loss.
         drop(self.networks);
+        drop(self.kept_mounts);
+        // It undoes the journal, which takes as long as the look at what this process has.
+        self.spawner.dismiss();
+        let own = self.trail.audit_own(self.journal.directory());
         failed(Kind::Process, "spawner", self.spawner.stop());
         let started = self.spawner.take_started();
         let (id, entries) = (self.journal.id().to_owned(), self.journal.entries());
         let journal = self.journal.directory().to_owned();
         let not_undone = self.journal.finish().err().map(|error| with_causes(&error));
         failed(Kind::ControlGroup, "supervisor", self.hierarchy.leave());
+        residue.extend(own);
         residue.extend(self.trail.audit(Ended {
             id: &id,
             journal: &journal,

@@ -3,57 +3,39 @@
 //!
 //! The mounts are those of a namespace of the test's own.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test without the test harness"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the test harness")]
+
+mod library;
 
 use std::{
-    error::Error,
+    fmt::Display,
     fs,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
 
-use cofferdam_sandbox::{ContainerSpec, Program, Sandbox, Streams, image::Store, spawner};
+use cofferdam_sandbox::{ContainerSpec, Sandbox};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+use library::{Tested, inits, not_run, say, until, with_sandbox};
+
+fn main() -> Tested {
+    let name = "host-mounts";
     if let Err(why) = unshare(CloneFlags::CLONE_NEWNS) {
-        return not_run(&format!("a mount namespace: {why}"));
+        return not_run(name, &format!("a mount namespace: {why}"));
     }
     propagate(MsFlags::MS_PRIVATE)?;
-    let spawner = spawner::start()?;
-    let state = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let sandbox = match Sandbox::open(spawner, state.path()) {
-            Ok(sandbox) => sandbox,
-            Err(error) => return not_run(&cofferdam_sandbox::with_causes(&error)),
-        };
-        let spec = ContainerSpec::new(Arc::new(Store::open(state.path())?.get("host")?));
+    with_sandbox(name, async |sandbox, image| {
+        let spec = ContainerSpec::new(image);
         // Mounts that nobody else hears of, and, as systemd makes them, ones that all hear of.
         for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
             propagate(propagation)?;
-            what_is_unmounted_is_gone(&sandbox, &spec).await?;
+            what_is_unmounted_is_gone(sandbox, &spec).await?;
         }
-        assert_eq!(sandbox.close().await, [], "nothing is left behind");
-        println!("host-mounts: ok");
         Ok(())
     })
-}
-
-fn not_run(why: &str) -> Result<(), Box<dyn Error>> {
-    assert!(std::env::var_os("COFFERDAM_TESTS_REQUIRE").is_none(), "{why}");
-    println!("NOT RUN on this host: host-mounts: {why}");
-    Ok(())
 }
 
 fn propagate(how: MsFlags) -> nix::Result<()> {
@@ -62,10 +44,7 @@ fn propagate(how: MsFlags) -> nix::Result<()> {
 
 /// A file system is mounted, then containers begin ahead of need, then it is unmounted: nobody holds it,
 /// and the containers are none the worse for it.
-async fn what_is_unmounted_is_gone(
-    sandbox: &Sandbox,
-    spec: &ContainerSpec,
-) -> Result<(), Box<dyn Error>> {
+async fn what_is_unmounted_is_gone(sandbox: &Sandbox, spec: &ContainerSpec) -> Tested {
     let directory = tempfile::tempdir()?;
     let at = directory.path().join("mounted-by-the-host");
     fs::create_dir(&at)?;
@@ -73,7 +52,7 @@ async fn what_is_unmounted_is_gone(
     if device.is_none() {
         mount(Some("kept"), &at, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     }
-    assert_eq!(holders(&at, &["self".to_owned()]), ["self"]);
+    assert_eq!(holders(&at, &["self"]), ["self"]);
     sandbox.expect(2);
     until("two begin", || inits().len() == 2).await;
     umount2(&at, MntFlags::empty())?;
@@ -84,12 +63,7 @@ async fn what_is_unmounted_is_gone(
 
     for _ in 0..2 {
         let container = sandbox.create(spec.clone()).await?;
-        let mut program = Program::new(["sh", "-c", "exit 7"]);
-        program.env = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
-        let null = || fs::File::options().write(true).open("/dev/null").map(OwnedFd::from);
-        let streams = Streams::output(null()?, null()?);
-        let exit = container.start(program, streams, None).await?.wait().await?;
-        assert_eq!(exit.code(), Some(7));
+        assert_eq!(say(&container, "echo alive").await?, "alive\n");
         container.end().await?;
     }
     until("both have ended", || inits().is_empty()).await;
@@ -120,29 +94,10 @@ fn mount_disk(directory: &Path, at: &Path) -> Option<PathBuf> {
 }
 
 /// Which of these processes see a mount.
-fn holders(at: &Path, processes: &[String]) -> Vec<String> {
-    let sees = |process: &&String| {
+fn holders<P: Display + Copy>(at: &Path, processes: &[P]) -> Vec<P> {
+    let sees = |process: &P| {
         let table = fs::read_to_string(format!("/proc/{process}/mountinfo"));
         table.is_ok_and(|table| table.contains(at.to_str().unwrap()))
     };
-    processes.iter().filter(sees).cloned().collect()
-}
-
-/// The inits of all containers, as the spawner's children.
-fn inits() -> Vec<String> {
-    let children = |pid: &str| -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let lists = tasks.flat_map(|task| fs::read_to_string(task.path().join("children")));
-        lists.flat_map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
-    };
-    children("self").iter().flat_map(|spawner| children(spawner)).collect()
-}
-
-async fn until(what: &str, happened: impl Fn() -> bool) {
-    let look = async {
-        while !happened() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), look).await.expect(what);
+    processes.iter().copied().filter(sees).collect()
 }

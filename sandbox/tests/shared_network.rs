@@ -1,36 +1,23 @@
 //! Containers that share a network, through the library: this test has its own `main`, because a
 //! spawner is forked before any thread.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test without the test harness")]
+#![expect(clippy::unwrap_used, reason = "a test without the test harness")]
 
-use std::{error::Error, io::Read as _, os::fd::OwnedFd, sync::Arc};
+mod library;
+
+use std::{error::Error, sync::Arc};
 
 use cofferdam_sandbox::{
-    Container, ContainerNetwork, ContainerSpec, Fault, Network, Program, Sandbox, SharedNetwork,
-    Streams,
-    image::{Image, Store},
-    spawner,
+    Container, ContainerNetwork, ContainerSpec, Fault, Network, Sandbox, SharedNetwork,
+    image::Image,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let spawner = spawner::start()?;
-    let state = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let sandbox = match Sandbox::open(spawner, state.path()) {
-            Ok(sandbox) => sandbox,
-            Err(error) => {
-                let why = cofferdam_sandbox::with_causes(&error);
-                assert!(std::env::var_os("COFFERDAM_TESTS_REQUIRE").is_none(), "{why}");
-                println!("NOT RUN on this host: shared_network: {why}");
-                return Ok(());
-            }
-        };
-        let image = Arc::new(Store::open(state.path())?.get("host")?);
-        job_and_service(&sandbox, &image).await?;
-        names_are_checked(&sandbox).await;
-        assert_eq!(sandbox.close().await, [], "nothing is left behind");
-        println!("shared_network: ok");
+use library::{Tested, inits, say, until, with_sandbox};
+
+fn main() -> Tested {
+    with_sandbox("shared-network", async |sandbox, image| {
+        job_and_service(sandbox, &image).await?;
+        names_are_checked(sandbox).await;
         Ok(())
     })
 }
@@ -44,29 +31,13 @@ async fn container(
     sandbox.create(spec).await
 }
 
-/// Runs a script; returns what it said.
-async fn say(container: &Container, script: &str) -> Result<String, Box<dyn Error>> {
-    let (mut reading, writing) = std::io::pipe()?;
-    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut program = Program::new(["bash", "-c", script]);
-    program.env =
-        vec![path.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap()];
-    let errors = OwnedFd::from(writing.try_clone()?);
-    let streams = Streams::output(OwnedFd::from(writing), errors);
-    container.start(program, streams, None).await?.wait().await?;
-    let mut said = String::new();
-    tokio::task::spawn_blocking(move || reading.read_to_string(&mut said).map(|_| said))
-        .await?
-        .map_err(Into::into)
-}
-
 /// A server on a low port, by the means of the host image alone.
 const SERVE: &str = "perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 0); \
     setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1); bind(S, sockaddr_in(80, INADDR_ANY)) or die $!; \
     listen(S, 5); print qq(up\\n); close STDOUT; close STDERR; \
     while (accept(C, S)) { print C qq(served\\n); close C }'";
 
-async fn job_and_service(sandbox: &Sandbox, image: &Arc<Image>) -> Result<(), Box<dyn Error>> {
+async fn job_and_service(sandbox: &Sandbox, image: &Arc<Image>) -> Tested {
     let network: SharedNetwork =
         sandbox.share_network(Network::None, vec!["db".to_owned()]).await?;
     let service = container(sandbox, image, network.clone()).await?;
@@ -75,9 +46,10 @@ async fn job_and_service(sandbox: &Sandbox, image: &Arc<Image>) -> Result<(), Bo
 
     let served = say(&service, SERVE);
     let asked = async {
-        let probe = "for try in $(seq 200); do \
-            for host in db localhost; do exec 3<>/dev/tcp/$host/80 && cat <&3; done 2>/dev/null \
-            && exit; sleep 0.05; done; echo lost";
+        // Each host until it answers: the server may come up between the two.
+        let probe = "for host in db localhost; do for try in $(seq 200); do \
+            exec 3<>/dev/tcp/$host/80 && cat <&3 && continue 2; sleep 0.05; done 2>/dev/null; \
+            echo lost; done";
         let said = say(&job, probe).await?;
         assert_eq!(said, "served\nserved\n");
         // Nothing else of the service shows: its processes, its files, its queues.
@@ -122,12 +94,9 @@ async fn job_and_service(sandbox: &Sandbox, image: &Arc<Image>) -> Result<(), Bo
     assert_eq!(end.network, None);
     drop(job);
     // The rest of a container is taken apart beside its owner.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while held(&inode)? {
-        assert!(std::time::Instant::now() < deadline, "{inode} is still there");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    until("the namespace is gone", || !held(&inode).unwrap()).await;
     other.end().await?;
+    until("all have ended", || inits().is_empty()).await;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::{
     picture::{MANIFEST, Picture, blob, digest},
     proxy::{Act, Proxy, Request},
     server::{Kind, PASSWORD, USER},
-    trusting,
+    trusting_for,
 };
 use crate::binary::{Cofferdam, Ended, file};
 
@@ -41,7 +41,7 @@ impl Scene {
         let wanted = layer.clone();
         let proxy = Proxy::start(server.port, move |request| rule(request, &wanted));
         let directory = tempfile::tempdir().expect("a directory");
-        let cofferdam = trusting(directory.path(), &[proxy.name()]);
+        let cofferdam = trusting_for(directory.path(), &[proxy.name()], "3s");
         Self { _server: server, proxy, directory, cofferdam, layer }
     }
 
@@ -158,7 +158,7 @@ fn what_does_not_pass_is_given_up() {
         (
             |request, layer| if request.is_blob(layer) { Act::Stall(0) } else { Act::Pass },
             70,
-            &["in 4 tries", "sent nothing for 2 s"],
+            &["in 4 tries", "sent nothing for 3 s"],
         ),
         (
             |request, layer| if request.is_blob(layer) { Act::status(503) } else { Act::Pass },

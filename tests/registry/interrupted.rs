@@ -1,5 +1,7 @@
 //! Pulls that are killed, that run out of disk, and that meet a store of another time.
 
+use std::sync::mpsc;
+
 use nix::sys::signal::Signal;
 
 use super::{
@@ -9,30 +11,55 @@ use super::{
     trusting,
 };
 use crate::{
-    binary::{kill, program, wait},
+    binary::{Cofferdam, kill, program, wait},
     host::{Need, needs},
 };
+
+/// A registry with an image that is pulled through a proxy.
+struct Scene {
+    _server: Server,
+    _configuration: tempfile::TempDir,
+    cofferdam: Cofferdam,
+    name: String,
+    /// Whenever somebody asks for the lowest layer.
+    reached: mpsc::Receiver<()>,
+}
+
+impl Scene {
+    /// `act` says what is done to the lowest layer, after so many requests for it.
+    fn new(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+        let configuration = tempfile::tempdir().expect("a directory");
+        let (server, picture) = (Server::start(), Picture::of(&["two"]));
+        server.push(picture.layout(), "app:1");
+        let layer = picture.manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned();
+        let (said, reached) = mpsc::channel();
+        let proxy = Proxy::start(server.port, move |request| match request.is_blob(&layer) {
+            true => {
+                // Nobody may listen any more.
+                said.send(()).ok();
+                act(request.before)
+            }
+            false => Act::Pass,
+        });
+        let cofferdam = trusting(configuration.path(), &[proxy.name()]);
+        let name = format!("{}/app:1", proxy.name());
+        Self { _server: server, _configuration: configuration, cofferdam, name, reached }
+    }
+
+    /// How much is there of layers that are not whole.
+    fn temporary(&self) -> usize {
+        std::fs::read_dir(self.cofferdam.state().join("store/tmp")).expect("list").count()
+    }
+}
 
 /// Two pulls of one image are killed while it comes: the next finds a store that is whole.
 #[test]
 fn killed_at_once() {
     needs_registry!();
-    let directory = tempfile::tempdir().expect("a directory");
-    let (server, picture) = (Server::start(), Picture::of(&["two"]));
-    server.push(picture.layout(), "app:1");
-    let layer = picture.manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned();
-    let (said, reached) = std::sync::mpsc::channel();
-    let proxy = Proxy::start(server.port, move |request| match request.is_blob(&layer) {
-        true if request.before == 0 => {
-            said.send(()).expect("tell the test");
-            Act::Stall(500_000)
-        }
-        _ => Act::Pass,
-    });
-    let cofferdam = trusting(directory.path(), &[proxy.name()]);
-    let name = format!("{}/app:1", proxy.name());
+    let scene = Scene::new(|before| if before == 0 { Act::Stall(500_000) } else { Act::Pass });
+    let Scene { cofferdam, name, reached, .. } = &scene;
     let pulls: Vec<_> = (0..2)
-        .map(|_| cofferdam.command(["image", "pull", &name]).spawn().expect("start"))
+        .map(|_| cofferdam.command(["image", "pull", name]).spawn().expect("start"))
         .collect();
     reached.recv().expect("a pull that has begun");
     for pull in &pulls {
@@ -41,9 +68,26 @@ fn killed_at_once() {
     for pull in pulls {
         assert_eq!(wait(pull).status, 137);
     }
-    cofferdam.run(["image", "pull", &name]).expect(0).says(&["layer 1/2 unpacked"]);
-    let left = std::fs::read_dir(cofferdam.state().join("store/tmp")).expect("list").count();
-    assert_eq!(left, 0, "what the killed ones left is still there");
+    cofferdam.run(["image", "pull", name]).expect(0).says(&["layer 1/2 unpacked"]);
+    assert_eq!(scene.temporary(), 0, "what the killed ones left is still there");
+}
+
+/// ^C ends a pull and takes away what there was of the image; a registry that says nothing any more
+/// holds nobody up.
+#[test]
+fn interrupted() {
+    needs_registry!();
+    for (act, left) in [(Act::Crawl(50), Some(0)), (Act::Stall(500_000), None)] {
+        let scene = Scene::new(move |_| act.clone());
+        let Scene { cofferdam, name, reached, .. } = &scene;
+        let pull = cofferdam.command(["image", "pull", name]).spawn().expect("start");
+        reached.recv().expect("a pull that has begun");
+        kill(pull.id(), Signal::SIGINT);
+        wait(pull).expect(130).says(&[&format!("cancelled while pulling `{name}`")]);
+        let found = scene.temporary();
+        assert_eq!(left.unwrap_or(found), found, "what there was of the image is still there");
+        cofferdam.run(["image", "inspect", name]).expect(66);
+    }
 }
 
 /// The disk is full halfway: said so, nothing kept, and it works once there is room.

@@ -27,7 +27,10 @@ fn what_is_here_is_not_asked_for() {
     exec(&[]).expect(0).says(&["pulling", "layer 2/2 unpacked", "first"]);
     server.push(Picture::of(&["second"]).layout(), "app:1");
     let warm = exec(&[]).expect(0);
-    assert_eq!((warm.stdout.as_str(), warm.stderr.as_str()), ("first", ""));
+    // A user's host may lack limits, which is said each time.
+    let lacking = "as the configuration allows";
+    let said: Vec<_> = warm.stderr.lines().filter(|line| !line.ends_with(lacking)).collect();
+    assert_eq!((warm.stdout.as_str(), said.as_slice()), ("first", &[][..]));
     exec(&["--pull", "always"]).expect(0).says(&["layer 1/2 is there", "second"]);
 
     drop(server);

@@ -9,7 +9,7 @@ use super::{
     told, trusting,
 };
 use crate::{
-    binary::{Cofferdam, file},
+    binary::{Cofferdam, copy_program, file},
     host::{Need, needs},
 };
 
@@ -143,8 +143,13 @@ fn credential_helpers() {
     let tag = format!("{}/app:1", server.name());
     let check = |script: &str, status: i32, says: &[&str]| {
         use std::os::unix::fs::PermissionsExt as _;
-        let path = file(directory.path(), "docker-credential-tests", script);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let written = file(directory.path(), "written", script);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&written, mode).expect("chmod");
+        let helper = directory.path().join("docker-credential-tests");
+        // Not over the one that may still run.
+        std::fs::remove_file(&helper).ok();
+        copy_program(written, &helper);
         file(directory.path(), "config.json", "{\"credsStore\":\"tests\"}");
         let path = format!("{}:/usr/bin:/bin", directory.path().display());
         let cofferdam = trusting(directory.path(), &[server.name()])

@@ -12,14 +12,14 @@ use super::{
     told, trusting,
 };
 use crate::{
-    binary::{Cofferdam, file, program},
+    binary::{self, Cofferdam, file, program},
     host::{Need, needs},
 };
 
 /// Runs skopeo, and gives back what it printed.
 #[track_caller]
 fn skopeo(arguments: &[&str]) -> String {
-    let output = program("skopeo").arg("--insecure-policy").args(arguments).output();
+    let output = binary::skopeo().args(arguments).output();
     let output = output.expect("skopeo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -122,6 +122,58 @@ fn others_take_what_is_built() {
     fresh.script_in(&target, &[], "cat /ran; stat -c %u /file").expect(0).says(&["built\n7\n"]);
 }
 
+/// An extended attribute that a step gives to a file of the image is there for others, and what others
+/// make of it is there for us.
+#[test]
+fn others_take_attributes() {
+    needs_registry!();
+    needs!(Need::Root, Need::Fetch, Need::Program("umoci"), Need::Program("python3"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start();
+    let cofferdam = trusting(directory.path(), &[server.name()]);
+    import(&cofferdam, &crate::images::debian(), "base:1");
+    let context = tempfile::tempdir().expect("a directory");
+    // There is no program for it in a minimal Debian, but there is setxattr(2); what it is given must not
+    // be constant.
+    let names = "my ($file, $name, $value) = (\"/etc/debian_version\", \"user.note\", \"kept\")";
+    let call =
+        "syscall(`uname -m` =~ /aarch64/ ? 5 : 188, $file, $name, $value, 4, 0) == 0 or die $!";
+    let call = format!("{names}; {call}");
+    file(context.path(), "Dockerfile", format!("FROM base:1\nRUN perl -e '{call}'\n"));
+    let target = format!("{}/team/noted:1", server.name());
+    let path = context.path().to_str().expect("a path");
+    cofferdam.run(["image", "build", "-t", &target, path]).expect(0);
+    cofferdam.run(["image", "push", &target]).expect(0);
+
+    let layout = directory.path().join("layout");
+    let layout_name = format!("oci:{}:one", layout.display());
+    let remote = format!("docker://{target}");
+    skopeo(&["copy", "-q", "--src-tls-verify=false", &remote, &layout_name]);
+    let bundle = directory.path().join("bundle");
+    let image = format!("{}:one", layout.display());
+    let said = |command: &mut std::process::Command| {
+        let ended = command.output().expect("start it");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).expect("text")
+    };
+    said(program("umoci").args(["unpack", "--rootless", "--image", &image]).arg(&bundle));
+    let script = "import os, sys; print(os.getxattr(sys.argv[1], 'user.note').decode()); \
+                  os.setxattr(sys.argv[1], 'user.note', b'changed')";
+    let noted = bundle.join("rootfs/etc/debian_version");
+    assert_eq!(said(program("python3").args(["-c", script]).arg(noted)), "kept\n");
+    said(program("umoci").args(["repack", "--image", &image]).arg(&bundle));
+    import(&cofferdam, &layout, "changed:1");
+    let call = "$value = \"-\" x 9; my $most = syscall(`uname -m` =~ /aarch64/ ? 8 : 191, $file, $name, \
+                $value, 9); print substr($value, 0, $most)";
+    let read = format!("perl -e '{names}; {call}'");
+    let fresh = trusting(directory.path(), &[server.name()]);
+    for (cofferdam, image, expect) in
+        [(&fresh, target.as_str(), "kept"), (&cofferdam, "changed:1", "changed")]
+    {
+        assert_eq!(cofferdam.script_in(image, &[], &read).expect(0).stdout, expect);
+    }
+}
+
 /// Within a registry nothing is sent, and the image keeps its digest.
 #[test]
 fn what_the_registry_has_is_not_sent() {
@@ -166,7 +218,10 @@ fn pushes_that_are_refused_or_fail() {
     let target = format!("{}/app:1", server.name());
     let stranger = cofferdam.run(["image", "push", "local:1", &target]).expect(70);
     stranger.says(&["no credentials for it", "docker login"]);
-    cofferdam.run(["image", "push", "nothing:1", &target]).expect(1).says(&["no such image"]);
+    cofferdam
+        .run(["image", "push", "nothing:1", &target])
+        .expect(66)
+        .says(&["there is no image `nothing:1`"]);
     let pinned = format!("{}/app@{}", server.name(), picture.digest());
     cofferdam.run(["image", "push", "local:1", &pinned]).expect(1).says(&["only a tag"]);
     let auth = {
@@ -265,7 +320,10 @@ fn exports() {
     there.says(&["it is there already"]);
     let nowhere = path("no/such/directory.tar");
     cofferdam.run(["image", "export", "local:1", &nowhere]).expect(70).says(&["No such file"]);
-    cofferdam.run(["image", "export", "nothing:1", &path("x")]).expect(1).says(&["no such image"]);
+    cofferdam
+        .run(["image", "export", "nothing:1", &path("x")])
+        .expect(66)
+        .says(&["there is no image `nothing:1`"]);
     let left: Vec<_> = std::fs::read_dir(directory.path())
         .expect("list")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())

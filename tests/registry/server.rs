@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::binary::{file, program};
+use crate::binary::{file, program, skopeo};
 
 /// The user and password of a registry that wants one.
 pub(crate) const USER: &str = "ci";
@@ -110,8 +110,8 @@ impl Server {
     #[track_caller]
     pub(crate) fn push(&self, layout: &Path, name: &str) {
         let target = format!("docker://{}/{name}", self.name());
-        let mut skopeo = program("skopeo");
-        skopeo.args(["--insecure-policy", "copy", "--quiet", "--all"]);
+        let mut skopeo = skopeo();
+        skopeo.args(["copy", "--quiet", "--all"]);
         skopeo.args(["--preserve-digests", "--dest-tls-verify=false"]);
         if self.kind.password || self.kind.token {
             skopeo.arg("--dest-creds").arg(format!("{USER}:{PASSWORD}"));

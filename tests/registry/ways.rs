@@ -30,7 +30,7 @@ fn mirrors() {
     let configured = |mirrors: &str, insecure: &str| {
         let text = format!(
             "registries:\n  '{}': {{ insecure: true, mirrors: [{mirrors}] }}\n  '{}': {{ insecure: {insecure} }}\n\
-             downloads: {{ idle: 2s, attempts: 2 }}\n",
+             downloads: {{ attempts: 2 }}\n",
             asked.name(),
             first.name(),
         );
@@ -54,7 +54,7 @@ fn mirrors() {
     let before = first.seen().len();
     pull(&near_first, "false", "app", &far);
     assert_eq!(first.seen().len(), before);
-    let ended = told(directory.path(), "downloads: { idle: 2s, attempts: 2 }\n");
+    let ended = told(directory.path(), "downloads: { attempts: 2 }\n");
     let ended = ended.run(["image", "pull", &format!("{}/app:1", origin.name())]);
     ended.expect(70).says(&[&origin.name(), "insecure"]);
 }
@@ -130,9 +130,7 @@ fn proxies() {
     plain.push(picture.layout(), "app:1");
     let name = format!("registry.test:{}", plain.port);
     let configuration = |name: &str| {
-        format!(
-            "registries: {{ '{name}': {{ insecure: true }} }}\ndownloads: {{ idle: 2s, attempts: 2 }}\n"
-        )
+        format!("registries: {{ '{name}': {{ insecure: true }} }}\ndownloads: {{ attempts: 2 }}\n")
     };
     let proxy = Forward::start();
     let tag = format!("{name}/app:1");
@@ -188,11 +186,11 @@ fn a_layer_has_a_deadline() {
     server.push(picture.layout(), "app:1");
     let layer = picture.manifest["layers"][1]["digest"].as_str().expect("a digest").to_owned();
     let proxy = Proxy::start(server.port, move |request| match request.is_blob(&layer) {
-        true => Act::Crawl(40),
+        true => Act::Crawl(20),
         false => Act::Pass,
     });
     let text = format!(
-        "registries: {{ '{}': {{ insecure: true }} }}\ndownloads: {{ idle: 1s, attempts: 2 }}\n",
+        "registries: {{ '{}': {{ insecure: true }} }}\ndownloads: {{ idle: 2s, attempts: 2 }}\n",
         proxy.name()
     );
     let ended =

@@ -129,6 +129,7 @@ impl Checker<'_> {
     fn expression(&mut self, job: &Job, names: &JobNames<'_>, place: Place, expr: &Expr) {
         let condition = matches!(place, Place::JobIf | Place::StepIf(_));
         self.functions(expr, condition, place != Place::Plan);
+        self.never_cancelled(place, expr);
         for (context, segments, span) in lookups(expr) {
             if !self.has_context(context, contexts(place), span) {
                 continue;
@@ -194,6 +195,29 @@ impl Checker<'_> {
                 self.report.push(diagnostic.at(each.span, "").help(help));
             }
         });
+    }
+
+    /// A cancelled run begins nothing but cleanup, so only there can an `if` ask for it.
+    fn never_cancelled(&mut self, place: Place, expr: &Expr) {
+        let (what, help) = match place {
+            Place::JobIf => {
+                ("job", "give `cleanup` to the jobs that may be cancelled: its steps run then, too")
+            }
+            Place::StepIf(At { cleanup: false, .. }) => {
+                ("step", "make it a step of `cleanup`: these run after a cancel, too")
+            }
+            _ => return,
+        };
+        if let Some(span) = takes_cancelled(expr) {
+            self.report.push(
+                Diagnostic::warning(
+                    Code::ConditionNever,
+                    format!("this {what} never runs: a cancelled run starts no further {what}"),
+                )
+                .at(span, "never true here")
+                .help(help),
+            );
+        }
     }
 
     fn param(&mut self, segments: &[Segment]) {
@@ -324,6 +348,19 @@ impl Checker<'_> {
                      and write `\"${name}\"`"
                 )),
         );
+    }
+}
+
+/// Where an expression asks for `cancelled()`, if it cannot hold without.
+fn takes_cancelled(expr: &Expr) -> Option<Span> {
+    match &expr.kind {
+        ExprKind::Call { function: Function::Cancelled, .. } => Some(expr.span),
+        ExprKind::All(all) => all.iter().find_map(takes_cancelled),
+        ExprKind::Any(any) => {
+            let spans: Option<Vec<Span>> = any.iter().map(takes_cancelled).collect();
+            spans?.first().copied()
+        }
+        _ => None,
     }
 }
 

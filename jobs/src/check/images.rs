@@ -29,6 +29,11 @@ impl Checker<'_> {
             self.report.push(image_cycle(&circle));
         }
         self.unused_images();
+        for image in images {
+            if let ImageSource::Dockerfile(build) = &image.from.value {
+                self.secret_uses(&build.secrets);
+            }
+        }
     }
 
     /// Where a name comes from an expression, any image may be meant.

@@ -127,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    fn secret_uses(&mut self, uses: &[SecretUse]) {
+    pub(super) fn secret_uses(&mut self, uses: &[SecretUse]) {
         let names: Vec<Spanned<String>> = uses.iter().map(|secret| secret.name.clone()).collect();
         self.unique(&names, "secret");
         for name in &names {

@@ -25,6 +25,8 @@ pub struct Configuration {
     pub capacity: Capacity,
     /// Limits that jobs may go without where the host cannot enforce them.
     pub downgrades: Vec<Spanned<Downgrade>>,
+    /// Whether 32-bit x86 programs may run on x86-64.
+    pub i386: Option<Spanned<bool>>,
     /// How images are fetched.
     pub registries: Registries,
     /// How many bytes of images are kept, beside those that cannot be fetched again.

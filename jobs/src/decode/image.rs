@@ -2,14 +2,16 @@
 
 use super::decoder::Decoder;
 use crate::{
-    model::{DockerBuild, Env, ImageConfig, ImageDefinition, ImageSource, Step},
+    model::{
+        DockerBuild, Env, ImageConfig, ImageDefinition, ImageSource, SecretForm, SecretUse, Step,
+    },
     source::Spanned,
     yaml::{Kind, Node},
 };
 
 pub(super) const IMAGE: &[&str] =
     &["from", "build", "limits", "network", "timeout", "steps", "config"];
-pub(super) const BUILD: &[&str] = &["context", "dockerfile", "target", "args"];
+pub(super) const BUILD: &[&str] = &["context", "dockerfile", "target", "args", "secrets"];
 pub(super) const CONFIG: &[&str] = &["env", "labels", "workdir", "user", "entrypoint", "cmd"];
 
 /// The file of a build that does not say.
@@ -93,6 +95,7 @@ impl<'t> Decoder<'t> {
                 dockerfile: DOCKERFILE.to_owned(),
                 target: None,
                 args: Env::new(),
+                secrets: Vec::new(),
             });
         }
         let fields = self.fields(node, "`build`", BUILD)?;
@@ -105,7 +108,18 @@ impl<'t> Decoder<'t> {
             dockerfile: get("dockerfile").unwrap_or_else(|| DOCKERFILE.to_owned()),
             target: get("target"),
             args: fields.get("args").map(|node| self.env(node)).unwrap_or_default(),
+            secrets: fields.get("secrets").map(|node| self.names(node)).unwrap_or_default(),
         })
+    }
+
+    /// The secrets that a build can ask for; in which form, the Dockerfile says.
+    fn names(&mut self, node: &'t Node<'t>) -> Vec<SecretUse> {
+        let mut uses = Vec::new();
+        for item in self.items(node) {
+            let name = self.nonempty(item, "the name of the secret");
+            uses.extend(name.map(|name| SecretUse { name, form: SecretForm::File }));
+        }
+        uses
     }
 
     fn image_config(&mut self, node: &'t Node<'t>) -> ImageConfig {

@@ -84,6 +84,7 @@ codes! {
     UnusedImage = "W0604", "No job uses an image of the pipeline.";
     NearImage = "W0605", "The name of an image is nearly that of one of the pipeline.";
     ReservedVariable = "W0606", "A variable is set that Cofferdam sets itself.";
+    ConditionNever = "W0607", "An `if` never holds.";
     DockerfileInstruction = "E0701", "An instruction of a Dockerfile is not known.";
     DockerfileArguments = "E0702", "An instruction has too few, too many or wrong arguments.";
     DockerfileFlag = "E0703", "A flag of an instruction is not known, or has a bad value.";

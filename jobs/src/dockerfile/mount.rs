@@ -73,7 +73,10 @@ pub(super) fn read(flag: Flag<'_>, reading: &mut Reading<'_>) -> Option<Mount> {
         let name = choice.name;
         let unsupported = kind == "cache" && matches!(name, "from" | "source");
         let (code, help) = if unsupported {
-            (Code::DockerfileUnsupported, "caches begin empty; copy what they need in the `RUN`")
+            (
+                Code::DockerfileUnsupported,
+                "a cache holds what an earlier `RUN` left there, and nothing at first; fill it in the `RUN`",
+            )
         } else {
             (Code::DockerfileFlag, "remove it")
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AllowFailure, Command, Env, Job, Limits, Network, Step};
+use super::{AllowFailure, Command, Env, Job, Limits, Network, SecretUse, Step};
 use crate::{
     expr::Template,
     source::{Span, Spanned},
@@ -89,6 +89,8 @@ pub struct DockerBuild {
     pub target: Option<String>,
     /// Values of `ARG`.
     pub args: Env,
+    /// What `RUN --mount=type=secret` can ask for.
+    pub secrets: Vec<SecretUse>,
 }
 
 impl DockerBuild {

@@ -16,7 +16,7 @@ use crate::{
     graph::Graph,
     model::{Defaults, Job, Limits, Network, Pipeline},
     source::{Span, Spanned},
-    suggest::suggestion,
+    suggest::suggestion_or_list,
 };
 
 /// The most jobs that one pipeline makes.
@@ -150,7 +150,7 @@ impl Selection {
                 let message = format!("the pipeline has no job {}", quoted(wanted));
                 report.push(
                     Diagnostic::error(Code::UnknownJobSelected, message)
-                        .maybe_help(suggestion(wanted, known)),
+                        .help(suggestion_or_list(wanted, known)),
                 );
             }
         }

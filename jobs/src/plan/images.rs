@@ -184,6 +184,7 @@ fn planned(
             dockerfile: build.dockerfile.clone(),
             target: build.target.clone(),
             args: build.args.iter().map(|(name, it)| (name.value.clone(), text(it))).collect(),
+            secrets: build.secrets.iter().map(|secret| secret.name.value.clone()).collect(),
         }),
     };
     let templates = [

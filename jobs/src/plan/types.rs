@@ -134,6 +134,8 @@ pub struct PlannedDockerfile {
     pub target: Option<String>,
     /// Values of `ARG`, with expressions replaced.
     pub args: Vec<(String, String)>,
+    /// The secrets that its instructions can ask for.
+    pub secrets: Vec<String>,
 }
 
 impl PlannedDockerfile {

@@ -56,6 +56,7 @@ mod conclusion;
 mod event;
 mod fork;
 mod job;
+mod queue;
 mod resolve;
 mod run;
 mod schedule;

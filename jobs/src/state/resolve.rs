@@ -166,6 +166,22 @@ impl Run {
         })
     }
 
+    /// The steps of an image as they will be run, before anything is: they depend on no other job.
+    ///
+    /// # Errors
+    /// A sentence, where one cannot be told.
+    pub fn image_steps(&mut self, job: usize) -> Result<Vec<ResolvedStep>, String> {
+        let env = self.job_env(job).map_err(|unresolved| unresolved.message)?;
+        let Some(state) = self.jobs.get_mut(job) else { return Ok(Vec::new()) };
+        state.env = env;
+        let steps = self.plan.jobs.get(job).map_or(0, |job| job.source.steps.len());
+        let at = |index| StepRef { part: super::Part::Steps, index };
+        (0..steps)
+            .map(|index| self.resolve_step(job, at(index)))
+            .collect::<Result<_, _>>()
+            .map_err(|unresolved| unresolved.message)
+    }
+
     /// The outputs of a job whose steps have ended.
     pub(super) fn job_outputs(&self, job: usize) -> Result<Vec<(String, Value)>, Unresolved> {
         let Some(planned) = self.plan.jobs.get(job) else { return Ok(Vec::new()) };

@@ -31,6 +31,8 @@ pub struct Run {
     pub(super) demands: Vec<Demand>,
     /// Jobs that wait for room, the longest way to the end first.
     pub(super) ready: BTreeSet<(Reverse<Duration>, usize)>,
+    /// Those of them whose containers are made from what the plan says alone, in the same order.
+    pub(super) by_plan: BTreeSet<(Reverse<Duration>, usize)>,
     /// Jobs that have begun to wait since [`Run::newly_waiting`] was asked.
     pub(super) queued: Vec<usize>,
     /// What the jobs that hold a place take together, and what is kept of others.
@@ -72,6 +74,7 @@ impl Run {
             forks,
             demands,
             ready: BTreeSet::new(),
+            by_plan: BTreeSet::new(),
             queued: Vec::new(),
             used: Demand::default(),
             least,

@@ -18,13 +18,12 @@ impl Run {
     /// from nothing of other jobs, no cache, and without others beside it. In the order in which they
     /// start while there is room for each.
     pub fn upcoming(&self) -> impl Iterator<Item = Upcoming> {
-        let jobs = self.ready.iter().map(|(_, job)| *job);
+        let jobs = self.by_plan.iter().map(|(_, job)| *job);
         let jobs = jobs.filter(|job| self.phase(*job) == Some(Phase::Ready));
-        jobs.filter(|job| self.starts_by_plan(*job))
-            .map(|job| Upcoming { job, keep: self.is_kept(job) })
+        jobs.map(|job| Upcoming { job, keep: self.is_kept(job) })
     }
 
-    fn starts_by_plan(&self, job: usize) -> bool {
+    pub(super) fn starts_by_plan(&self, job: usize) -> bool {
         let Some(planned) = self.plan.jobs.get(job) else { return false };
         let group = self.plan.group(planned.group);
         let brings = group.is_none_or(|group| group.needs.iter().any(|need| need.artifacts));

@@ -20,19 +20,38 @@ impl Stage {
         };
         let put = put.clone();
         let made = self.blocking(&mut io.stop, move |store, below, how| {
-            let from = match &put.from {
-                Source::Directory(root, selects) => CopyFrom::Directory(root, selects.as_ref()),
-                Source::Image(image) => CopyFrom::Image(image),
-                Source::Files(files) => CopyFrom::Files(files),
-            };
-            let (paths, to) = (put.paths.as_slice(), put.to.as_str());
-            let mode = put.mode.as_ref().map(|change| {
-                move |mode: u32, is_directory: bool| change.apply(mode, is_directory)
-            });
-            let mode = mode.as_ref().map(|mode| mode as &(dyn Fn(u32, bool) -> u32 + Sync));
-            let copying = Copying { from, paths, to, owner, mode, alone: put.alone };
-            store.copy_in(copying, below, how)
+            put.with_ids(owner, |copying| store.copy_in(copying, below, how))
         });
         made.await
+    }
+}
+
+impl Put {
+    /// The directory `path`, made where it is missing.
+    pub(super) fn directory(path: &str) -> Self {
+        let from = Source::Files(Vec::new());
+        let (paths, to) = (Vec::new(), path.to_owned());
+        Self { from, paths, to, owner: None, mode: None, alone: false }
+    }
+
+    /// Does something with what is copied, whose owner's ids are known.
+    pub(super) fn with_ids<T>(
+        &self,
+        owner: Option<(u32, u32)>,
+        act: impl FnOnce(Copying<'_>) -> T,
+    ) -> T {
+        let from = match &self.from {
+            Source::Directory(root, selects) => CopyFrom::Directory(root, selects.as_ref()),
+            Source::Image(image) => CopyFrom::Image(image),
+            Source::Files(files) => CopyFrom::Files(files),
+            Source::Link(target) => CopyFrom::Link(target),
+        };
+        let (paths, to) = (self.paths.as_slice(), self.to.as_str());
+        let mode = self
+            .mode
+            .as_ref()
+            .map(|change| move |mode: u32, is_directory: bool| change.apply(mode, is_directory));
+        let mode = mode.as_ref().map(|mode| mode as &(dyn Fn(u32, bool) -> u32 + Sync));
+        act(Copying { from, paths, to, owner, mode, alone: self.alone })
     }
 }

@@ -11,7 +11,7 @@ use cofferdam_sandbox::{
     image::{Base, Image, Store},
 };
 
-use super::{Configuration, Stage};
+use super::{BuildCaches, Configuration, Stage};
 
 /// When images are made whose base does not say when that was made: old enough for any clock, and
 /// young enough for archives that know nothing before (ZIP's time begins in 1980).
@@ -27,18 +27,27 @@ pub(crate) struct Engine {
     pub(super) scratch: ScratchKind,
     /// Whether steps run although they were done before.
     pub(super) afresh: bool,
+    /// What mounts of the type `cache` keep; without, they begin empty.
+    pub(super) caches: Option<BuildCaches>,
 }
 
 impl Engine {
     /// One that keeps layers in the store below `state`.
     pub(crate) fn new(sandbox: Sandbox, state: PathBuf, scratch: ScratchKind) -> Self {
-        Self { sandbox, state, scratch, afresh: false }
+        Self { sandbox, state, scratch, afresh: false, caches: None }
     }
 
     /// One that runs every step, and keeps what it comes to in place of what was kept.
     #[must_use]
     pub(crate) fn afresh(mut self, afresh: bool) -> Self {
         self.afresh = afresh;
+        self
+    }
+
+    /// One whose programs find their caches as earlier ones left them.
+    #[must_use]
+    pub(crate) fn with_caches(mut self, caches: BuildCaches) -> Self {
+        self.caches = Some(caches);
         self
     }
 
@@ -61,13 +70,18 @@ impl Engine {
     }
 
     fn stage(&self, name: &str, base: Base) -> Result<Stage, Error> {
-        let moment = base.image().config.created.as_deref().and_then(seconds).unwrap_or(MOMENT);
+        let moment = moment(base.image());
         let configuration = Configuration::new(&base.document, base.layers());
         let configuration = configuration.map_err(|error| {
             Error::pipeline(format!("read the configuration of what `{name}` is made from"), error)
         })?;
         Ok(Stage::new(self.clone(), name.to_owned(), base, configuration, moment))
     }
+}
+
+/// When images are made that are made from this one, in seconds since 1970.
+pub(super) fn moment(image: &Image) -> u64 {
+    image.config.created.as_deref().and_then(seconds).unwrap_or(MOMENT)
 }
 
 /// Seconds since 1970 of an RFC 3339 time; [`None`] where it is none, is before 1980, or is not yet.

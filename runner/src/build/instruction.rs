@@ -9,7 +9,8 @@ use std::{
 use cofferdam_jobs::dockerfile::ModeChange;
 use cofferdam_sandbox::{Limits, ProgramFile, image::Image, network::Network};
 
-use super::Change;
+use super::{CacheUse, Change, Configuration};
+use crate::{log::secret::Secret, supervise::PATH};
 
 /// One step of a build.
 #[derive(Clone, Debug)]
@@ -55,7 +56,77 @@ pub(crate) struct Run {
     pub(crate) shown: Vec<Put>,
     /// Absolute paths of which nothing becomes part of its layer.
     pub(crate) aside: Vec<String>,
+    /// Secrets that it sees.
+    pub(crate) secrets: Vec<SecretUse>,
+    /// Directories that it finds as the last build left them.
+    pub(crate) caches: Vec<CacheUse>,
 }
+
+/// Where and as whom a program runs, and with which variables.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) env: Vec<(String, String)>,
+    pub(super) workdir: String,
+    pub(super) user: String,
+}
+
+impl Run {
+    /// In an image that is configured like this; later variables win over earlier ones.
+    pub(super) fn place(&self, configuration: &Configuration) -> Place {
+        let mut env: Vec<(String, String)> = vec![("PATH".to_owned(), PATH.to_owned())];
+        for (name, value) in configuration.env().into_iter().chain(self.env.iter().cloned()) {
+            match env.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => env.push((name, value)),
+            }
+        }
+        Place {
+            env,
+            workdir: self.workdir.clone().unwrap_or_else(|| configuration.workdir()),
+            user: self.user.clone().unwrap_or_else(|| configuration.user()),
+        }
+    }
+}
+
+/// A secret that a program sees. Nothing that is kept holds its value or depends on it: who has
+/// another one gets the same layer, and who has none gets it too.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretUse {
+    /// What the build calls it.
+    pub(crate) id: String,
+    /// [`None`] where the caller gives none.
+    pub(crate) value: Option<Secret>,
+    /// The permissions of the file that holds it, at [`Self::path`], where there is to be one.
+    pub(crate) file: Option<u32>,
+    /// The variable that holds it.
+    pub(crate) variable: Option<String>,
+    /// Where it is to be seen besides [`Self::path`]: there is a link then. Whatever the program does
+    /// to that, what it leads to is in no layer.
+    pub(crate) link: Option<String>,
+}
+
+impl SecretUse {
+    /// Where the file is: in memory, and in no layer.
+    pub(crate) fn path(&self) -> String {
+        format!("{SECRETS}/{}", self.id)
+    }
+
+    /// The link to it, where there is to be one and something to lead to.
+    pub(super) fn shown(&self) -> Option<Put> {
+        let to = self.link.clone().filter(|_| self.value.is_some())?;
+        Some(Put {
+            from: Source::Link(self.path()),
+            paths: vec![PathBuf::from("link")],
+            to,
+            owner: None,
+            mode: None,
+            alone: false,
+        })
+    }
+}
+
+/// Where the secrets of a program are files.
+const SECRETS: &str = "/run/secrets";
 
 /// Files that are put into an image.
 #[derive(Clone, Debug)]
@@ -89,6 +160,8 @@ pub(crate) enum Source {
     Image(Arc<Image>),
     /// Names and contents.
     Files(Vec<(String, Vec<u8>)>),
+    /// Whatever is asked for is a symbolic link to this.
+    Link(String),
 }
 
 impl fmt::Debug for Source {
@@ -97,6 +170,7 @@ impl fmt::Debug for Source {
             Self::Directory(path, _) => f.debug_tuple("Directory").field(path).finish(),
             Self::Image(image) => f.debug_tuple("Image").field(&image.digest).finish(),
             Self::Files(files) => f.debug_tuple("Files").field(&files.len()).finish(),
+            Self::Link(target) => f.debug_tuple("Link").field(target).finish(),
         }
     }
 }

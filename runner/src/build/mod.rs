@@ -19,18 +19,22 @@
 //! file younger than the image they start from says that it is, and nothing of an image tells when
 //! or where it was made.
 
+mod cache;
 mod configuration;
 mod copy;
 pub(crate) mod dockerfile;
 mod engine;
+mod forecast;
 mod instruction;
 pub(crate) mod kept;
 mod key;
 mod run;
 mod stage;
 
+pub(crate) use cache::{BuildCaches, CacheUse};
 pub(crate) use configuration::{Change, Configuration};
 pub(crate) use engine::Engine;
-pub(crate) use instruction::{Instruction, Put, Run, Selects, Source, Step};
+pub(crate) use forecast::{Forecast, Lookup};
+pub(crate) use instruction::{Instruction, Put, Run, SecretUse, Selects, Source, Step};
 pub(crate) use run::Ran;
 pub(crate) use stage::{Io, Outcome, Stage};

@@ -4,7 +4,8 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use cofferdam_jobs::state::Stop;
 use cofferdam_sandbox::{
-    Container, ContainerSpec, End, Error, Process, Program, State, Streams, image::Image,
+    Container, ContainerSpec, End, Error, Layer, Process, Program, ProgramFile, State, Streams,
+    image::Image,
 };
 use nix::sys::signal::Signal;
 use tokio::{
@@ -33,8 +34,11 @@ pub(crate) struct Ran {
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub(super) image: Image,
+    /// Its caches.
+    pub(super) layers: Vec<Layer>,
     pub(super) run: &'a Run,
     pub(super) env: Vec<(String, String)>,
+    pub(super) files: Vec<ProgramFile>,
     pub(super) workdir: String,
     pub(super) user: String,
 }
@@ -52,19 +56,22 @@ impl Start<'_> {
             limits: limits.clone(),
             hostname: "build".to_owned(),
             keep: true,
+            layers: self.layers,
             scratch: engine.scratch,
             network: self.run.network.clone().into(),
             ..ContainerSpec::new(Arc::new(self.image))
         };
-        let container = engine.sandbox.create(spec).await?;
+        let container = Arc::new(engine.sandbox.create(spec).await?);
         let program = Program {
             argv: self.run.argv.clone(),
             env: self.env,
             workdir: self.workdir,
             user: self.user,
-            files: self.run.files.clone(),
+            files: self.files,
         };
         let command_line = program.argv.join(" ");
+        // What could not be kept is said where the program has said the rest.
+        let said = streams.1.try_clone().ok();
         let streams = Streams::output(streams.0, streams.1);
         let ended = match container.start(program, streams, None).await {
             Ok(mut process) => Ok(watch(&container, &mut process, stop, limits.timeout).await),
@@ -79,6 +86,10 @@ impl Start<'_> {
             }
         };
         let verdict = judge(ended, &used, &limits, &command_line);
+        if let (None, Some(caches)) = (&verdict, &engine.caches) {
+            let used = self.run.caches.clone();
+            caches.clone().keep(used, Arc::clone(&container), said).await;
+        }
         let state = match verdict {
             None => Some(container.state()),
             Some(_) => None,

@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_jobs::state::Stop;
 use cofferdam_sandbox::{
-    Error,
+    Error, ProgramFile,
     image::{
         Aside, Base, Digest, Image, ImportLimits, KeptStep, LayerDir, Reference, Sealing, StepLock,
         Store, next_chain_id,
@@ -20,9 +20,10 @@ use cofferdam_sandbox::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Configuration, Engine, Instruction, Put, Ran, Run, Source, Step, key::Key, run::Start,
+    Change, Configuration, Engine, Forecast, Instruction, Lookup, Put, Ran, Run, SecretUse, Step,
+    instruction::Place, key::Key, run::Start,
 };
-use crate::supervise::PATH;
+use crate::log::secret::Secret;
 
 /// An image in the making.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(crate) struct Stage {
     /// Of the steps so far.
     pub(super) layers: Vec<LayerDir>,
     /// The id of the stack so far.
-    chain: Digest,
+    pub(super) chain: Digest,
 }
 
 /// Where a step's output goes, and how it is stopped.
@@ -89,6 +90,11 @@ impl Stage {
         self.base.image().with_layers(&self.layers)
     }
 
+    /// What doing this step will come to, as far as that can be told.
+    pub(crate) fn forecast(&self, step: &Step) -> Result<Forecast, Error> {
+        Lookup::over(self)?.step(step)
+    }
+
     /// Does a step, or finds that it was done.
     pub(crate) async fn perform(&mut self, step: &Step, mut io: Io) -> Result<Outcome, Error> {
         let (outcome, layer) = match &step.instruction {
@@ -101,15 +107,7 @@ impl Stage {
                 None => return Ok(Outcome::Stopped),
             },
             Instruction::Enter(path) => {
-                let put = Put {
-                    from: Source::Files(Vec::new()),
-                    paths: Vec::new(),
-                    to: path.clone(),
-                    owner: None,
-                    mode: None,
-                    alone: false,
-                };
-                let Some(layer) = self.put(&put, &mut io).await? else {
+                let Some(layer) = self.put(&Put::directory(path), &mut io).await? else {
                     return Ok(Outcome::Stopped);
                 };
                 self.configuration.apply(&Change::Workdir(path.clone()));
@@ -141,7 +139,7 @@ impl Stage {
         self.configuration.tell(&created, created_by, &comment, layer);
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.base.layers() == 0 && self.layers.is_empty()
     }
 
@@ -159,19 +157,17 @@ impl Stage {
                 None => return Ok((Outcome::Stopped, None)),
             }
         }
-        let Io { streams, mut stop } = io;
-        let env = self.env(run);
-        let workdir = run.workdir.clone().unwrap_or_else(|| self.configuration.workdir());
-        let user = run.user.clone().unwrap_or_else(|| self.configuration.user());
+        let Place { env, workdir, user } = run.place(&self.configuration);
         let key = Key::of_run(&self.chain, run, &env, (&workdir, &user))
-            .and_shown(&shown, &run.aside)
-            .digest();
+            .and_shown(shown.iter().map(|layer: &LayerDir| &layer.diff_id), &run.aside)
+            .and_secrets(&run.secrets);
+        let (key, parts) = (key.digest(), key.parts());
         let store = Store::open(&self.engine.state)?;
         let kept = |found: KeptStep| (Outcome::Kept, found.layer);
         if let Some(found) = self.kept(&store, &key)? {
             return Ok(kept(found));
         }
-        let Some(_lock) = self.lock(&store, &key, &streams.1, &mut stop).await? else {
+        let Some(_lock) = self.lock(&store, &key, &mut io).await? else {
             return Ok((Outcome::Stopped, None));
         };
         // Whoever was waited for has kept it, unless it failed.
@@ -183,15 +179,43 @@ impl Stage {
             let why = "the image has no files so far";
             return Err(Error::pipeline(doing, why).remedy("copy files into it first"));
         }
+        for link in run.secrets.iter().filter_map(SecretUse::shown) {
+            match self.put(&link, &mut io).await? {
+                Some(layer) => shown.extend(layer),
+                None => return Ok((Outcome::Stopped, None)),
+            }
+        }
+        let Some(caches) = self.caches(&store, run, &mut io).await? else {
+            return Ok((Outcome::Stopped, None));
+        };
+        let Io { streams, mut stop } = io;
         let image = self.image()?.with_layers(&shown)?;
-        let start = Start { image, run, env, workdir, user };
-        let (ran, state) = start.run(&self.engine, streams, &mut stop).await?;
+        let (mut env, mut files) = (env, run.files.clone());
+        for secret in &run.secrets {
+            let Some(value) = secret.value.as_ref().map(Secret::expose) else { continue };
+            if let Some(mode) = secret.file {
+                let content = value.to_vec();
+                files.push(ProgramFile { path: secret.path(), mode, content });
+            }
+            if let Some(name) = &secret.variable {
+                env.retain(|(known, _)| known != name);
+                env.push((name.clone(), String::from_utf8_lossy(value).into_owned()));
+            }
+        }
+        let layers = caches.layers.clone();
+        let start = Start { image, layers, run, env, files, workdir, user };
+        let ran = start.run(&self.engine, streams, &mut stop).await;
+        drop(caches);
+        if let Some(caches) = &self.engine.caches {
+            caches.tidy(&run.caches)?;
+        }
+        let (ran, state) = ran?;
         let Some(state) = state else { return Ok((Outcome::Failed(ran), None)) };
         let (created_by, paths) = (step.created_by.clone(), run.aside.clone());
         let sealed = self.blocking(&mut stop, move |store, below, how| {
             let aside = Aside { shown: &shown, paths: &paths };
             let layer = store.seal_around(&state, below, aside, how)?;
-            store.keep_step(&key, &created_by, layer.as_ref())?;
+            store.keep_step(&key, &created_by, &parts, layer.as_ref())?;
             Ok(layer)
         });
         match sealed.await? {
@@ -205,31 +229,18 @@ impl Stage {
         if self.engine.afresh { Ok(None) } else { store.kept_step(key) }
     }
 
-    /// All variables of a program, later ones over earlier ones.
-    fn env(&self, run: &Run) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> = vec![("PATH".to_owned(), PATH.to_owned())];
-        for (name, value) in self.configuration.env().into_iter().chain(run.env.iter().cloned()) {
-            match env.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, old)) => *old = value,
-                None => env.push((name, value)),
-            }
-        }
-        env
-    }
-
     /// The right to run the step of this key; [`None`] where it was stopped while it waited.
-    async fn lock(
+    pub(super) async fn lock(
         &self,
         store: &Store,
         key: &Digest,
-        notes: &OwnedFd,
-        stop: &mut mpsc::UnboundedReceiver<Stop>,
+        io: &mut Io,
     ) -> Result<Option<StepLock>, Error> {
         if let Some(lock) = store.try_lock_step(key)? {
             return Ok(Some(lock));
         }
         let note = format!("waiting for another build of `{}`\n", self.name);
-        let copy = notes.try_clone().map(std::fs::File::from);
+        let copy = io.streams.1.try_clone().map(std::fs::File::from);
         // Who reads it may have gone; the step goes on all the same.
         copy.and_then(|mut file| file.write_all(note.as_bytes())).ok();
         let (locked, waiting) = oneshot::channel();
@@ -242,7 +253,7 @@ impl Stage {
         });
         tokio::select! {
             lock = waiting => lock.map_err(|_| self.lost())?.map(Some),
-            Some(_) = stop.recv() => Ok(None),
+            Some(_) = io.stop.recv() => Ok(None),
         }
     }
 

@@ -30,6 +30,11 @@ pub(crate) struct BuildImage {
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) build_arg: Vec<String>,
 
+    /// A secret that `RUN --mount=type=secret` can ask for, from a file or a variable; id alone is
+    /// the variable of that name
+    #[arg(long, value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
+    pub(crate) secret: Vec<String>,
+
     /// Run every step, also where it was done before
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -60,6 +65,7 @@ Examples:
   cofferdam image build -t app:1 .
   cofferdam image build -t app:1 --network deb.debian.org:80 .
   cofferdam image build -f ci.Dockerfile --target test --build-arg VERSION=1.2 .
+  cofferdam image build -t app:1 --secret id=npmrc,src=$HOME/.npmrc --secret id=TOKEN .
   cofferdam image build -t app:1 --memory 4GiB --cpus 4 --timeout 1h .
 
 Steps run in containers like jobs do: without privileges, within limits, and without a network unless

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod build;
+mod cache;
 mod exec;
 mod image;
 mod logs;
@@ -8,6 +9,8 @@ mod mount;
 mod plan;
 mod pull;
 mod run;
+mod secret;
+mod tip;
 
 use std::path::PathBuf;
 
@@ -16,6 +19,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::Exit;
 
 pub(crate) use build::BuildImage;
+pub(crate) use cache::{Cache, CacheCommand};
 pub(crate) use exec::{Exec, LimitArguments};
 pub(crate) use image::{
     CommitImage, ExportFormat, ExportImage, Image, ImageCommand, PullImage, PushImage,
@@ -25,6 +29,8 @@ pub(crate) use mount::MountArgument;
 pub(crate) use plan::{Chosen, Explain, Plan};
 pub(crate) use pull::Pull;
 pub(crate) use run::{KeepState, Run};
+pub(crate) use secret::{SecretArgument, SecretSource};
+pub(crate) use tip::with_tip;
 
 /// Run CI jobs in throwaway containers: strict, fast, and with an answer to why it failed.
 #[derive(Debug, Parser)]
@@ -134,6 +140,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Look after images
     Image(Image),
+    /// Look after what jobs and builds have kept for the next ones
+    Cache(Cache),
     /// Say what this host can enforce, and how to mend what it cannot
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor {
@@ -183,9 +191,14 @@ impl Command {
         }
     }
 
-    /// Whether files of images or containers are made, read or removed, which takes their ids.
+    /// Whether files of images or containers are made, read or removed, which takes their ids; so
+    /// does looking up what was built.
     pub(crate) fn handles_files(&self) -> bool {
-        self.starts_containers() || matches!(self, Self::Image(_))
+        match self {
+            Self::Image(_) | Self::Cache(_) | Self::Plan(_) => true,
+            Self::Explain(explain) => explain.run.is_none(),
+            other => other.starts_containers(),
+        }
     }
 }
 

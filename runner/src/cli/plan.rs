@@ -82,7 +82,7 @@ pub(crate) struct Explain {
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) param: Vec<String>,
 
-    /// Explain a run that has ended: its id, or the directory of its results
+    /// Explain a run that has ended: its id, the directory of its results, or `last`
     #[arg(short, long, value_name = "RUN", conflicts_with_all = ["file", "param"])]
     pub(crate) run: Option<PathBuf>,
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use cofferdam_jobs::{Configuration, plan::PlannedJob};
 
-use super::{logs, plan::plan_of};
+use super::{
+    logs,
+    plan::{Planned, forecasts_of, plan_of},
+};
 use crate::{
     cli::{Chosen, Explain},
     exit::Exit,
@@ -24,21 +27,26 @@ pub(super) fn run(
 ) -> Result<u8, Problem> {
     let text = match &arguments.run {
         Some(run) => after(arguments, &logs::find(Some(run), &state()?)?)?,
-        None => before(arguments, configuration)?,
+        None => before(arguments, configuration, state)?,
     };
     print::standard_output(text.trim_end())?;
     Ok(Exit::Passed.code())
 }
 
-fn before(arguments: &Explain, configuration: &Configuration) -> Result<String, Problem> {
+fn before(
+    arguments: &Explain,
+    configuration: &Configuration,
+    state: &dyn Fn() -> Result<std::path::PathBuf, Problem>,
+) -> Result<String, Problem> {
     let chosen = Chosen { job: Vec::new(), param: arguments.param.clone(), workspace: None };
-    let (file, plan) = plan_of(&arguments.file, &chosen, configuration)?;
+    let Planned { file, plan, workspace } = plan_of(&arguments.file, &chosen, configuration)?;
     let wanted = |job: &&PlannedJob| is_wanted(arguments, &[&job.name, &job.id, &job.source.id]);
     let jobs: Vec<&PlannedJob> = plan.jobs.iter().filter(wanted).collect();
     if jobs.is_empty() {
         return Err(no_such_job(arguments, plan.jobs.iter().map(|job| job.name.as_str())));
     }
-    Ok(explain::before(&plan, &file.sources, &jobs))
+    let forecasts = forecasts_of(&plan, &workspace, state)?;
+    Ok(explain::before(&plan, &file.sources, &jobs, &forecasts))
 }
 
 fn after(arguments: &Explain, directory: &Path) -> Result<String, Problem> {

@@ -62,11 +62,14 @@ pub(super) fn run(arguments: &Logs, state: &Path) -> Result<u8, Problem> {
     Ok(Exit::Passed.code())
 }
 
-/// The directory of a run, the newest where none is said. Ids begin with the second of their run,
+/// Stands for the newest run.
+pub(super) const LAST: &str = "last";
+
+/// The directory of a run, the newest where none is said, or [`LAST`]. Ids begin with the second of their run,
 /// and in one second its directory's own time decides.
 pub(super) fn find(said: Option<&Path>, state: &Path) -> Result<PathBuf, Problem> {
     let runs = state.join("runs");
-    match said {
+    match said.filter(|said| *said != Path::new(LAST)) {
         Some(said) if said.is_dir() => Ok(said.to_owned()),
         Some(said) => Ok(runs.join(said)),
         None => fs::read_dir(&runs)

@@ -1,5 +1,6 @@
 //! From a parsed command line to the room that does the work.
 
+mod cache;
 mod check;
 mod doctor;
 mod explain;
@@ -48,7 +49,7 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
             block_on(execute::run(*arguments, &configuration, &state, spawner))
         }
         (Command::Check { file, json, sarif }, _) => check::run(&file, json, sarif),
-        (Command::Plan(arguments), _) => plan::run(&arguments, &configuration),
+        (Command::Plan(arguments), _) => plan::run(&arguments, &configuration, &state),
         (Command::Explain(arguments), _) => explain::run(&arguments, &configuration, &state),
         (Command::Schema, _) => {
             let schema = serde_json::to_string_pretty(&cofferdam_jobs::schema());
@@ -65,6 +66,7 @@ pub(crate) fn run(cli: Cli, spawner: Option<Spawner>) -> Result<u8, Problem> {
                 (command, _) => image::run(command, &configuration, &state),
             }
         }
+        (Command::Cache(cache), _) => cache::run(cache.command, &state()?),
         (Command::Gc { dry_run, json }, _) => gc::run(&state()?, dry_run, json),
         (Command::Completions { shell }, _) => {
             clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut io::stdout());

@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::{self, Chosen},
-    command::plan::plan_of,
+    command::plan::{Planned, plan_of},
     execute::pipeline,
     exit::Exit,
-    git, print,
+    git::{self, Linked},
+    print,
     problem::Problem,
     report::quantity::count,
     supervise::Interrupts,
@@ -45,7 +46,8 @@ pub(super) async fn run(
     let project = fs::canonicalize(&project).map_err(|error| {
         Problem::new(Exit::NoInput, format!("no workspace `{}`", project.display())).because(error)
     })?;
-    let mut changes = Changes::watch(&project, arguments.out.as_deref()).map_err(system)?;
+    let git = git_directories(&project);
+    let mut changes = Changes::watch(&project, arguments.out.as_deref(), &git).map_err(system)?;
     let mut only = Vec::new();
     let commit = || git::commit(&project);
     loop {
@@ -60,7 +62,7 @@ pub(super) async fn run(
                     changed = changes.next() => changed.map_err(system)?,
                     () = interrupts.next() => return Ok(Exit::Cancelled.code()),
                 };
-                changed.retain(|path| !path.starts_with(project.join(".git")));
+                changed.retain(|path| !git.iter().any(|git| path.starts_with(git)));
                 let now = commit();
                 let committed = now != before;
                 before = now;
@@ -122,7 +124,7 @@ fn affected(
         workspace: arguments.workspace.clone(),
     };
     // A pipeline with faults is run as well: the run tells them.
-    let Ok((file, plan)) = plan_of(&arguments.file, &chosen, configuration) else {
+    let Ok(Planned { file, plan, .. }) = plan_of(&arguments.file, &chosen, configuration) else {
         return Some(Vec::new());
     };
     let is_pipeline = |path: &PathBuf| {
@@ -146,19 +148,31 @@ fn affected(
     Some(if jobs.len() == plan.groups.len() { Vec::new() } else { jobs })
 }
 
+/// Where git keeps what it knows of the project: in `.git`, or in the repository that this names.
+fn git_directories(project: &Path) -> Vec<PathBuf> {
+    let beside = project.join(".git");
+    let Some(Linked { common, own }) = git::linked(project) else { return vec![beside] };
+    let own = (!own.is_empty()).then(|| common.join(own));
+    // What is of this working tree comes first: it is below the other.
+    own.into_iter().chain([common, beside]).collect()
+}
+
 /// What a thread has seen to change; it ends with the process.
 struct Changes(mpsc::UnboundedReceiver<std::io::Result<PathBuf>>);
 
 impl Changes {
-    fn watch(project: &Path, out: Option<&Path>) -> std::io::Result<Self> {
+    fn watch(project: &Path, out: Option<&Path>, git: &[PathBuf]) -> std::io::Result<Self> {
         let out = out.map(std::path::absolute).transpose()?;
         let mut watch = Watch {
             inotify: Inotify::init(InitFlags::IN_CLOEXEC)?,
             directories: HashMap::new(),
-            ignored: out.into_iter().chain([project.join(".git")]).collect(),
+            git: git.to_vec(),
+            ignored: out.into_iter().chain(git.iter().cloned()).collect(),
         };
         watch.add(project.to_owned())?;
-        watch.add_commits(&project.join(".git"))?;
+        for directory in git {
+            watch.add_commits(directory)?;
+        }
         let (seen, changes) = mpsc::unbounded_channel();
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             loop {
@@ -212,6 +226,8 @@ fn flags() -> AddWatchFlags {
 struct Watch {
     inotify: Inotify,
     directories: HashMap<WatchDescriptor, PathBuf>,
+    /// Git's own, of which only some is watched.
+    git: Vec<PathBuf>,
     /// What a run itself writes, and git's own.
     ignored: Vec<PathBuf>,
 }
@@ -257,7 +273,7 @@ impl Watch {
             if self.ignored.contains(&path) {
                 continue;
             }
-            let of_git = directory.file_name().is_some_and(|name| name == ".git");
+            let of_git = self.git.contains(directory);
             if event.mask.contains(AddWatchFlags::IN_ISDIR) && !of_git && path.is_dir() {
                 self.add(path.clone())?;
             }

@@ -9,13 +9,13 @@ use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::{
-    Container, End, Network, Process, Sandbox, Streams,
-    export::{self, ExportLimits},
-    image::Image,
+    Container, End, Network, Process, Residue, Sandbox, Streams,
+    export::{self, Export, ExportLimits},
+    image::{Image, Store},
     spawner::Spawner,
 };
 use nix::sys::signal::Signal;
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     cli,
@@ -23,6 +23,7 @@ use crate::{
     images::{self, Wanted},
     limits, network, print,
     problem::Problem,
+    report::style::one_line,
     supervise::{Ended, GRACE, Interrupts, LAST_WORDS, OutputPipes, judge},
 };
 use description::Description;
@@ -40,23 +41,30 @@ pub(crate) async fn run(
         Problem::new(Exit::NotStarted, "failed to watch for signals").because(error)
     })?;
     let report = outcome::Target::open(arguments.json.as_deref())?;
-    let not_started = |error| Problem::sandbox(Exit::NotStarted, error);
-    let image = image(&arguments, configuration, state, &mut interrupts).await?;
-    let description = Description::new(arguments, configuration, image)?;
+    // Before anything else touches the state directory: it says whose that is.
+    let store = Store::open(state).map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
+    let needs_no_network = !arguments.network.0.is_connected();
+    let opening = open(spawner, state, configuration, usize::from(needs_no_network));
+    let image = image(&arguments, configuration, (&store, state), &mut interrupts).await;
+    let described = image.and_then(|image| Description::new(arguments, configuration, image));
+    let sandbox = opening.await.unwrap_or_else(|error| {
+        Err(Problem::new(Exit::NotStarted, "failed to open the sandbox").because(error))
+    });
+    let (description, sandbox) = match (described, sandbox) {
+        (Ok(description), Ok(sandbox)) => (description, sandbox),
+        (Err(problem), Ok(sandbox)) => {
+            tell_residue(&sandbox.close().await);
+            return Err(problem);
+        }
+        (Err(problem), Err(_)) | (Ok(_), Err(problem)) => return Err(problem),
+    };
     let network = description.container.network.policy().clone();
-    let dispensable = limits::dispensable(configuration);
-    let sandbox = Sandbox::open_without(spawner, state, &dispensable).map_err(not_started)?;
-    if !network.is_connected() {
-        sandbox.expect(1);
-    }
     let container = &description.container;
     sandbox.expect_scratch(container.scratch, std::slice::from_ref(&container.limits));
     limits::tell_missing(&sandbox);
     let result = run_in(&sandbox, description, interrupts).await;
     let residue = sandbox.close().await;
-    for left in &residue {
-        print::standard_error(format_args!("cofferdam: left behind: {left}"));
-    }
+    tell_residue(&residue);
     let outcome = result?.with_residue(&residue);
     if let Some(report) = report {
         report.write(&outcome)?;
@@ -71,16 +79,39 @@ pub(crate) async fn run(
     Ok(outcome.status)
 }
 
+/// Opens the sandbox, and has it begin as many containers, beside the search for the image: neither
+/// needs the other.
+fn open(
+    spawner: Spawner,
+    state: &Path,
+    configuration: &Configuration,
+    containers: usize,
+) -> JoinHandle<Result<Sandbox, Problem>> {
+    let (state, policy) = (state.to_owned(), limits::policy(configuration));
+    tokio::task::spawn_blocking(move || {
+        let sandbox = Sandbox::open_with(spawner, &state, &policy)
+            .map_err(|error| Problem::sandbox(Exit::NotStarted, error))?;
+        sandbox.expect(containers);
+        Ok(sandbox)
+    })
+}
+
+fn tell_residue(residue: &[Residue]) {
+    for left in residue {
+        print::standard_error(format_args!("cofferdam: left behind: {left}"));
+    }
+}
+
 /// The image, pulled where it has to be.
 async fn image(
     arguments: &cli::Exec,
     configuration: &Configuration,
-    state: &Path,
+    (store, state): (&Store, &Path),
     interrupts: &mut Interrupts,
 ) -> Result<Arc<Image>, Problem> {
     let mut wanted = Wanted::default();
     wanted.add(&arguments.image, arguments.pull.into());
-    let taken = images::take(state, configuration, wanted, interrupts).await;
+    let taken = images::take(store, state, configuration, wanted, interrupts).await;
     let taken = taken.map(|mut images| images.remove(&arguments.image));
     let not_started = |problem: Problem| match problem.exit() {
         Exit::Cancelled => problem,
@@ -102,11 +133,17 @@ fn tell_network(network: &Network, outcome: &Outcome) {
         }
     }
     if matches!(network, Network::Learn { .. }) {
-        match network::allow_list(&used.reached) {
-            list if list.is_empty() => {
-                print::standard_error("cofferdam: it needs no network");
-            }
-            list => print::standard_error(format_args!("cofferdam: it needs `--network {list}`")),
+        let (list, unlisted) = network::allow_list(&used.reached);
+        for destination in unlisted.iter().take(network::SHOWN) {
+            let destination = one_line(destination);
+            print::standard_error(format_args!(
+                "cofferdam: it reached {destination}, and no list can name it"
+            ));
+        }
+        if !list.is_empty() {
+            print::standard_error(format_args!("cofferdam: it needs `--network {list}`"));
+        } else if unlisted.is_empty() {
+            print::standard_error("cofferdam: it needs no network");
         }
     }
 }
@@ -213,15 +250,7 @@ async fn start(
             Some(_) if starting => Exit::NotExecutable,
             _ => Exit::NotStarted,
         };
-        let problem = Problem::sandbox(exit, error);
-        match exit {
-            Exit::NotFound => problem.remedy(
-                "name a program of the image: by a path, or by a name that is in its `PATH`",
-            ),
-            Exit::NotExecutable => problem
-                .remedy("make it executable, and name its interpreter in a first line `#!/bin/sh`"),
-            _ => problem,
-        }
+        Problem::sandbox(exit, error)
     })
 }
 
@@ -292,13 +321,17 @@ fn take_artifacts(
         Err(_) => (container.root(), base),
     };
     let selected = |path: &Path| artifacts.globs.is_match(path);
-    let exported =
+    let Export { files, left_out } =
         export::export(root, base, &selected, &artifacts.target, ExportLimits::default())?;
-    if exported.is_empty() {
+    if files.is_empty() {
         print::standard_error(format_args!(
             "cofferdam: no file matches `--artifact {}`",
             artifacts.written
         ));
     }
-    Ok(exported)
+    if left_out.count() > 0 {
+        let what = description.needles.mask_text(&format!("not taken as artifacts: {left_out}"));
+        print::standard_error(format_args!("cofferdam: {what}"));
+    }
+    Ok(files)
 }

@@ -4,8 +4,9 @@
 //! becomes one of the engine's, and what that came to a report.
 
 pub(super) mod dockerfile;
+pub(crate) mod forecast;
 
-use std::{fs::File, io::Write as _, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs::File, io::Write as _, path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::{
     plan::{PlannedConfig, PlannedJob},
@@ -16,13 +17,16 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     job::{self, fault_of, used::Used},
-    message::{Message, StepId, StepReport},
-    output::Output,
-    step::{JobContext, RunningStep, open_output, outcome, program},
+    message::{StepId, StepReport},
+    output::Drain,
+    step::{
+        JobContext, outcome, program,
+        running::{self, RunningStep, Written},
+    },
 };
 use crate::{
     build::{
-        Change, Engine, Instruction, Io, Outcome, Ran, Run, Stage, Step,
+        Change, Engine, Forecast, Instruction, Io, Outcome, Ran, Run, Stage, Step,
         dockerfile::{Built, Failure},
     },
     exit::Exit,
@@ -73,40 +77,16 @@ impl Build {
         resolved: &ResolvedStep,
         (log, context): (PathBuf, &Arc<JobContext>),
     ) -> RunningStep {
-        let (stop, stopped) = mpsc::unbounded_channel();
-        let messages = context.messages.clone();
         let work = match &self.dockerfile {
             Some((file, engine)) if id.step.index == 0 => {
                 Work::Dockerfile(Arc::clone(file), engine.clone())
             }
             _ => Work::Step(engine_step(planned, id.step.index, resolved, context.learns)),
         };
-        let (output, streams) = match open_output(&log, id, context) {
-            Ok((output, streams)) => (Some(output), Ok(streams)),
-            Err(message) => (None, Err(message)),
-        };
-        let running = Running {
-            build: self.clone(),
-            work,
-            drain: output.as_ref().map(Output::drain),
-            context: Arc::clone(context),
-        };
-        tokio::spawn(async move {
-            let report = match streams {
-                // A task of its own, so that even its panic is an end that the driver hears of.
-                Ok(streams) => {
-                    let ended = tokio::spawn(running.run(streams, stopped)).await;
-                    ended.unwrap_or_else(|error| {
-                        StepReport::not_run(StepOutcome::System, error.to_string())
-                    })
-                }
-                Err(message) => StepReport::not_run(StepOutcome::System, message),
-            };
-            let message = Message::StepEnded { step: id, report: Box::new(report) };
-            // When the driver has gone, the run is over and nobody asks.
-            messages.send(message).await.ok();
-        });
-        RunningStep { stop, output }
+        let running = Running { build: self.clone(), work, context: Arc::clone(context) };
+        running::spawn(id, log, Arc::clone(context), |written, drain, stopped| {
+            running.run(written, drain, stopped)
+        })
     }
 
     /// What its containers have used.
@@ -160,6 +140,8 @@ pub(crate) fn engine_step(
         limits: job::limits(planned),
         shown: Vec::new(),
         aside: Vec::new(),
+        secrets: Vec::new(),
+        caches: Vec::new(),
     };
     let said = match &resolved.command {
         ResolvedCommand::Script { text, .. } => format!("run: {}", text.trim_end()),
@@ -199,35 +181,35 @@ fn changes(config: &PlannedConfig) -> Vec<(String, Change)> {
 struct Running {
     build: Build,
     work: Work,
-    drain: Option<super::output::Drain>,
     context: Arc<JobContext>,
 }
 
 impl Running {
     async fn run(
         self,
-        streams: (OwnedFd, OwnedFd),
+        streams: Written,
+        drain: Drain,
         stop: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
         match &self.work {
-            Work::Step(step) => self.step(step, streams, stop).await,
-            Work::Dockerfile(file, engine) => self.dockerfile(file, engine, streams, stop).await,
+            Work::Step(step) => self.step(step, streams, drain, stop).await,
+            Work::Dockerfile(file, engine) => {
+                self.dockerfile((file, engine), streams, drain, stop).await
+            }
         }
     }
 
     /// The image of a Dockerfile is what the next step goes on with.
     async fn dockerfile(
         &self,
-        file: &Dockerfile,
-        engine: &Engine,
-        streams: (OwnedFd, OwnedFd),
+        (file, engine): (&Dockerfile, &Engine),
+        streams: Written,
+        drain: Drain,
         stop: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
         let started = SystemTime::now();
         let Built { image, used } = file.build(engine.clone(), streams, stop).await;
-        if let Some(drain) = &self.drain {
-            drain.now().await;
-        }
+        drain.now().await;
         let ended = SystemTime::now();
         let usage = Used::of(used.clone()).end.map(|end| end.usage);
         self.build.used.lock().await.extend(used);
@@ -260,7 +242,8 @@ impl Running {
     async fn step(
         &self,
         step: &Step,
-        streams: (OwnedFd, OwnedFd),
+        streams: Written,
+        drain: Drain,
         stop: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
         let started = SystemTime::now();
@@ -269,27 +252,29 @@ impl Running {
             return StepReport::not_run(StepOutcome::System, "the image was lost".to_owned());
         };
         let notes = streams.1.try_clone().map(File::from);
+        // What cannot be looked up is no reason not to build.
+        let forecast = stage.forecast(step).ok();
         let performed = stage.perform(step, Io { streams, stop }).await;
         if matches!(performed, Ok(Outcome::Kept)) {
             // Who reads it may have gone.
             notes.and_then(|mut notes| notes.write_all(b"kept from an earlier build\n")).ok();
         }
-        if let Some(drain) = &self.drain {
-            drain.now().await;
-        }
+        drain.now().await;
         let ended = SystemTime::now();
         let passed = |usage| StepReport::passed((started, ended), usage);
         match performed {
-            Ok(Outcome::Kept | Outcome::Made(None)) => passed(None),
+            // Whoever was waited for may have done it.
+            Ok(Outcome::Kept) => StepReport { layer: Some(Forecast::Kept), ..passed(None) },
+            Ok(Outcome::Made(None)) => passed(None),
             Ok(Outcome::Made(Some(ran))) => {
                 let usage = ran.used.usage.clone();
                 self.build.used.lock().await.push(ran.used);
-                passed(Some(usage))
+                StepReport { layer: forecast, ..passed(Some(usage)) }
             }
             Ok(Outcome::Failed(ran)) => {
                 let report = self.failed(&ran, started, ended);
                 self.build.used.lock().await.push(ran.used);
-                report
+                StepReport { layer: forecast, ..report }
             }
             Ok(Outcome::Stopped) => {
                 StepReport::not_run(StepOutcome::Signal(15), "it was stopped".to_owned())

@@ -4,6 +4,7 @@
 //! starts tasks, keeps what they report and shows it, so nothing here waits for a job.
 
 pub(super) mod room;
+mod sealing;
 mod starting;
 mod telling;
 pub(super) mod timers;
@@ -21,17 +22,12 @@ use cofferdam_jobs::state::{
     Stop,
 };
 use cofferdam_sandbox::{Mount, Sandbox, ScratchKind, State, image::Image};
+use nix::time::ClockId;
 use tokio::sync::mpsc;
 
 use super::{
     build::dockerfile::Dockerfile,
-    job::{
-        Collected,
-        caches::CacheStore,
-        keeping::{Keeping, made_by},
-        live::Live,
-        seal::{self, Sealed},
-    },
+    job::{Collected, caches::CacheStore, keeping::Keeping, live::Live},
     message::{Message, StepId, StepOutput, StepReport},
     output::{
         queue::{self, Outputs, Written},
@@ -108,7 +104,7 @@ pub(super) struct Driver {
     unread: bool,
     /// What is shared with other runs.
     room: Option<Room>,
-    /// How long this loop did something, as opposed to waiting for something to do.
+    /// What this loop has had of a processor.
     busy: Duration,
     pub(super) ledger: Ledger,
 }
@@ -169,16 +165,18 @@ impl Driver {
             display.show(display::Event::RunStarted { run: &run, jobs: &names })
         });
         let mut cancelled = false;
-        let woke = Instant::now();
+        let woke = processor_time();
         let actions = self.state.start();
         self.perform(actions)?;
-        self.busy += woke.elapsed();
+        self.screen.flush();
+        self.busy += processor_time().saturating_sub(woke);
         let mut killed = false;
         while self.state.conclusion().is_none() {
             // As with any filter, that is the end; jobs are left in order, and the record is kept.
             if self.unread && !cancelled {
                 cancelled = true;
                 self.feed(Event::CancelRequested)?;
+                self.screen.flush();
                 continue;
             }
             let woken = tokio::select! {
@@ -191,13 +189,16 @@ impl Driver {
                 failed = self.screen.changed() => Woken::Screen(failed),
                 () = room_changed(&mut self.room) => Woken::Room,
             };
-            let woke = Instant::now();
+            let woke = processor_time();
             match woken {
                 Woken::Interrupt => {
                     killed = cancelled;
                     cancelled = true;
                     if let Some(keeping) = self.surroundings.keeping.as_ref().filter(|_| killed) {
                         keeping.stop();
+                    }
+                    if !killed {
+                        self.screen.act(0, |display| display.show(display::Event::Stopping));
                     }
                     self.feed(if killed { Event::KillRequested } else { Event::CancelRequested })?;
                 }
@@ -206,7 +207,8 @@ impl Driver {
                 Woken::Screen(failed) => self.take_failure(failed)?,
                 Woken::Room => self.perform(Vec::new())?,
             }
-            self.busy += woke.elapsed();
+            self.screen.flush();
+            self.busy += processor_time().saturating_sub(woke);
         }
         self.screen.act(0, |display| display.show(display::Event::RunEnded));
         Ok(self.state.conclusion().unwrap_or(Conclusion::System))
@@ -217,7 +219,7 @@ impl Driver {
         &self.state
     }
 
-    /// How long the loop did something: what jobs wait for that is no job's.
+    /// The processor time of the loop itself; the tasks that it starts have their own.
     pub(super) fn busy(&self) -> Duration {
         self.busy
     }
@@ -263,7 +265,10 @@ impl Driver {
                 self.feed(Event::JobStartFailed { job, fault, message })
             }
             Message::Sealed { job, step, network, sealed } => {
-                let sealed = sealed.map(|sealed| self.take_sealed(job, (step, network), *sealed));
+                let sealed = match sealed {
+                    Ok(sealed) => Ok(self.take_sealed(job, (step, network), *sealed)),
+                    Err(unsealed) => Err(self.take_unsealed(job, unsealed)),
+                };
                 self.feed(Event::JobSealed { job, sealed })
             }
             Message::StepEnded { step, report } => self.step_ended(step, *report),
@@ -341,59 +346,6 @@ impl Driver {
             self.tell_waiting();
         }
         Ok(())
-    }
-
-    fn seal_job(&mut self, job: usize, step: Option<usize>, network: Option<StepRef>) {
-        let made_by = self.made_by(job);
-        // Others go on from the rest.
-        let keeps = self.state.keeps_steps() && step.is_some();
-        let keeping = self.surroundings.keeping.clone().filter(|_| keeps);
-        let taken = self.live.get_mut(&job).and_then(|live| live.take_container(network));
-        let sandbox = self.surroundings.sandbox.clone();
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            let lost = || (Fault::System, "the container was lost".to_owned());
-            let sealed = match taken {
-                Some((container, base)) => {
-                    let sealed = seal::seal(sandbox, container, base, (made_by, keeping));
-                    let sealed = tokio::spawn(sealed).await;
-                    sealed.unwrap_or_else(|error| Err((Fault::System, error.to_string())))
-                }
-                None => Err(lost()),
-            };
-            messages.send(Message::Sealed { job, step, network, sealed }).await.ok();
-        });
-    }
-
-    /// Who has written what a job's container holds, for the history of images.
-    fn made_by(&mut self, job: usize) -> String {
-        let ran = self.step_records(job).into_iter().filter(|(_, record)| record.started);
-        let names: Vec<String> = ran.map(|(_, record)| record.name).collect();
-        let live = self.live.get_mut(&job);
-        let news = live.map(|live| live.news(names)).unwrap_or_default();
-        let plan = self.state.plan();
-        let job = plan.jobs.get(job).map(|job| job.name.as_str()).unwrap_or_default();
-        self.surroundings.needles.mask_text(&made_by(job, &news))
-    }
-
-    fn take_sealed(
-        &mut self,
-        job: usize,
-        (step, network): (Option<usize>, Option<StepRef>),
-        mut sealed: Sealed,
-    ) -> Kept {
-        if let Some(step) = step {
-            if let (Some(kept), Some(live)) = (sealed.kept_state.take(), self.live.get(&job)) {
-                self.ledger.step_kept(job, live.context.attempt, step, kept);
-            }
-            let states = self.states.entry(job).or_default();
-            states.after.insert(step, Arc::clone(&sealed.state));
-        }
-        let kept = sealed.kept;
-        if let Some(live) = self.live.get_mut(&job) {
-            live.goes_on(sealed, network);
-        }
-        kept
     }
 
     fn start_step(
@@ -483,4 +435,10 @@ async fn room_changed(room: &mut Option<Room>) {
         Some(room) => room.changed().await,
         None => std::future::pending().await,
     }
+}
+
+/// What this thread has had of a processor so far (clock_gettime(2)); between two calls without a
+/// wait for anything it is what was done there, however busy the jobs keep the machine.
+fn processor_time() -> Duration {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().map_or(Duration::ZERO, Duration::from)
 }

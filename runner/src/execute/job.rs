@@ -23,12 +23,15 @@ use cofferdam_jobs::{
 };
 use cofferdam_sandbox::{
     Container, Limits, State, WORKSPACE,
-    export::{self, ExportLimits},
+    export::{self, ExportLimits, LeftOut},
     image::Image,
     with_causes,
 };
 use tempfile::TempDir;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant},
+};
 
 use super::{
     build::Build,
@@ -96,6 +99,8 @@ pub(super) struct Collected {
     pub(super) logs: Vec<ClosedLog>,
     /// Its artifacts.
     pub(super) artifacts: Vec<CollectedFile>,
+    /// What was selected as artifacts or JUnit files and cannot come out.
+    pub(super) left_out: LeftOut,
     /// JUnit files, where they are now.
     pub(super) junit: Vec<PathBuf>,
     /// What it used.
@@ -161,7 +166,7 @@ pub(super) struct Finish {
     pub(super) caches: (CacheStore, Vec<Restored>),
     /// Who its processes are.
     pub(super) user: Option<String>,
-    pub(super) outputs: Vec<(StepRef, Output)>,
+    pub(super) outputs: Vec<(StepRef, oneshot::Receiver<Output>)>,
     pub(super) collect: Collect,
     /// The run's directory.
     pub(super) directory: PathBuf,
@@ -183,6 +188,8 @@ impl Finish {
         }
         let deadline = Instant::now() + if stopped.is_ok() { LAST_WORDS } else { Duration::ZERO };
         for (step, output) in self.outputs {
+            // Where there is none, its step has said why.
+            let Ok(output) = output.await else { continue };
             match output.end(deadline).await {
                 Ok(kept) => collected.logs.push(ClosedLog { step, kept }),
                 Err(message) => {
@@ -209,7 +216,13 @@ impl Finish {
                 }
             }
         }
-        let Some(container) = self.container else { return collected };
+        let Some(container) = self.container else {
+            // One that has ended, and none could go on from it.
+            if self.used.end.is_some() {
+                collected.used = self.used;
+            }
+            return collected;
+        };
         let files = Files {
             collect: self.collect,
             directory: self.directory,
@@ -265,7 +278,7 @@ impl Files {
     fn take(&self, container: &Container, collected: &mut Collected) {
         for artifacts in &self.collect.artifacts {
             let target = Path::new("artifacts").join(&self.name);
-            match self.export(container, &artifacts.paths, &target) {
+            match self.export(container, &artifacts.paths, &target, &mut collected.left_out) {
                 Ok(files) if files.is_empty() && !artifacts.optional => {
                     let patterns = artifacts.paths.join("`, `");
                     let message = format!("no file matches the artifacts `{patterns}`");
@@ -277,7 +290,7 @@ impl Files {
         }
         if !self.collect.junit.is_empty() {
             let target = Path::new("results").join(&self.name);
-            match self.export(container, &self.collect.junit, &target) {
+            match self.export(container, &self.collect.junit, &target, &mut collected.left_out) {
                 Ok(files) => {
                     let files = files.into_iter().filter(|file| !file.is_link);
                     collected.junit.extend(files.map(|file| file.path));
@@ -292,6 +305,7 @@ impl Files {
         container: &Container,
         patterns: &[String],
         target: &Path,
+        left_out: &mut LeftOut,
     ) -> cofferdam_sandbox::Result<Vec<CollectedFile>> {
         let globs = globs(patterns)?;
         let workdir = self.workdir.as_deref().unwrap_or(WORKSPACE);
@@ -308,7 +322,8 @@ impl Files {
             &self.directory.join(target),
             ExportLimits::default(),
         )?;
-        let collected = exported.into_iter().map(|file| CollectedFile {
+        left_out.merge(exported.left_out);
+        let collected = exported.files.into_iter().map(|file| CollectedFile {
             path: target.join(file.path),
             bytes: file.bytes,
             digest: file.digest.to_string(),

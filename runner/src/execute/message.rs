@@ -7,9 +7,17 @@ use cofferdam_sandbox::{cgroup::Usage, image::Image};
 
 use super::{
     build::Build,
-    job::{Collected, seal::Sealed, service::ServiceReport, start::Up},
+    job::{
+        Collected,
+        seal::{Sealed, Unsealed},
+        service::ServiceReport,
+        start::Up,
+    },
 };
-use crate::log::{index::Stream, recorder::Kept};
+use crate::{
+    build::Forecast,
+    log::{index::Stream, recorder::Kept},
+};
 
 /// A step of a try of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +81,7 @@ pub(super) enum Message {
         /// The step whose network that is in, where it is not the job's.
         network: Option<StepRef>,
         /// What stands, or why nothing does.
-        sealed: Result<Box<Sealed>, (Fault, String)>,
+        sealed: Result<Box<Sealed>, Unsealed>,
     },
     /// The process of a step has ended.
     StepEnded {
@@ -112,6 +120,8 @@ pub(super) struct StepReport {
     pub(super) usage: Option<Usage>,
     /// Where its summary is kept, if it wrote one.
     pub(super) summary: Option<PathBuf>,
+    /// Whether its layer was there already, where it is an image's.
+    pub(super) layer: Option<Forecast>,
 }
 
 /// The log of a step, when its job has ended.

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
@@ -114,7 +115,9 @@ impl Files {
         if !real.starts_with(&self.root) {
             return Err(NotIncluded::Outside);
         }
-        let file = File::options().read(true).open(&real).map_err(unreadable)?;
+        // A FIFO must not hold anyone up.
+        let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&real);
+        let file = file.map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(NotIncluded::Unreadable("it is not a file".to_owned()));
         }

@@ -17,6 +17,7 @@ use super::job::{keeping::KeptState, service::ServiceReport};
 use crate::{
     log::{needles::Needles, recorder::Kept},
     report::{
+        forecast,
         junit::{
             TestFile, Totals,
             read::{self, Bounds},
@@ -67,7 +68,15 @@ impl Records<'_> {
         };
         let last = entries().next_back().map(|(_, entry)| entry);
         let files = last.map(|entry| self.tests(entry)).unwrap_or_default();
-        let wants_tests = view.planned.source.results.is_some();
+        let tests = view.planned.source.results.as_ref().map(|wanted| match Totals::of(&files) {
+            // Of a job that failed, nothing else can be expected.
+            totals if files.is_empty() && ended == State::Passed => {
+                let patterns: Vec<&str> =
+                    wanted.junit.iter().map(|glob| glob.value.as_str()).collect();
+                totals.no_file(&patterns)
+            }
+            totals => totals,
+        });
         let record = JobRecord {
             id: view.planned.source.id.value.clone(),
             name: self.mask(&view.planned.name),
@@ -89,7 +98,8 @@ impl Records<'_> {
                 })
                 .collect(),
             artifacts: last.map(|entry| self.artifacts(entry)).unwrap_or_default(),
-            tests: wants_tests.then(|| Totals::of(&files)),
+            left_out: last.and_then(|entry| self.left_out(entry)),
+            tests,
         };
         (record, JobTests { files })
     }
@@ -104,6 +114,10 @@ impl Records<'_> {
                 digest: file.digest.clone(),
             })
             .collect()
+    }
+
+    fn left_out(&self, entry: &AttemptEntry) -> Option<String> {
+        (entry.left_out.count() > 0).then(|| self.mask(&entry.left_out.to_string()))
     }
 
     fn tests(&self, entry: &AttemptEntry) -> Vec<TestFile> {
@@ -214,6 +228,7 @@ impl Records<'_> {
             summary: report
                 .and_then(|report| report.summary.as_deref())
                 .map(|path| path.strip_prefix(self.directory).unwrap_or(path).to_owned()),
+            layer: report.and_then(|report| report.layer.as_ref()).map(forecast::told),
             state: entry.step_states.get(&reference).map(|kept| self.state(kept)),
         }
     }

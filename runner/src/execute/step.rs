@@ -3,13 +3,9 @@
 pub(super) mod environment;
 pub(super) mod files;
 pub(super) mod program;
+pub(super) mod running;
 
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use cofferdam_jobs::state::{End as StepOutcome, Event, Limit, ResolvedStep, StepEnd, Stop};
 use cofferdam_sandbox::{
@@ -22,16 +18,17 @@ use tokio::sync::mpsc;
 use super::{
     job::in_words,
     message::{Message, StepId, StepReport},
-    output::{Drain, Output, queue::Outputs},
+    output::{Drain, queue::Outputs},
 };
 use crate::{
     limits::processors,
-    log::{needles::Needles, recorder::LogBudget, step_log::StepLog},
+    log::{needles::Needles, recorder::LogBudget},
     report::verdict::Verdict,
-    supervise::{Ended, GRACE, OutputPipes, judge},
+    supervise::{Ended, GRACE, judge},
 };
 use files::StepFiles;
 use program::Template;
+use running::{RunningStep, Written};
 
 /// What all steps of a try of a job share.
 #[derive(Debug)]
@@ -84,61 +81,30 @@ pub(super) struct Beside {
     pub(super) spec: ContainerSpec,
 }
 
-/// A step that runs.
-#[derive(Debug)]
-pub(super) struct RunningStep {
-    /// How the driver stops it.
-    pub(super) stop: mpsc::UnboundedSender<Stop>,
-    /// Its output; ends with the job.
-    pub(super) output: Option<Output>,
-}
-
 impl StepRun {
     /// Starts the step in a task of its own, which reports its end.
     pub(super) fn spawn(self) -> RunningStep {
-        let (stop, stopped) = mpsc::unbounded_channel();
-        let messages = self.context.messages.clone();
-        let prepared = open_output(&self.log, self.id, &self.context);
-        let (output, rest) = match prepared {
-            Ok((output, streams)) => {
-                let drain = output.drain();
-                (Some(output), Ok((streams, drain)))
-            }
-            Err(message) => (None, Err(message)),
-        };
-        tokio::spawn(async move {
-            let id = self.id;
-            let report = match rest {
-                // A task of its own, so that even its panic is an end that the driver hears of.
-                Ok((streams, drain)) => {
-                    tokio::spawn(self.run(streams, drain, stopped)).await.unwrap_or_else(|error| {
-                        StepReport::not_run(StepOutcome::System, error.to_string())
-                    })
-                }
-                Err(message) => StepReport::not_run(StepOutcome::System, message),
-            };
-            let message = Message::StepEnded { step: id, report: Box::new(report) };
-            // When the driver has gone, the run is over and nobody asks.
-            messages.send(message).await.ok();
-        });
-        RunningStep { stop, output }
+        let (log, context) = (self.log.clone(), Arc::clone(&self.context));
+        running::spawn(self.id, log, context, |written, drain, stopped| {
+            self.run(written, drain, stopped)
+        })
     }
 
     async fn run(
         mut self,
-        streams: (OwnedFd, OwnedFd),
+        written: Written,
         drain: Drain,
         stopped: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
         let Some(Beside { sandbox, spec }) = self.beside.take() else {
-            return self.run_in(streams, drain, stopped).await;
+            return self.run_in(written, drain, stopped).await;
         };
         match sandbox.create(spec).await {
             Ok(container) => self.container = Arc::new(container),
             Err(error) => return StepReport::failed_to_start(&error),
         }
         let own = Arc::clone(&self.container);
-        let report = self.run_in(streams, drain, stopped).await;
+        let report = self.run_in(written, drain, stopped).await;
         match own.end().await {
             Ok(_) => report,
             Err(error) => StepReport::failed_to_start(&error),
@@ -147,7 +113,7 @@ impl StepRun {
 
     async fn run_in(
         self,
-        (stdout, stderr): (OwnedFd, OwnedFd),
+        (stdout, stderr): Written,
         drain: Drain,
         mut stopped: mpsc::UnboundedReceiver<Stop>,
     ) -> StepReport {
@@ -314,21 +280,6 @@ impl StepRun {
     }
 }
 
-/// Opens the log and the pipes of a step, and starts reading.
-pub(super) fn open_output(
-    log: &Path,
-    id: StepId,
-    context: &JobContext,
-) -> Result<(Output, (OwnedFd, OwnedFd)), String> {
-    let (needles, budget) = (Arc::clone(&context.needles), Arc::clone(&context.budget));
-    let log = StepLog::create(log, needles, budget, SystemTime::now())
-        .map_err(|error| error.to_string())?;
-    let (pipes, stdout, stderr) =
-        OutputPipes::new().map_err(|error| format!("failed to make pipes: {error}"))?;
-    let shown = Some((id, context.outputs.clone()));
-    Ok((Output::start(pipes, log, shown), (stdout, stderr)))
-}
-
 async fn kill(group: &Group) {
     let group = group.clone();
     // If it fails, the end of the job kills what is left.
@@ -380,6 +331,7 @@ impl StepReport {
             signal: None,
             usage: None,
             summary: None,
+            layer: None,
         }
     }
 
@@ -394,13 +346,22 @@ impl StepReport {
             Ended::Exited(exit) => (exit.code(), exit.signal().map(|signal| signal as i32)),
             _ => (None, None),
         };
-        Self { end, started, ended, exit_code, signal, usage, summary: None }
+        Self { end, started, ended, exit_code, signal, usage, summary: None, layer: None }
     }
 
     /// All of it went well, between these times.
     pub(super) fn passed((started, ended): (SystemTime, SystemTime), usage: Option<Usage>) -> Self {
         let end = StepEnd::new(StepOutcome::Exit(0));
-        Self { end, started, ended, exit_code: Some(0), signal: None, usage, summary: None }
+        Self {
+            end,
+            started,
+            ended,
+            exit_code: Some(0),
+            signal: None,
+            usage,
+            summary: None,
+            layer: None,
+        }
     }
 
     pub(super) fn failed_to_start(error: &Error) -> Self {

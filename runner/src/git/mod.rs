@@ -14,4 +14,4 @@ mod reference;
 mod repository;
 
 pub(crate) use checkout::{commit, context};
-pub(crate) use repository::linked;
+pub(crate) use repository::{Linked, linked};

@@ -23,8 +23,7 @@ impl Id {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-        Self::parse(&digits.collect::<String>())
+        Self::parse(&crate::hexadecimal::lower(bytes))
     }
 
     pub(super) fn as_str(&self) -> &str {

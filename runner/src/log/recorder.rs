@@ -96,7 +96,7 @@ pub(super) fn index_path(path: &Path) -> PathBuf {
 
 impl Recorder {
     /// Creates the log at `path` and its index at the same path with `.idx` added; neither may
-    /// exist.
+    /// exist. Their directory is made.
     pub(crate) fn create(
         path: &Path,
         budget: Arc<LogBudget>,
@@ -106,6 +106,10 @@ impl Recorder {
             let file = OpenOptions::new().write(true).create_new(true).open(path);
             file.map_err(|source| LogError::new("create", path, source))
         };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|source| LogError::new("make the directory of", path, source))?;
+        }
         let log = create(path)?;
         let index = BufWriter::with_capacity(4096, create(&index_path(path))?);
         let index = IndexWriter::new(index, milliseconds(now))

@@ -3,80 +3,24 @@
 //! Proof is given when it is asked for, to the registry alone; redirects are followed by hand,
 //! because each has to be judged; what may pass is tried again.
 
-use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use cofferdam_sandbox::{Error, Result as SandboxResult};
-use reqwest::{
-    Method, Response, StatusCode, Url,
-    header::{self, HeaderMap},
-    redirect::Policy,
-};
+use reqwest::{Response, StatusCode, Url, header, redirect::Policy};
 
 use super::{
     address::{ForeignResolver, Known, OwnResolver, Reach},
+    answer::read,
     challenge::{self, Challenge},
     credentials::{self, Credentials, Environment},
     failure::{Failure, detail},
-    redirect, retry,
+    redirect,
+    request::{Ask, Body, Scope, To},
+    retry,
     settings::{Place, Settings},
     tls,
     token::{self, Proof, Question},
 };
-
-/// What a request is allowed to do: the `scope` of a token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Scope {
-    pub(super) repository: String,
-    pub(super) actions: &'static str,
-}
-
-impl std::fmt::Display for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "repository:{}:{}", self.repository, self.actions)
-    }
-}
-
-/// A request.
-#[derive(Debug)]
-pub(super) struct Ask<'a> {
-    pub(super) method: Method,
-    pub(super) to: To,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Body<'a>,
-    pub(super) place: &'a Place,
-    pub(super) actions: &'static str,
-}
-
-/// Where a request goes.
-#[derive(Debug)]
-pub(super) enum To {
-    /// Below `/v2/` of the registry.
-    Path(String),
-    /// Where the registry said, see [`Host::location`].
-    Url(Url),
-}
-
-/// What a request brings.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Body<'a> {
-    Nothing,
-    Text(&'a str),
-    /// This many bytes of a file.
-    File(&'a Path, u64),
-}
-
-/// The least that an upload has to move in a second.
-const UPLOAD: u64 = 32 * 1024;
-
-impl Body<'_> {
-    /// How long it may take to be sent.
-    fn patience(self) -> Duration {
-        match self {
-            Self::Nothing | Self::Text(_) => Duration::ZERO,
-            Self::File(_, size) => Duration::from_secs(size / UPLOAD),
-        }
-    }
-}
 
 /// A failure, and after how many tries.
 #[derive(Debug)]
@@ -102,8 +46,6 @@ impl From<Failure> for Failed {
     }
 }
 
-/// How long an answer may take that is no layer: a few kilobytes, at most some megabytes.
-const WHOLE: Duration = Duration::from_secs(120);
 /// Most bytes of an answer that says what is wrong.
 const COMPLAINT: u64 = 16 * 1024;
 /// How long a connection may take to be made.
@@ -401,40 +343,6 @@ impl Host {
     }
 }
 
-/// Reads a whole answer of at most `most` bytes.
-pub(super) async fn read(host: &str, response: Response, most: u64) -> Result<Vec<u8>, Failure> {
-    read_within(host, response, most, WHOLE).await
-}
-
-/// As [`read`], in this time: one who is never silent for long could go on for weeks.
-async fn read_within(
-    host: &str,
-    response: Response,
-    most: u64,
-    patience: Duration,
-) -> Result<Vec<u8>, Failure> {
-    let late = |_| {
-        let seconds = patience.as_secs();
-        Failure::Short(format!("`{host}` had not sent its whole answer after {seconds} s"))
-    };
-    tokio::time::timeout(patience, read_all(host, response, most)).await.map_err(late)?
-}
-
-async fn read_all(host: &str, mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| Failure::transport(host, error))?
-    {
-        if (body.len() + chunk.len()) as u64 > most {
-            return Err(Failure::Refused(format!(
-                "`{host}` answers with more than the {most} bytes that were to be expected"
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
 /// The hosts of the proxies that the environment names: these are reached wherever they are.
 fn proxies() -> Vec<String> {
     ["http_proxy", "https_proxy", "all_proxy"]
@@ -446,45 +354,4 @@ fn proxies() -> Vec<String> {
             url.parse::<Url>().ok()?.host_str().map(str::to_owned)
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        io::{Read as _, Write as _},
-        net::TcpListener,
-        thread,
-    };
-
-    use super::*;
-
-    #[test]
-    fn an_answer_that_trickles_without_end_is_given_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let server = thread::spawn(move || {
-            let (mut connection, _) = listener.accept().unwrap();
-            connection.read_exact(&mut [0; 16]).unwrap();
-            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").unwrap();
-            // Until the other side has had enough.
-            while connection.write_all(b"x").is_ok() {
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
-        let tls = tls::configuration(None).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let failure = runtime.block_on(async {
-            let client = reqwest::Client::builder()
-                .tls_backend_preconfigured(tls)
-                .no_proxy()
-                .build()
-                .unwrap();
-            let response = client.get(url).send().await.unwrap();
-            read_within("r.example", response, 1 << 20, Duration::from_millis(200)).await
-        });
-        let failure = failure.unwrap_err();
-        assert!(failure.to_string().contains("had not sent its whole answer"), "{failure}");
-        drop(runtime);
-        server.join().unwrap();
-    }
 }

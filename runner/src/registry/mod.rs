@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! settings, credentials   what the operator and the user's files say
+//! request, answer         what is asked of a registry, and what comes back
 //! host                    requests to one registry: proof, redirects, further tries
 //! repository, download    documents and layers of one image, from mirrors or the registry itself
 //! pull                    from there into the store
@@ -13,6 +14,7 @@
 //! ```
 
 mod address;
+mod answer;
 mod challenge;
 mod client;
 mod credentials;
@@ -23,6 +25,7 @@ mod pull;
 mod push;
 mod redirect;
 mod repository;
+mod request;
 mod retry;
 mod settings;
 mod tls;

@@ -18,7 +18,7 @@ use cofferdam_sandbox::{
     image::{Bundle, Digest, PackedLayer, Packing, Reference, Store},
 };
 
-use super::{Client, host::Body, upload::Upload};
+use super::{Client, request::Body, upload::Upload};
 use crate::report::layers::Layers;
 
 /// Layers that are sent at the same time.

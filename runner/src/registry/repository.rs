@@ -14,9 +14,11 @@ use reqwest::{
 use tokio::runtime::Handle;
 
 use super::{
+    answer::read,
     download::Download,
     failure::Failure,
-    host::{Ask, Body, Failed, Host, To, read},
+    host::{Failed, Host},
+    request::{Ask, Body, To},
     settings::{Place, Settings},
 };
 

@@ -12,8 +12,9 @@ use reqwest::{
 
 use super::{
     failure::Failure,
-    host::{Ask, Body, Failed, Host, To},
+    host::{Failed, Host},
     repository::Repository,
+    request::{Ask, Body, To},
     settings::Place,
 };
 

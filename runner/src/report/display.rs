@@ -92,6 +92,8 @@ pub(crate) enum Event<'a> {
         /// Why it did not pass.
         why: Option<&'a str>,
     },
+    /// The user has asked for the end.
+    Stopping,
     /// The run is over; nothing follows but the summary.
     RunEnded,
 }
@@ -171,7 +173,11 @@ impl Display {
                 let _ = writeln!(text, "run {run}: {jobs}");
             }
             Event::JobQueued { job, reason } => self.say(job, &one_line(reason), &mut text),
-            Event::JobStarted { .. } | Event::RunEnded => {}
+            // Whoever has a terminal can ask a second time.
+            Event::Stopping if matches!(self.sink, Sink::Live { .. }) => {
+                text.push_str("stopping: cleanup steps still run; ^C once more kills at once\n");
+            }
+            Event::JobStarted { .. } | Event::Stopping | Event::RunEnded => {}
             Event::StepStarted { job, number, name } => {
                 let steps = self.jobs.get(job).map_or(0, |job| job.steps);
                 let step = format!("step {number}/{steps} {}", one_line(name));
@@ -305,7 +311,10 @@ impl Display {
                     total.finish_and_clear();
                 }
             }
-            Event::JobQueued { .. } | Event::Output { .. } | Event::StepEnded { .. } => {}
+            Event::JobQueued { .. }
+            | Event::Output { .. }
+            | Event::StepEnded { .. }
+            | Event::Stopping => {}
         }
     }
 

@@ -9,20 +9,28 @@ use cofferdam_jobs::{
 };
 
 use super::{
+    forecast,
     plan::{needs, network, starts_from, workspace},
     quantity::{Bytes, Elapsed},
     record::{AttemptRecord, CacheRecord, Conclusion, JobRecord, RunRecord},
     style::one_line,
 };
+use crate::{build::Forecast, execute::forecast::Forecasts};
 
 /// Explains what a run will do with `jobs`.
-pub(crate) fn before(plan: &Plan, sources: &Sources, jobs: &[&PlannedJob]) -> String {
+pub(crate) fn before(
+    plan: &Plan,
+    sources: &Sources,
+    jobs: &[&PlannedJob],
+    forecasts: &Forecasts,
+) -> String {
     let mut text = String::new();
     for job in jobs {
         if !text.is_empty() {
             text.push('\n');
         }
-        planned(plan, sources, job, &mut text);
+        let forecasts = forecasts.get(&job.id).map(Vec::as_slice).unwrap_or_default();
+        planned(plan, sources, job, forecasts, &mut text);
     }
     text
 }
@@ -32,7 +40,13 @@ fn line(text: &mut String, line: &str) {
     let _ = writeln!(text, "{line}");
 }
 
-fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) {
+fn planned(
+    plan: &Plan,
+    sources: &Sources,
+    job: &PlannedJob,
+    forecasts: &[Forecast],
+    text: &mut String,
+) {
     let source: &Job = &job.source;
     line(text, &format!("job {}", one_line(&job.name)));
     let needed = needs(plan, job);
@@ -102,11 +116,17 @@ fn planned(plan: &Plan, sources: &Sources, job: &PlannedJob, text: &mut String) 
             line(text, &format!("  may fail with exit code {}", codes.join(", ")));
         }
     }
-    steps(sources, job, "step", text);
-    steps(sources, job, "cleanup", text);
+    steps(sources, job, "step", forecasts, text);
+    steps(sources, job, "cleanup", &[], text);
 }
 
-fn steps(sources: &Sources, job: &PlannedJob, what: &str, text: &mut String) {
+fn steps(
+    sources: &Sources,
+    job: &PlannedJob,
+    what: &str,
+    forecasts: &[Forecast],
+    text: &mut String,
+) {
     let steps: &[Step] = match what {
         "cleanup" => &job.source.cleanup,
         _ => &job.source.steps,
@@ -131,6 +151,11 @@ fn steps(sources: &Sources, job: &PlannedJob, what: &str, text: &mut String) {
         let background = if background { ", stays up in the background" } else { "" };
         let label = one_line(&step.label(index));
         line(text, &format!("  {what} {}: {label}: {rule}{kind}{background}", index + 1));
+        if let Some(forecast) = forecasts.get(index) {
+            for said in forecast::lines(forecast) {
+                line(text, &format!("    {said}"));
+            }
+        }
     }
 }
 
@@ -204,6 +229,9 @@ fn tried(number: usize, of: usize, attempt: &AttemptRecord, text: &mut String) {
         if let Some(rule) = &step.rule {
             line(text, &format!("    ran: {}", one_line(rule)));
         }
+        if let Some(layer) = &step.layer {
+            line(text, &format!("    {}", one_line(layer)));
+        }
     }
 }
 
@@ -252,7 +280,21 @@ params: { x: { default: 1 } }
         let pipeline = parse(&sources, id).pipeline.unwrap();
         let plan = plan(&pipeline, &Inputs::default()).unwrap();
         let jobs: Vec<&PlannedJob> = plan.jobs.iter().collect();
-        insta::assert_snapshot!(before(&plan, &sources, &jobs));
+        insta::assert_snapshot!(before(&plan, &sources, &jobs, &Forecasts::new()));
+    }
+
+    #[test]
+    fn images_are_explained() {
+        let (plan, sources, forecasts) = forecast::sample();
+        let jobs: Vec<&PlannedJob> = plan.jobs.iter().filter(|job| job.build.is_some()).collect();
+        let explained = before(&plan, &sources, &jobs, &forecasts);
+        let said: Vec<&str> = explained.lines().filter(|line| line.starts_with("    ")).collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+        kept from an earlier build
+        will be run: the script, the variable `A` are not as before
+        will be run, after step 2
+        not known: nobody knows
+        ");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub(crate) mod display;
 pub(crate) mod explain;
+pub(crate) mod forecast;
 pub(crate) mod junit;
 pub(crate) mod layers;
 pub(crate) mod learned;

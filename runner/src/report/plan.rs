@@ -11,9 +11,11 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{
+    forecast,
     quantity::{Bytes, count, cpus},
     style::one_line,
 };
+use crate::{build::Forecast, execute::forecast::Forecasts};
 
 /// Columns of the table.
 const WIDTH: u16 = 100;
@@ -21,8 +23,8 @@ const WIDTH: u16 = 100;
 /// room with the square of its length.
 const DEPTH: usize = 24;
 
-/// A row for each job.
-pub(crate) fn table(plan: &Plan) -> String {
+/// A row for each job, and for each image what of it is there already.
+pub(crate) fn table(plan: &Plan, forecasts: &Forecasts) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -41,7 +43,19 @@ pub(crate) fn table(plan: &Plan) -> String {
     }
     let jobs = count(plan.jobs.len() as u64, "job");
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!("{}\n\n{jobs}\n", lines.join("\n"))
+    let mut text = format!("{}\n\n{jobs}\n", lines.join("\n"));
+    for job in &plan.jobs {
+        let Some(forecasts) = forecasts.get(&job.id) else { continue };
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "\n{}", one_line(&job.name));
+        for (index, (step, forecast)) in job.source.steps.iter().zip(forecasts).enumerate() {
+            let _ = writeln!(text, "  step {}: {}", index + 1, one_line(&step.label(index)));
+            for said in forecast::lines(forecast) {
+                let _ = writeln!(text, "    {said}");
+            }
+        }
+    }
+    text
 }
 
 /// What a job starts from: an image, or another's file system.
@@ -196,7 +210,7 @@ fn edges(plan: &Plan) -> impl Iterator<Item = (usize, usize, bool)> {
 }
 
 /// All of it. Secrets have no value in a plan, so none can be here.
-pub(crate) fn json(plan: &Plan, sources: &Sources) -> Value {
+pub(crate) fn json(plan: &Plan, sources: &Sources, forecasts: &Forecasts) -> Value {
     let jobs = plan.jobs.iter().map(|job| {
         let source = &job.source;
         let limit =
@@ -238,8 +252,8 @@ pub(crate) fn json(plan: &Plan, sources: &Sources) -> Value {
             "services": job.services.iter().map(|service| json!({
                 "name": service.name, "image": service.image,
             })).collect::<Vec<_>>(),
-            "steps": steps(&source.steps, job, false, sources),
-            "cleanup": steps(&source.cleanup, job, true, sources),
+            "steps": steps(&source.steps, job, false, sources, forecasts.get(&job.id)),
+            "cleanup": steps(&source.cleanup, job, true, sources, None),
         })
     });
     json!({
@@ -251,16 +265,28 @@ pub(crate) fn json(plan: &Plan, sources: &Sources) -> Value {
     })
 }
 
-fn steps(steps: &[Step], job: &PlannedJob, cleanup: bool, sources: &Sources) -> Vec<Value> {
+fn steps(
+    steps: &[Step],
+    job: &PlannedJob,
+    cleanup: bool,
+    sources: &Sources,
+    forecasts: Option<&Vec<Forecast>>,
+) -> Vec<Value> {
     let each = |(index, step): (usize, &Step)| {
-        json!({
+        let mut said = json!({
             "id": step.id.as_ref().map(|id| id.value.as_str()),
             "name": step.label(index),
             "if": step.condition.as_ref().map(|it| sources.text(it.expr().span)),
             "image": job.step_image(cleanup, index),
             "timeout_ms": step.timeout.as_ref().map(|timeout| milliseconds(timeout.value)),
             "background": step.background.as_ref().is_some_and(|it| it.value),
-        })
+        });
+        if let (Some(said), Some(forecast)) =
+            (said.as_object_mut(), forecasts.and_then(|forecasts| forecasts.get(index)))
+        {
+            said.insert("layer".to_owned(), forecast::json(forecast));
+        }
+        said
     };
     steps.iter().enumerate().map(each).collect()
 }
@@ -311,9 +337,21 @@ jobs:
     #[test]
     fn plans_are_printed() {
         let (plan, sources) = planned();
-        let json = serde_json::to_string_pretty(&json(&plan, &sources)["jobs"][5]).unwrap();
-        let all = [table(&plan), tree(&plan), dot(&plan), mermaid(&plan), json];
+        let json =
+            serde_json::to_string_pretty(&json(&plan, &sources, &Forecasts::new())["jobs"][5])
+                .unwrap();
+        let all = [table(&plan, &Forecasts::new()), tree(&plan), dot(&plan), mermaid(&plan), json];
         insta::assert_snapshot!(all.join("\n----\n"));
+    }
+
+    #[test]
+    fn what_is_kept_of_images_is_printed() {
+        let (plan, sources, forecasts) = forecast::sample();
+        let document = json(&plan, &sources, &forecasts);
+        let steps = document["jobs"][0]["steps"].as_array().unwrap();
+        let layers: Vec<String> = steps.iter().map(|step| step["layer"].to_string()).collect();
+        let all = [table(&plan, &forecasts), layers.join("\n")];
+        insta::assert_snapshot!(all.join("----\n"));
     }
 
     /// Names may hold anything that is no control character; ids are words.
@@ -324,7 +362,9 @@ jobs:
         let mut sources = Sources::new();
         let id = sources.add("a.yml", yaml.as_bytes());
         let plan = plan(&parse(&sources, id).pipeline.unwrap(), &Inputs::default()).unwrap();
-        insta::assert_snapshot!([table(&plan), tree(&plan), dot(&plan), mermaid(&plan)].join("\n"));
+        insta::assert_snapshot!(
+            [table(&plan, &Forecasts::new()), tree(&plan), dot(&plan), mermaid(&plan)].join("\n")
+        );
     }
 
     #[test]

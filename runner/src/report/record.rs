@@ -6,30 +6,24 @@
 //! durations in milliseconds, sizes in bytes, paths relative to the run's directory. Text must be
 //! masked before it comes here.
 
+mod file;
+mod network;
 mod state;
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use cofferdam_sandbox::network::{Attempt, NetworkUse};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{junit::Totals, learned::LearnedRecord};
-use crate::log::needles::Needles;
 
+pub(super) use file::write_whole;
+pub(crate) use file::{FILE_NAME, RecordError};
+pub(crate) use network::{AttemptedDestination, NetworkRecord};
 pub(crate) use state::StateRecord;
 
 /// The version of this form.
 pub(crate) const SCHEMA: u32 = 1;
-
-/// The name of the record in the run's directory.
-pub(crate) const FILE_NAME: &str = "run.json";
 
 /// How a run, a job or a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,8 +94,8 @@ pub(crate) struct RunRecord {
     pub(crate) conclusion: Option<Conclusion>,
     /// The jobs, in the order of the plan.
     pub(crate) jobs: Vec<JobRecord>,
-    /// How long the run was busy deciding what comes next and writing it down, of all its time;
-    /// absent while it runs.
+    /// Processor time, in milliseconds, of deciding what comes next and writing it down; absent while
+    /// the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scheduling_ms: Option<u64>,
     /// Limits that the jobs went without, because the host cannot enforce them and the operator
@@ -161,6 +155,9 @@ pub(crate) struct JobRecord {
     /// What came out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) artifacts: Vec<ArtifactRecord>,
+    /// What was selected and cannot come out: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<String>,
     /// The project's own test results, where the job declares some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tests: Option<Totals>,
@@ -287,6 +284,10 @@ pub(crate) struct StepRecord {
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<PathBuf>,
+    /// Whether its layer was kept from an earlier build and, where it was not, what of the step was
+    /// new; absent where it is not a step of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layer: Option<String>,
     /// What the try had written when it had ended; absent where that was not to be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<StateRecord>,
@@ -358,59 +359,6 @@ pub(crate) struct UsageRecord {
     pub(crate) disk: Option<u64>,
 }
 
-/// What a container did with its network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NetworkRecord {
-    /// Bytes received.
-    pub(crate) received: u64,
-    /// Bytes sent.
-    pub(crate) sent: u64,
-    /// What it tried to reach and may not, the most often tried first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) denied: Vec<AttemptedDestination>,
-    /// What it reached, where that is recorded.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) reached: Vec<AttemptedDestination>,
-    /// Why its way out was gone before its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) lost: Option<String>,
-}
-
-/// A destination and how often it was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AttemptedDestination {
-    /// A name or an address.
-    pub(crate) host: String,
-    /// Absent when it did not come to that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) port: Option<u16>,
-    /// Connections, or questions for the name.
-    pub(crate) times: u64,
-}
-
-impl From<NetworkUse> for NetworkRecord {
-    fn from(used: NetworkUse) -> Self {
-        let list = |attempts: Vec<Attempt>| {
-            let each = attempts
-                .into_iter()
-                .map(|Attempt { host, port, times }| AttemptedDestination { host, port, times });
-            each.collect()
-        };
-        let NetworkUse { received, sent, denied, reached, lost } = used;
-        Self { received, sent, denied: list(denied), reached: list(reached), lost }
-    }
-}
-
-impl NetworkRecord {
-    /// With secrets hidden: a job chooses the names that it asks for.
-    pub(crate) fn masked(mut self, needles: &Arc<Needles>) -> Self {
-        for attempt in self.denied.iter_mut().chain(&mut self.reached) {
-            attempt.host = needles.mask_text(&attempt.host);
-        }
-        self
-    }
-}
-
 /// A file that a job handed out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArtifactRecord {
@@ -424,88 +372,6 @@ pub(crate) struct ArtifactRecord {
 
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-/// A record that could not be written or read; names the file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecordError {
-    /// The file system failed.
-    #[error("failed to {doing} `{}`", path.display())]
-    File {
-        /// "write" or "read".
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The file is no record.
-    #[error("`{}` is not the record of a run", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: serde_json::Error,
-    },
-    /// The file is of another version.
-    #[error(
-        "`{}` has schema {schema}, this cofferdam reads {SCHEMA}; read it with the version that \
-         wrote it", path.display()
-    )]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// The version that it has.
-        schema: u32,
-    },
-}
-
-impl RunRecord {
-    /// Writes `run.json` into `directory`: whole, or not at all.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), RecordError> {
-        let path = directory.join(FILE_NAME);
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|source| RecordError::Form { path: path.clone(), source })?;
-        text.push(b'\n');
-        write_whole(&path, &text)
-    }
-
-    /// Reads the record in `directory`.
-    pub(crate) fn read(directory: &Path) -> Result<Self, RecordError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let path = directory.join(FILE_NAME);
-        let text = std::fs::read(&path).map_err(|source| RecordError::File {
-            doing: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let form = |source| RecordError::Form { path: path.clone(), source };
-        let Version { schema } = serde_json::from_slice(&text).map_err(form)?;
-        if schema != SCHEMA {
-            return Err(RecordError::Schema { path, schema });
-        }
-        serde_json::from_slice(&text).map_err(form)
-    }
-}
-
-/// Puts `content` at `path` so that a reader sees the old file or the new one, also after a
-/// crash.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), RecordError> {
-    let write = || {
-        let directory = path.parent().unwrap_or_else(|| Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".writing-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(directory)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|source| RecordError::File { doing: "write", path: path.to_owned(), source })
 }
 
 #[cfg(test)]

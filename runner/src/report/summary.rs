@@ -46,7 +46,7 @@ pub(crate) fn render(
         failure(job, directory, paint, tail, &mut text);
     }
     for job in run.jobs.iter().filter(|job| !job.conclusion.is_failure()) {
-        odd_tests(job, paint, &mut text);
+        remarks(job, paint, &mut text);
     }
     if !run.residue.is_empty() {
         text.push_str("\nleft behind by this run; `cofferdam gc` tries again to remove it:\n");
@@ -152,6 +152,7 @@ fn failure(
     if let Some(totals) = &job.tests {
         failed_tests(totals, text);
     }
+    left_out(job, text);
     if let Some(used) = job.attempts.last().and_then(|attempt| attempt.network.as_ref()) {
         let lost = used.lost.as_deref().map(network::loss);
         let refused = network::refusals(network::NOT_ALLOWED, &used.denied);
@@ -162,7 +163,13 @@ fn failure(
     let steps = job.attempts.last().map(|attempt| attempt.steps.as_slice()).unwrap_or_default();
     let Some(step) = steps.iter().find(|step| step.conclusion.is_failure()) else { return };
     let Some(log) = &step.log else { return };
-    for line in tail(step) {
+    let lines = tail(step);
+    let has_network = step.network.is_some()
+        || job.attempts.last().is_some_and(|attempt| attempt.network.is_some());
+    if !has_network && network::is_missed(&lines) {
+        push_line(text, format_args!("  {}", network::NONE));
+    }
+    for line in lines {
         let line = line.replace('\t', "    ");
         push_line(text, format_args!("  {} {}", paint.dim("|"), fit(&line, WIDTH - 4)));
     }
@@ -173,25 +180,37 @@ fn failure(
     push_line(text, format_args!("  log: {}{dropped}", directory.join(&log.path).display()));
 }
 
-/// What the reports of a job say that its conclusion does not.
-fn odd_tests(job: &JobRecord, paint: Paint, text: &mut String) {
-    let Some(totals) = &job.tests else { return };
-    let what = match totals.failures_count() {
-        0 if totals.remarks.is_empty() => return,
-        0 => "its test reports are odd".to_owned(),
-        failed => format!("{} with {}", job.conclusion.word(), count(failed, "failed test")),
-    };
+/// What a job's reports and files say that its conclusion does not.
+fn remarks(job: &JobRecord, paint: Paint, text: &mut String) {
+    let odd = job.tests.as_ref().and_then(|totals| match totals.failures_count() {
+        0 if totals.remarks.is_empty() => None,
+        0 => Some("its test reports are odd".to_owned()),
+        failed => Some(format!("{} with {}", job.conclusion.word(), count(failed, "failed test"))),
+    });
+    let missing = job.left_out.is_some().then(|| "some of its files did not come out".to_owned());
+    let Some(what) = odd.clone().or(missing) else { return };
     let sentence = format!("! {}: {what}", one_line(&job.name));
     let sentence = paint.bold(&fit(&sentence, WIDTH - 2));
     push_line(text, format_args!("\n{sentence}"));
-    failed_tests(totals, text);
+    if let Some(totals) = job.tests.as_ref().filter(|_| odd.is_some()) {
+        failed_tests(totals, text);
+    }
+    left_out(job, text);
+}
+
+fn left_out(job: &JobRecord, text: &mut String) {
+    let Some(left_out) = &job.left_out else { return };
+    for line in wrap(&format!("not taken: {}", one_line(left_out)), WIDTH - 4) {
+        push_line(text, format_args!("  {line}"));
+    }
 }
 
 fn failed_tests(totals: &Totals, text: &mut String) {
     for test in totals.failures.iter().take(TESTS_SHOWN) {
-        let line = match test.message.as_str() {
+        // What a test says can be nothing but control characters.
+        let line = match one_line(&test.message).trim() {
             "" => format!("test {}", one_line(&test.name)),
-            message => format!("test {}: {}", one_line(&test.name), one_line(message)),
+            message => format!("test {}: {message}", one_line(&test.name)),
         };
         push_line(text, format_args!("  {}", fit(&line, WIDTH - 2)));
     }
@@ -261,6 +280,9 @@ mod tests {
           | cc -c main.c
           |     error: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
           log: /runs/1/logs/job/01-make test.log
+
+        ! build: some of its files did not come out
+          not taken: `pipe` is no file, `up` leads out
 
         failed: 1 of 4 jobs passed in 9.00 s; 66 tests: 61 passed, 2 failed, 3 skipped
         record: /runs/1/run.json
@@ -335,6 +357,7 @@ mod tests {
           test parser bad: left == right
           test parser odd
           `out.xml` claims 70 tests and has 66: counted as it is
+          not taken: `pipe` is no file, `up` leads out
 
         ! report: its test reports are odd
           `out.xml` claims 70 tests and has 66: counted as it is

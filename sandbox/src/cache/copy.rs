@@ -1,7 +1,8 @@
 //! Copies directories out of a container that has ended, as a layer for later ones.
 //!
 //! The source is hostile: it is walked beneath its root from descriptor to descriptor, without
-//! recursion, and bounded in bytes, entries and depth. Ids become what they are inside.
+//! recursion, and bounded in bytes, entries, names and depth. Ids become what they are inside.
+//! What was copied before is as hostile: nothing is written through a link.
 
 use std::{
     fs::{self, File, FileTimes, Permissions},
@@ -27,6 +28,12 @@ use crate::sys::beneath::open_beneath;
 const DEPTH_MAX: usize = 128;
 /// Files, directories and links.
 const ENTRIES_MAX: usize = 500_000;
+/// Bytes of paths that are remembered on the way: the job chooses them, and the runner's memory is
+/// not the job's.
+const NAMES_MAX: usize = 64 * 1024 * 1024;
+/// What any file takes on a disk besides its content, as most file systems have it: an inode, a
+/// name, a block of a directory or of a link. Without it, empty ones would fill the disk unseen.
+const ENTRY: u64 = 4096;
 /// Bits of a mode that are kept.
 const MODE: u32 = 0o777;
 
@@ -39,6 +46,7 @@ pub(super) struct Copy<'a> {
     /// Bytes that may still be written.
     pub(super) left: u64,
     entries: usize,
+    names: usize,
     /// Directories whose attributes are set at the end: writing into them changes their times.
     directories: Vec<(PathBuf, FileStat)>,
 }
@@ -50,10 +58,11 @@ impl<'a> Copy<'a> {
         inside: Option<&'a dyn Fn(u32) -> u32>,
         bytes: u64,
     ) -> Self {
-        Self { target, inside, left: bytes, entries: 0, directories: Vec::new() }
+        Self { target, inside, left: bytes, entries: 0, names: 0, directories: Vec::new() }
     }
 
-    /// Adds `path` beneath `root`, which is shown at `place`; whether there is such a thing.
+    /// Adds `path` beneath `root`, which is shown at `place`; whether there is such a thing. One that a
+    /// link leads to fails with `ELOOP`, one on another mount with `EXDEV`.
     pub(super) fn add(
         &mut self,
         root: BorrowedFd<'_>,
@@ -70,7 +79,9 @@ impl<'a> Copy<'a> {
         let whole: PathBuf = names.iter().collect();
         let found = match open(root, &whole, OFlag::O_PATH) {
             Ok(found) => fstat(&found)?,
-            Err(error) if is_absent(&error) => return Ok(false),
+            Err(error) if is_absent(&error) && error.raw_os_error() != Some(libc::EXDEV) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         let mut parent = PathBuf::new();
@@ -98,7 +109,10 @@ impl<'a> Copy<'a> {
                 }
                 let path = directory.join(name);
                 match entry.file_type() {
-                    Some(Type::Directory) if depth < DEPTH_MAX => waiting.push((path, depth + 1)),
+                    Some(Type::Directory) if depth < DEPTH_MAX => {
+                        self.remember(&path)?;
+                        waiting.push((path, depth + 1));
+                    }
                     Some(Type::Directory) => return Err(too_much("levels", DEPTH_MAX)),
                     Some(Type::File | Type::Symlink) => {
                         let opened = open(root, &path, OFlag::O_PATH | OFlag::O_NOFOLLOW);
@@ -129,18 +143,37 @@ impl<'a> Copy<'a> {
 
     fn count(&mut self) -> io::Result<()> {
         self.entries += 1;
-        if self.entries > ENTRIES_MAX { Err(too_much("files", ENTRIES_MAX)) } else { Ok(()) }
+        if self.entries > ENTRIES_MAX {
+            return Err(too_much("files", ENTRIES_MAX));
+        }
+        self.take(ENTRY)
     }
 
-    /// Makes a directory like the one at `path`, unless that was done before.
+    fn take(&mut self, bytes: u64) -> io::Result<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::FileTooLarge, "there is more than may be kept")
+        })?;
+        Ok(())
+    }
+
+    fn remember(&mut self, path: &Path) -> io::Result<()> {
+        self.names += path.as_os_str().len();
+        if self.names > NAMES_MAX {
+            return Err(too_much("bytes of names of directories", NAMES_MAX));
+        }
+        Ok(())
+    }
+
+    /// Makes a directory like the one at `path`, unless that was done before. A link is none.
     fn directory(&mut self, root: BorrowedFd<'_>, place: &Path, path: &Path) -> io::Result<()> {
         let target = self.target.join(place).join(path);
-        if target.is_dir() {
+        if fs::symlink_metadata(&target).is_ok_and(|it| it.is_dir()) {
             return Ok(());
         }
         self.count()?;
+        self.remember(&target)?;
         let status = fstat(&open(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
-        fs::create_dir_all(&target)?;
+        fs::create_dir(&target)?;
         fs::set_permissions(&target, Permissions::from_mode(0o700))?;
         self.directories.push((target, status));
         Ok(())
@@ -172,12 +205,14 @@ impl<'a> Copy<'a> {
         }
         self.count()?;
         let target = self.target.join(place).join(path);
-        let mut file = File::options().write(true).create_new(true).open(&target)?;
+        let mut file = match File::options().write(true).create_new(true).open(&target) {
+            // Another path has it in it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
+        };
         let limit = self.left.saturating_add(1);
         let copied = io::copy(&mut File::from(source).take(limit), &mut file)?;
-        self.left = self.left.checked_sub(copied).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::FileTooLarge, "there is more than may be kept")
-        })?;
+        self.take(copied)?;
         drop(file);
         self.attributes(&target, &status)
     }
@@ -191,7 +226,10 @@ impl<'a> Copy<'a> {
         };
         self.count()?;
         let target = self.target.join(place).join(path);
-        symlink(leads_to, &target)?;
+        match symlink(leads_to, &target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
+        }
         if let Some(inside) = self.inside {
             // Whose a link is makes no difference to what it leads to; as its directory is.
             let status = fstat(&directory)?;
@@ -240,6 +278,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::tests::exchanging;
 
     #[test]
     fn a_copy_is_a_layer_with_the_same_paths() {
@@ -259,7 +298,7 @@ mod tests {
             .unwrap();
         let target = tempfile::tempdir().unwrap();
         let root = File::open(source.path()).unwrap();
-        let mut copy = Copy::new(target.path(), None, 100);
+        let mut copy = Copy::new(target.path(), None, 1 << 20);
         assert!(copy.add(root.as_fd(), Path::new(""), Path::new("/root/.cache")).unwrap());
         assert!(!copy.add(root.as_fd(), Path::new(""), Path::new("/root/none")).unwrap());
         copy.finish().unwrap();
@@ -282,8 +321,96 @@ mod tests {
         let root = File::open(source.path()).unwrap();
         for path in ["big", "out/passwd"] {
             let target = tempfile::tempdir().unwrap();
-            let mut copy = Copy::new(target.path(), None, 10);
+            let mut copy = Copy::new(target.path(), None, ENTRY + 10);
             copy.add(root.as_fd(), Path::new(""), Path::new(path)).unwrap_err();
         }
+    }
+
+    #[test]
+    fn empty_files_count_as_well() {
+        let source = tempfile::tempdir().unwrap();
+        for path in ["d/1", "d/2", "d/3"] {
+            fs::create_dir_all(source.path().join(path)).unwrap();
+        }
+        fs::write(source.path().join("d/file"), "").unwrap();
+        symlink("file", source.path().join("d/link")).unwrap();
+        let root = File::open(source.path()).unwrap();
+        let take = |bytes| {
+            let target = tempfile::tempdir().unwrap();
+            let mut copy = Copy::new(target.path(), None, bytes);
+            copy.add(root.as_fd(), Path::new("workspace"), Path::new("d")).map(|_| copy.left)
+        };
+        // The place itself, `d`, and five in it.
+        assert_eq!(take(7 * ENTRY + 1).unwrap(), 1);
+        assert_eq!(take(7 * ENTRY - 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    /// A job can make many long paths cheaply: each directory is a name to it, and a path here.
+    #[test]
+    fn names_are_bounded() {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let deep = PathBuf::from_iter(std::iter::repeat_n("d".repeat(250), 12));
+        fs::create_dir_all(source.path().join(&deep)).unwrap();
+        let root = File::open(source.path()).unwrap();
+        let mut copy = Copy::new(target.path(), None, u64::MAX);
+        copy.names = NAMES_MAX - 12 * 3000;
+        let error = copy.add(root.as_fd(), Path::new(""), Path::new("")).unwrap_err();
+        assert!(error.to_string().contains("bytes of names"), "{error}");
+        assert!(copy.directories.len() < 12);
+    }
+
+    /// CVE-2019-14271, CVE-2021-30465 and their like.
+    #[test]
+    fn links_that_are_exchanged_lead_nowhere() {
+        let (source, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |path: &str| source.path().join(path);
+        fs::write(outside.path().join("file"), "theirs").unwrap();
+        fs::create_dir_all(at("d/deep")).unwrap();
+        fs::write(at("d/deep/file"), "content").unwrap();
+        symlink(outside.path(), at("link")).unwrap();
+        symlink(outside.path().join("file"), at("other")).unwrap();
+        let root = File::open(source.path()).unwrap();
+        for (one, other) in [("d/deep", "link"), ("d/deep/file", "other"), ("d", "link")] {
+            exchanging(&at(one), &at(other), || {
+                for _ in 0..300 {
+                    let target = tempfile::tempdir().unwrap();
+                    let mut copy = Copy::new(target.path(), None, 1 << 20);
+                    // Whether it is there at that moment or not.
+                    copy.add(root.as_fd(), Path::new(""), Path::new("d")).ok();
+                    copy.finish().ok();
+                    let copied = target.path().join("d/deep/file");
+                    // One that is a link came as a link, which leads somewhere in a container only.
+                    let is_link = |path: &Path| path.is_symlink();
+                    let links = copied.ancestors().take(3).any(is_link);
+                    assert!(
+                        links || !fs::read_to_string(copied).is_ok_and(|it| it == "theirs"),
+                        "{one}"
+                    );
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_kept_once_and_no_link_is_written_through() {
+        let outside = tempfile::tempdir().unwrap();
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(one.path().join("d")).unwrap();
+        fs::write(one.path().join("d/file"), "content").unwrap();
+        symlink("file", one.path().join("d/link")).unwrap();
+        symlink(outside.path(), one.path().join("out")).unwrap();
+        fs::create_dir_all(other.path().join("out/deep")).unwrap();
+        fs::write(other.path().join("out/file"), "written").unwrap();
+        let [first, second] = [&one, &other].map(|it| File::open(it.path()).unwrap());
+        let target = tempfile::tempdir().unwrap();
+        let mut copy = Copy::new(target.path(), None, 1 << 20);
+        for path in ["", "d", "d/file"] {
+            assert!(copy.add(first.as_fd(), Path::new(""), Path::new(path)).unwrap(), "{path}");
+        }
+        for path in ["out", "out/deep", "out/file"] {
+            copy.add(second.as_fd(), Path::new(""), Path::new(path)).unwrap_err();
+        }
+        assert_eq!(fs::read_to_string(target.path().join("d/file")).unwrap(), "content");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "written outside");
     }
 }

@@ -7,6 +7,8 @@
 //! attribute is kept, and nothing of it is ever followed or run by the host.
 
 mod copy;
+mod list;
 mod store;
 
+pub use list::Listed;
 pub use store::{Caches, Entry, Found, Saved};

@@ -1,11 +1,10 @@
-//! Where caches are, who uses them, and which of them go.
+//! Where caches are, and who uses them.
 //!
 //! Each is a directory with its description, `entry.json`, whose lock says that it is in use: runs
 //! hold it shared for as long as a container shows the cache, and what is to be removed is locked
-//! alone. The least recently used go first when all of them together take too much.
+//! alone. What goes when all of them together take too much is beside the list of them.
 
 use std::{
-    ffi::OsStr,
     fs::{self, DirBuilder, File},
     io::{self, Read as _},
     os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
@@ -28,9 +27,9 @@ use crate::{
 /// Directory of all caches, below the state directory.
 const DIRECTORY: &str = "caches";
 /// Below it, what is being written or removed.
-const UNFINISHED: &str = "unfinished";
+pub(super) const UNFINISHED: &str = "unfinished";
 /// The description of a cache, in its directory.
-const DESCRIPTION: &str = "entry.json";
+pub(super) const DESCRIPTION: &str = "entry.json";
 /// Its files, in its directory.
 const TREE: &str = "tree";
 /// The longest description that is read.
@@ -43,8 +42,8 @@ const ENTRIES_MAX: usize = 100_000;
 /// The caches below a state directory.
 #[derive(Clone, Debug)]
 pub struct Caches {
-    directory: PathBuf,
-    most: u64,
+    pub(super) directory: PathBuf,
+    pub(super) most: u64,
 }
 
 /// A cache that is in use, and stays as long as this lives.
@@ -79,11 +78,11 @@ pub enum Saved {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
-    key: String,
+pub(super) struct Description {
+    pub(super) key: String,
     /// Nanoseconds since 1970.
-    created: u64,
-    bytes: u64,
+    pub(super) created: u64,
+    pub(super) bytes: u64,
 }
 
 impl Caches {
@@ -172,11 +171,7 @@ impl Caches {
                 }
                 Err(_) => copy.add(container.root(), Path::new(""), &path),
             };
-            any |= added.map_err(|error| {
-                let remedy = "name fewer `paths`, or raise what caches may take";
-                let fault = Error::pipeline(format!("{}: `{}`", doing(), path.display()), error);
-                fault.remedy(remedy)
-            })?;
+            any |= added.map_err(|error| refused(&doing(), &path, error))?;
         }
         if !any {
             return Ok(Saved::Nothing);
@@ -215,41 +210,75 @@ impl Caches {
         Ok(Saved::Kept(bytes))
     }
 
-    /// Removes what was not used for longest, until the rest takes no more than it may.
-    fn evict(&self) -> io::Result<()> {
-        let mut all = Vec::new();
-        let mut total = 0_u64;
-        for scope in fs::read_dir(&self.directory)? {
-            let scope = scope?.path();
-            if scope.file_name() == Some(OsStr::new(UNFINISHED)) {
-                continue;
+    /// Keeps the directory `path` of a container that has ended under a new key, `beginning` with a
+    /// number, which is what [`Self::find`] finds from now on for that beginning.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_next(
+        &self,
+        scope: &str,
+        beginning: &str,
+        container: &Container,
+        path: &Path,
+    ) -> Result<Saved> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        self.save(scope, &format!("{beginning}{now}"), container, &[path.to_owned()])
+    }
+
+    /// Removes all but the youngest of those whose keys begin so, and those that are in use.
+    ///
+    /// # Errors
+    /// When they cannot be read or removed.
+    pub fn keep_youngest(&self, scope: &str, beginning: &str) -> Result<()> {
+        let clear = || -> io::Result<()> {
+            let mut all = entries(&self.directory.join(name(scope)))?;
+            all.retain(|(_, description)| description.key.starts_with(beginning));
+            let youngest = all.iter().map(|(_, description)| description.created).max();
+            for (path, description) in all {
+                if Some(description.created) != youngest {
+                    self.remove(&path)?;
+                }
             }
-            for (path, description) in entries(&scope)? {
-                let used = fs::metadata(path.join(DESCRIPTION)).and_then(|it| it.modified());
-                total = total.saturating_add(description.bytes);
-                all.push((used.unwrap_or(UNIX_EPOCH), path, description.bytes));
-            }
+            Ok(())
+        };
+        clear().system(|| format!("remove older states of the cache `{}`", beginning.trim_end()))
+    }
+
+    /// Removes a cache, unless somebody uses it; whether it is gone.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<bool> {
+        let Ok(lock) = File::open(path.join(DESCRIPTION)) else { return Ok(false) };
+        if lock.try_lock().is_err() {
+            return Ok(false);
         }
-        all.sort();
-        for (_, path, bytes) in all {
-            if total <= self.most {
-                return Ok(());
-            }
-            let Ok(lock) = File::open(path.join(DESCRIPTION)) else { continue };
-            if lock.try_lock().is_err() {
-                // Somebody uses it.
-                continue;
-            }
-            let going = Unfinished::new(&self.directory.join(UNFINISHED))?;
-            fs::rename(&path, going.path.join("going"))?;
-            total = total.saturating_sub(bytes);
+        let going = Unfinished::new(&self.directory.join(UNFINISHED))?;
+        match fs::rename(path, going.path.join("going")) {
+            // Somebody else was faster.
+            Err(error) if is_absent(&error) => Ok(false),
+            other => other.map(|()| true),
         }
-        Ok(())
+    }
+}
+
+/// Why `path` is not kept, and what to do about it.
+fn refused(doing: &str, path: &Path, error: io::Error) -> Error {
+    let doing = format!("{doing}: `{}`", path.display());
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => Error::pipeline(
+            doing,
+            "it is a symbolic link, or one is on the way, and none is followed",
+        )
+        .remedy("name the place that the link leads to"),
+        Some(libc::EXDEV) => Error::pipeline(doing, "it is on a mount, of which nothing is kept")
+            .remedy("name a directory of the workspace or of the image"),
+        _ if error.kind() == io::ErrorKind::FileTooLarge => Error::pipeline(doing, error)
+            .remedy("name fewer `paths`, or raise what caches may take"),
+        _ => Error::pipeline(doing, error),
     }
 }
 
 /// A fixed name for any text.
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     Digest::of(text.as_bytes()).hex().chars().take(32).collect()
 }
 
@@ -277,7 +306,7 @@ fn describe(file: &File) -> Option<Description> {
 }
 
 /// The caches of a scope; those that go meanwhile are left out.
-fn entries(scope: &Path) -> io::Result<Vec<(PathBuf, Description)>> {
+pub(super) fn entries(scope: &Path) -> io::Result<Vec<(PathBuf, Description)>> {
     let listed = match fs::read_dir(scope) {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
         other => other?,
@@ -291,7 +320,7 @@ fn entries(scope: &Path) -> io::Result<Vec<(PathBuf, Description)>> {
     Ok(found)
 }
 
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 

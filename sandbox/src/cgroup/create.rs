@@ -182,7 +182,7 @@ impl Instance {
 
     fn fill(&self, group: &Group) -> Result<()> {
         for (made, directory) in group.directories.all().enumerate() {
-            if let Err(error) = std::fs::create_dir(directory) {
+            if let Err(error) = file::make_directory(directory) {
                 discard(group.directories.all().take(made));
                 return Err(error)
                     .system(|| format!("make the control group `{}`", directory.display()));

@@ -1,9 +1,11 @@
 //! Reading and writing the small files of a cgroup.
 
 use std::{
-    fs::OpenOptions,
+    fs::{DirBuilder, OpenOptions, Permissions},
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use crate::{
@@ -47,6 +49,29 @@ pub(super) fn write_each(path: &Path, values: impl IntoIterator<Item = String>) 
 pub(super) fn try_write(path: &Path, value: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
+
+/// Makes the directory of a group, which everyone may look into whatever the caller's umask: the kernel
+/// walks it with the rights of whoever mounts the tree in a container (cgroup_namespaces(7)).
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(GROUP_MODE).create(directory)?;
+    if *KEPT_MODE == GROUP_MODE {
+        return Ok(());
+    }
+    std::fs::set_permissions(directory, Permissions::from_mode(GROUP_MODE)).inspect_err(|_| {
+        std::fs::remove_dir(directory).ok();
+    })
+}
+
+/// The permissions of a group's directory.
+const GROUP_MODE: u32 = 0o755;
+
+/// What this process' umask leaves of them. It is the caller's, and none that makes groups changes it.
+static KEPT_MODE: LazyLock<u32> = LazyLock::new(|| {
+    let status = kernel_file::read(Path::new("/proc/self/status")).unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = umask.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    umask.map_or(0, |umask| GROUP_MODE & !umask)
+});
 
 /// The process ids in `cgroup.procs`. Those that the caller's pid namespace does not show come
 /// as 0.

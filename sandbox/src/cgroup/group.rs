@@ -47,8 +47,6 @@ pub struct Entrance {
     pub tasks: Vec<OwnedFd>,
     /// The directory in the unified hierarchy, for `CLONE_INTO_CGROUP`; the cheapest way in.
     pub directory: Option<OwnedFd>,
-    /// `cgroup.procs` in the unified hierarchy, for a process that exists already: write `0`.
-    pub procs: Option<OwnedFd>,
 }
 
 impl Group {
@@ -61,33 +59,32 @@ impl Group {
         self.directories.all().map(Path::to_owned).collect()
     }
 
-    /// Opens the ways in. A child enters by `CLONE_INTO_CGROUP` with `directory`, or by `procs`, and
-    /// by all of `tasks`.
+    /// Opens the ways in for a child that is yet to be cloned: it enters by `CLONE_INTO_CGROUP` with
+    /// `directory`, and by all of `tasks`.
     ///
     /// # Errors
     /// When the group does not exist.
     pub fn entrance(&self) -> Result<Entrance> {
-        let open = |path: PathBuf, flags: i32| {
-            let write = flags == 0;
-            OpenOptions::new()
-                .read(!write)
-                .write(write)
-                .custom_flags(flags)
-                .open(&path)
-                .map(OwnedFd::from)
-                .system(|| format!("open `{}`", path.display()))
-        };
-        let directories = self.directories.v1.iter().map(|(_, directory)| directory);
-        let tasks =
-            directories.chain(&self.guard).map(|directory| open(directory.join("tasks"), 0));
         let v2 = self.directories.v2();
-        Ok(Entrance {
-            tasks: tasks.collect::<Result<_>>()?,
-            directory: v2
-                .map(|path| open(path.to_owned(), libc::O_PATH | libc::O_DIRECTORY))
-                .transpose()?,
-            procs: v2.map(|path| open(path.join("cgroup.procs"), 0)).transpose()?,
-        })
+        let directory = v2.map(|path| open(path, libc::O_PATH | libc::O_DIRECTORY)).transpose()?;
+        Ok(Entrance { tasks: self.tasks()?, directory })
+    }
+
+    /// Opens the ways in for a process that exists already: files into which it writes `0`, those of
+    /// [`Entrance::tasks`] and `cgroup.procs` in the unified hierarchy.
+    ///
+    /// # Errors
+    /// When the group does not exist.
+    pub fn entrance_of_a_process(&self) -> Result<Vec<OwnedFd>> {
+        let mut files = self.tasks()?;
+        let v2 = self.directories.v2();
+        files.extend(v2.map(|path| open(&path.join("cgroup.procs"), 0)).transpose()?);
+        Ok(files)
+    }
+
+    fn tasks(&self) -> Result<Vec<OwnedFd>> {
+        let directories = self.directories.v1.iter().map(|(_, directory)| directory);
+        directories.chain(&self.guard).map(|directory| open(&directory.join("tasks"), 0)).collect()
     }
 
     /// [`Self::step_limited`], without limits of its own.
@@ -132,7 +129,7 @@ impl Group {
             step.v1.retain(|(controllers, _)| !controllers.contains(&Controller::Io));
         }
         for (index, directory) in step.all().enumerate() {
-            if let Err(error) = std::fs::create_dir(directory) {
+            if let Err(error) = file::make_directory(directory) {
                 for made in step.all().take(index) {
                     removal::remove_directory(made).ok();
                 }
@@ -257,4 +254,16 @@ impl Group {
     pub fn remove(&self) -> Result<()> {
         removal::remove(&self.directories())
     }
+}
+
+/// Opens a file to be written, or what `flags` say.
+fn open(path: &Path, flags: i32) -> Result<OwnedFd> {
+    let write = flags == 0;
+    OpenOptions::new()
+        .read(!write)
+        .write(write)
+        .custom_flags(flags)
+        .open(path)
+        .map(OwnedFd::from)
+        .system(|| format!("open `{}`", path.display()))
 }

@@ -18,14 +18,14 @@ use super::{
 };
 use crate::{
     error::{Doing as _, Error, Result},
-    sys,
+    ids, sys,
 };
 
 /// The leaf into which our own processes move where they would be in the way.
-const SUPERVISOR: &str = "cofferdam-supervisor";
+pub(super) const SUPERVISOR: &str = "cofferdam-supervisor";
 
 /// Bytes that are not taken from the supervisor when memory is short: more than runner and spawner use.
-const SUPERVISOR_MEMORY: u64 = 64 << 20;
+pub(super) const SUPERVISOR_MEMORY: u64 = 64 << 20;
 
 /// What every container needs.
 const NEEDED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
@@ -48,7 +48,7 @@ pub struct Hierarchy {
     /// What the whole unified hierarchy has, delegated or not.
     pub(super) unified: Controllers,
     /// Where the processes of `ours` go, or are already, when the base must hold no process.
-    leaf: Option<PathBuf>,
+    pub(super) leaf: Option<PathBuf>,
     ours: Vec<i32>,
     /// Whether the host has swap space in use.
     pub(super) swaps: bool,
@@ -67,8 +67,7 @@ impl Hierarchy {
         let read = |path: &str| crate::kernel_file::read(path).system(|| format!("read `{path}`"));
         let layout = layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
         let swaps = file::read_optional(Path::new("/proc/swaps"))?.unwrap_or_default();
-        let whole = read("/proc/self/uid_map")?;
-        let whole = whole.split_whitespace().eq(["0", "0", "4294967295"]);
+        let whole = ids::in_first_namespace().system(|| "read `/proc/self/uid_map`")?;
         let mut ours: Vec<i32> = ours.iter().map(|pid| pid.as_raw()).collect();
         ours.push(Pid::this().as_raw());
         let mut hierarchy = Self {
@@ -389,7 +388,7 @@ pub(super) fn move_processes(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a group's directory; one that is there already is fine.
 pub(super) fn make_directory(directory: &Path) -> Result<()> {
-    match std::fs::create_dir(directory) {
+    match file::make_directory(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result.system(|| format!("make the control group `{}`", directory.display())),
     }

@@ -20,6 +20,7 @@ mod group;
 mod hierarchy;
 mod instances;
 mod layout;
+mod protection;
 mod removal;
 mod report;
 mod resident;
@@ -33,7 +34,9 @@ pub use create::{GroupOptions, Instance, IoLimit};
 pub use event::MemoryEvents;
 pub use group::{Entrance, Group};
 pub use hierarchy::Hierarchy;
-pub(crate) use instances::{is_of_one as is_in_an_instance, on_host as instances_on_host};
+pub(crate) use instances::{
+    is_of_one as is_in_an_instance, on_host as groups_on_host, remove_leaf,
+};
 pub(crate) use removal::processes_below;
 pub use removal::remove_groups;
 pub use report::{Enforcement, Finding, Limit};

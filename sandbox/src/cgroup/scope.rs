@@ -138,11 +138,15 @@ mod tests {
 
     /// A manager that refuses is told in its own words, and is a fault of the host.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a copy that another process makes")]
     fn a_refusal_is_told() {
         let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("busctl");
-        fs::write(&program, "#!/bin/sh\necho 'Call failed: Access denied' >&2\nexit 1\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let [written, program] = ["written", "busctl"].map(|name| directory.path().join(name));
+        fs::write(&written, "#!/bin/sh\necho 'Call failed: Access denied' >&2\nexit 1\n").unwrap();
+        fs::set_permissions(&written, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: one that a test beside this one forks holds for a moment what is open
+        // here, and nobody can execute a file that somebody has open for writing.
+        assert!(Command::new("cp").args([&written, &program]).status().unwrap().success());
         let error = enter(&program, directory.path(), [getpid(), getpid()]).unwrap_err();
         assert_eq!(error.fault(), crate::Fault::System);
         let text = crate::with_causes(&error);

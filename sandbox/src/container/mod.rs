@@ -2,10 +2,12 @@
 
 mod ahead;
 mod exit;
+mod host_mounts;
 mod memory;
 mod mounts;
 mod prepare;
 mod process;
+mod replies;
 mod spec;
 pub(crate) mod state;
 mod takedown;

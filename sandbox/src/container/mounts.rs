@@ -4,28 +4,30 @@
 //! else can only name them, for the init to mount with the privileges of its own namespaces.
 
 use std::{
-    ffi::CStr,
+    collections::BTreeSet,
     fs::{self, File},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{ContainerSpec, Layer, State};
+use super::{
+    ContainerSpec, Layer, State,
+    host_mounts::{self, Below},
+};
 use crate::{
     Limits, WORKSPACE,
     error::{Doing as _, Error, Result},
+    ids,
+    image::HostMount,
     init::message::{self, Bind, HiddenTree, OwnMounts, OwnTree},
-    lower::{self, WithoutIdMap},
-    mount_table,
+    kept_mounts::{KeptMount, KeptMounts},
+    kernel_file, lower, mount_table,
     sandbox::Shared,
     scratch::{Making, Room},
     spawner::Spawned,
-    sys::{self, mount::open_tree},
+    sys::mount::{Attributes, map_ids},
 };
-
-/// What is being done, for messages.
-const KEEP: &str = "keep what the container will write";
 
 /// The trees of a container, and where those that are not layers go.
 #[derive(Debug, Default)]
@@ -53,8 +55,10 @@ struct Tree {
 enum Source {
     /// A directory or file of the host.
     Path(PathBuf),
+    /// What is mounted below the host's programs.
+    Below(Below),
     /// An upper directory of a container that has ended.
-    State(Arc<State>, &'static CStr),
+    State(Arc<State>, &'static str),
 }
 
 /// What a tree is for.
@@ -77,7 +81,7 @@ impl Wanted {
         }
         for layer in &spec.layers {
             match layer {
-                Layer::State(state) => wanted.add_state(state, c"root"),
+                Layer::State(state) => wanted.add_state(state, "root"),
                 Layer::Tree(path) => wanted.add(path.clone(), true, What::Lower),
             }
         }
@@ -91,12 +95,13 @@ impl Wanted {
         for layer in spec.layers.iter().filter(|_| spec.workspace.is_some()) {
             match layer {
                 Layer::State(state) if state.has_workspace() => {
-                    wanted.add_state(state, c"workspace");
+                    wanted.add_state(state, "workspace");
                 }
                 Layer::State(_) => {}
                 Layer::Tree(path) => {
                     let below = path.join(WORKSPACE.trim_start_matches('/'));
-                    if below.is_dir() {
+                    // What is in it came from a job: a link would lead out of it.
+                    if fs::symlink_metadata(&below).is_ok_and(|it| it.is_dir()) {
                         wanted.add(below, true, What::Lower);
                     }
                 }
@@ -104,9 +109,16 @@ impl Wanted {
         }
         wanted.workspace = wanted.trees.len() - wanted.layers;
         for mount in &spec.image.host_mounts {
+            refuse_state(shared, &mount.source).map_err(|error| {
+                Error::system(format!("show `{}` in a container", mount.source.display()), error)
+                    .remedy("choose another state directory with `--state`")
+            })?;
             wanted.add(mount.source.clone(), true, What::Programs);
             let target = mount.target.clone();
             wanted.binds.push(Bind { target, directory: true, own_inodes: true });
+            if ids::is_root() {
+                wanted.add_below(mount)?;
+            }
         }
         for mount in &spec.mounts {
             let source = canonical(&mount.source, "the mount")?;
@@ -125,9 +137,53 @@ impl Wanted {
         self.trees.push(Tree { source: Source::Path(path), read_only, what });
     }
 
-    fn add_state(&mut self, state: &Arc<State>, name: &'static CStr) {
+    /// What is mounted below a directory of the host's, each in its place.
+    fn add_below(&mut self, mount: &HostMount) -> Result<()> {
+        for below in host_mounts::below(&mount.source)? {
+            let rest = below.path.strip_prefix(&mount.source).unwrap_or(&below.path);
+            let target = Path::new(&mount.target).join(rest);
+            let target = target.into_os_string().into_string().map_err(|name| {
+                let doing = format!("show `{}` in a container", name.display());
+                Error::system(doing, "its path is no text")
+                    .remedy("use an image other than `host`, or mount it elsewhere")
+            })?;
+            let directory = below.is_directory;
+            self.binds.push(Bind { target, directory, own_inodes: directory });
+            let source = Source::Below(below);
+            self.trees.push(Tree { source, read_only: true, what: What::Programs });
+        }
+        Ok(())
+    }
+
+    fn add_state(&mut self, state: &Arc<State>, name: &'static str) {
         let source = Source::State(Arc::clone(state), name);
         self.trees.push(Tree { source, read_only: true, what: What::Lower });
+    }
+
+    /// Where on the host its files are, but for what it and others write: that is in the state
+    /// directory.
+    pub(super) fn places(&self) -> Result<BTreeSet<PathBuf>> {
+        let doing = || "find the disks that a container reads from";
+        let table = kernel_file::read("/proc/self/mountinfo").system(doing)?;
+        let mut places = BTreeSet::new();
+        for tree in &self.trees {
+            match &tree.source {
+                Source::Path(path) => {
+                    // Without root a bind brings along what is mounted below it.
+                    if tree.what == What::Bind && !ids::is_root() {
+                        let below = mount_table::below(&table, path);
+                        // What another mount covers is not there; anything else is asked for again.
+                        places.extend(below.filter(|place| place.try_exists().unwrap_or(true)));
+                    }
+                    places.insert(path.clone());
+                }
+                Source::Below(below) => {
+                    places.insert(below.path.clone());
+                }
+                Source::State(..) => {}
+            }
+        }
+        Ok(places)
     }
 
     /// What must not show in the container's mount table: the project is seen through an overlay,
@@ -144,49 +200,50 @@ impl Wanted {
 
     /// Prepares the mounts with the ids of the container whose init is `init`; needs root.
     /// With `keep`, others can start from what is written.
-    pub(super) fn prepare(&self, init: &Spawned, making: Making, keep: bool) -> Result<Mounts> {
+    pub(super) fn prepare(
+        &self,
+        init: &Spawned,
+        making: Making,
+        keep: Option<&KeptMounts>,
+    ) -> Result<Mounts> {
         let user_namespace = File::open(format!("/proc/{}/ns/user", init.pid))
             .system(|| "open the container's user namespace")?;
-        let trees = self.trees.iter().map(|tree| {
-            let without = match tree.what {
-                What::Programs => WithoutIdMap::ShowUnmapped,
-                What::Lower | What::Bind => WithoutIdMap::Refuse,
-            };
-            match &tree.source {
-                Source::Path(path) => lower::tree(path, &user_namespace, tree.read_only, without),
-                Source::State(state, name) => state.lower(name, Some(&user_namespace)),
+        let trees = self.trees.iter().map(|tree| match &tree.source {
+            Source::Path(path) if tree.what == What::Programs => {
+                let doing = || format!("open `{}`", path.display());
+                lower::programs(lower::open(path).system(doing)?, path)
             }
+            Source::Path(path) => lower::tree(path, &user_namespace, tree.read_only),
+            Source::Below(below) => lower::programs(&below.place, &below.path),
+            Source::State(state, name) => state.lower(name, Some(&user_namespace)),
         });
         let trees = trees.collect::<Result<_>>()?;
         // Last, because it may still be in the making.
         let scratch = making.finish()?;
-        let kept = keep.then(|| open_tree(&scratch, c"", sys::mount::Tree::Copy)).transpose();
-        let kept = kept.system(|| KEEP)?;
-        sys::mount::map_ids(&scratch, &user_namespace, sys::mount::Attributes::default())
+        let (kept, copy) = match keep {
+            Some(kept_mounts) => {
+                kept_mounts.keep(&scratch).map(|(kept, copy)| (Some(kept), Some(copy)))?
+            }
+            None => (None, None),
+        };
+        let mounts = Mounts { scratch, copy, kept, trees };
+        map_ids(mounts.shown(), &user_namespace, Attributes::default())
             .system(|| "show the scratch file system with the container's ids")?;
-        Ok(Mounts { scratch, kept, trees })
+        Ok(mounts)
     }
 
     /// Prepares what others shall start in, and what others have written: without root these are
     /// mounts of the runner's user namespace, which has the container's ids.
-    pub(super) fn prepare_kept(&self, making: Making, keep: bool) -> Result<Kept> {
+    pub(super) fn prepare_kept(&self, making: Making, keep: Option<&KeptMounts>) -> Result<Kept> {
         let states = self.trees.iter().filter_map(|tree| match &tree.source {
-            Source::Path(_) => None,
+            Source::Path(_) | Source::Below(_) => None,
             Source::State(state, name) => Some(state.lower(name, None::<&File>)),
         });
-        let trees = states.collect::<Result<_>>()?;
-        let room = keep.then(|| -> Result<_> {
-            let scratch = making.finish()?;
-            let kept = match open_tree(&scratch, c"", sys::mount::Tree::Copy) {
-                // Before Linux 6.15: enough to read it from, as for layers of images.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    scratch.as_fd().try_clone_to_owned()
-                }
-                other => other,
-            };
-            Ok((scratch, kept.system(|| KEEP)?))
-        });
-        Ok(Kept { room: room.transpose()?, trees })
+        let trees = states.collect::<Result<Vec<_>>>()?;
+        let Some(kept_mounts) = keep else { return Ok(Kept { room: None, sent: trees }) };
+        let scratch = making.finish()?;
+        let (kept, copy) = kept_mounts.keep(&scratch)?;
+        Ok(Kept { room: Some((scratch, kept)), sent: [copy].into_iter().chain(trees).collect() })
     }
 
     /// Describes the mounts to an init that has to make them, but for those that are sent to it: the
@@ -201,6 +258,10 @@ impl Wanted {
                 let (path, read_only) = (path.clone(), tree.read_only);
                 Ok(message::Tree::Own(OwnTree { path, read_only, recursive }))
             }
+            Source::Below(Below { path, .. }) => {
+                let doing = format!("show `{}` of this host in a container", path.display());
+                Err(Error::system(doing, "this needs root").remedy("run it with `sudo`"))
+            }
             Source::State(..) => Ok(message::Tree::Sent),
         });
         let scratch = (!keep).then_some((limits.disk, limits.inodes));
@@ -209,13 +270,13 @@ impl Wanted {
     }
 }
 
-/// Detached mounts that a runner without root prepares.
+/// What a runner without root prepares.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The writable file system, and the same for later; where others shall start in it.
-    pub(super) room: Option<(Room, OwnedFd)>,
-    /// What others have written.
-    pub(super) trees: Vec<OwnedFd>,
+    /// The writable file system, where others shall start in it.
+    pub(super) room: Option<(Room, KeptMount)>,
+    /// Detached mounts: that one, what others have written.
+    pub(super) sent: Vec<OwnedFd>,
 }
 
 /// Detached mounts, prepared outside of the container.
@@ -223,10 +284,18 @@ pub(super) struct Kept {
 pub(super) struct Mounts {
     /// The writable file system.
     pub(super) scratch: Room,
-    /// The same without a map of ids, where it is wanted later.
-    pub(super) kept: Option<OwnedFd>,
+    /// The same with the container's ids, where it is kept as it stands.
+    copy: Option<OwnedFd>,
+    pub(super) kept: Option<KeptMount>,
     /// The layers from the lowest up, the workspace, the binds.
     pub(super) trees: Vec<OwnedFd>,
+}
+
+impl Mounts {
+    /// The writable file system as the container sees it.
+    pub(super) fn shown(&self) -> BorrowedFd<'_> {
+        self.copy.as_ref().map_or_else(|| self.scratch.as_fd(), OwnedFd::as_fd)
+    }
 }
 
 fn canonical(path: &Path, what: &str) -> Result<PathBuf> {
@@ -237,14 +306,14 @@ fn canonical(path: &Path, what: &str) -> Result<PathBuf> {
 /// container inodes of its own, shows nothing that is mounted below its layers.
 fn refuse_mounts_below(path: &Path) -> Result<()> {
     let doing = || format!("show `{}` of this host in a container", path.display());
-    let table = fs::read_to_string("/proc/self/mountinfo").system(doing)?;
-    match mount_table::below(&table, path) {
+    let table = kernel_file::read("/proc/self/mountinfo").system(doing)?;
+    match mount_table::below(&table, path).next() {
         None => Ok(()),
         Some(point) => {
             let point = point.display();
-            let why = format!("`{point}` is mounted below it, which only root can leave out");
+            let why = format!("`{point}` is mounted below it, which takes root to show");
             Err(Error::system(doing(), why).remedy(format!(
-                "use an image other than `host`, run it with `sudo` (without `{point}`), or move \
+                "use an image other than `host`, run it with `sudo`, or move \
                  what is there into the file system of `{}`",
                 path.display()
             )))

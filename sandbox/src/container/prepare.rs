@@ -25,6 +25,7 @@ use crate::{
     ids::HeldIds,
     in_use::InUse,
     init::message::{Reply, Setup},
+    kept_mounts::KeptMount,
     network::{ContainerNetwork, RESOLVER, SharedNetwork},
     sandbox::Shared,
     scratch::Room,
@@ -50,8 +51,8 @@ pub(crate) struct Prepared {
     pub(super) control: OwnedFd,
     /// Its workspace, for those that are put up beside it.
     pub(super) workspace_copies: Mutex<Vec<OwnedFd>>,
-    /// The writable file system without a map of ids, until it is asked for.
-    pub(super) kept: Mutex<Option<OwnedFd>>,
+    /// Holds the writable file system where others can start in it.
+    pub(super) kept: Option<Arc<KeptMount>>,
     /// The writable file system, for its use at the end; dropped after the overlays over it.
     pub(super) scratch: Arc<Room>,
     /// Given back when dropped.
@@ -113,13 +114,15 @@ pub(crate) fn prepare(
         None => (pool.take(shared, network.as_ref())?, None),
     };
     let Warm { channel, init, mut group, ids } = warm;
-    shared.groups.limit(&mut group.group, &spec.limits, &group_options(shared, &spec)?)?;
     let mut wanted = Wanted::collect(shared, &spec)?;
+    let options = group_options(shared, &spec, &wanted)?;
+    shared.groups.limit(&mut group.group, &spec.limits, &options)?;
     let privileged = ids.map().is_privileged();
+    let keep = spec.keep.then_some(&shared.kept_mounts);
     let (mounts, others) = if privileged {
-        (Some(wanted.prepare(&init.0, making, spec.keep)?), None)
+        (Some(wanted.prepare(&init.0, making, keep)?), None)
     } else {
-        (None, Some(wanted.prepare_kept(making, spec.keep)?))
+        (None, Some(wanted.prepare_kept(making, keep)?))
     };
     let setup = Setup {
         hostname: spec.hostname.clone(),
@@ -134,17 +137,17 @@ pub(crate) fn prepare(
         shm: spec.limits.shm,
         nofile: spec.limits.nofile,
         host_namespaces: shared.host_namespaces.clone(),
+        foreign_abi: shared.foreign_abi,
         hidden: wanted.hidden(shared)?,
     };
     let mut descriptors = Vec::new();
     descriptors.extend(workspace_shared.as_ref().map(OwnedFd::as_fd));
     if let Some(mounts) = &mounts {
-        descriptors.push(mounts.scratch.as_fd());
+        descriptors.push(mounts.shown());
         descriptors.extend(mounts.trees.iter().map(OwnedFd::as_fd));
     }
     if let Some(others) = &others {
-        descriptors.extend(others.room.iter().map(|(scratch, _)| scratch.as_fd()));
-        descriptors.extend(others.trees.iter().map(OwnedFd::as_fd));
+        descriptors.extend(others.sent.iter().map(OwnedFd::as_fd));
     }
     let sent = channel.send(&setup, &descriptors).system(|| "describe the container to its init");
     // An init that could not even begin has said why, and is told no more.
@@ -173,7 +176,7 @@ pub(crate) fn prepare(
         mounts: mount_namespace,
         group,
         scratch: Arc::new(scratch),
-        kept: Mutex::new(kept),
+        kept: kept.map(Arc::new),
         root,
         workspace,
         control,
@@ -185,17 +188,17 @@ pub(crate) fn prepare(
 }
 
 /// The bandwidth of each disk that the container's files are on.
-fn group_options(shared: &Shared, spec: &ContainerSpec) -> Result<GroupOptions> {
+fn group_options(shared: &Shared, spec: &ContainerSpec, wanted: &Wanted) -> Result<GroupOptions> {
     let IoRates { read, write } = spec.limits.io;
     if read.or(write).is_none() {
         return Ok(GroupOptions::default());
     }
-    let layers = spec.image.layers.iter().map(|layer| layer.path.as_path());
-    let programs = spec.image.host_mounts.iter().map(|mount| mount.source.as_path());
-    let mounts = spec.mounts.iter().map(|mount| mount.source.as_path());
-    let places = layers.chain(programs).chain(mounts).chain(spec.workspace.as_deref());
+    let mut places = wanted.places()?;
+    // The workspace of another lies over that one's project.
+    places.extend(spec.beside.as_ref().and_then(|other| other.spec().workspace.clone()));
+    places.insert(shared.state.clone());
     let mut disks = BTreeSet::new();
-    for path in places.chain([shared.state.as_path()]) {
+    for path in &places {
         match block_device::of_files(path) {
             Ok(disk) => disks.extend(disk),
             Err(_) if shared.groups.can_do_without(Limit::IoWrite) => {}

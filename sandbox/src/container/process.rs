@@ -1,7 +1,6 @@
 //! A standing container, the programs in it, and its end.
 
 use std::{
-    collections::HashMap,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -16,17 +15,14 @@ use nix::{
     sys::{signal::Signal, stat::fstat},
     unistd::{UnlinkatFlags, unlinkat},
 };
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::oneshot,
-    task::JoinHandle,
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
     ContainerSpec, Program, State, Streams,
     exit::{End, Exit},
     memory::{self, Largest, SharedMemory},
     prepare::Prepared,
+    replies::{Waiting, not_started, receive_replies},
     takedown::LetGo,
 };
 use crate::{
@@ -35,7 +31,7 @@ use crate::{
     error::{Doing as _, Error, Result},
     ids::{HeldIds, IdMap},
     in_use::InUse,
-    init::message::{Failure, Reply, Request},
+    init::message::Request,
     network::SharedNetwork,
     sandbox::Shared,
     sys,
@@ -59,17 +55,6 @@ pub struct Container {
     next: AtomicU64,
     /// What it had used when it ended.
     ended: OnceLock<End>,
-}
-
-type Started = std::result::Result<Option<OwnedFd>, Failure>;
-
-/// Who waits for what from the init.
-#[derive(Debug, Default)]
-struct Waiting {
-    started: HashMap<u64, oneshot::Sender<Started>>,
-    exited: HashMap<u64, oneshot::Sender<Exit>>,
-    /// Set when the init has ended: nothing will come any more.
-    ended: bool,
 }
 
 /// A program that was started in a container.
@@ -178,10 +163,12 @@ impl Container {
                 return Err(error);
             }
         };
-        let terminal = start
-            .await
-            .map_err(|_| Error::system("start a program", "its container has ended"))?
-            .map_err(Failure::into_error)?;
+        let terminal = match start.await {
+            Ok(answer) => answer.map_err(not_started)?,
+            // It may have run already, so whoever waits for its end is told.
+            Err(_) if size.is_none() => None,
+            Err(_) => return Err(Error::system("start a program", "its container has ended")),
+        };
         if let (Some(terminal), Some((rows, columns))) = (&terminal, size) {
             sys::terminal::set_window_size(terminal, rows, columns)
                 .system(|| "set the size of the terminal")?;
@@ -201,10 +188,7 @@ impl Container {
             .system(|| "describe a program to the init")?;
         let body = channel::memory_file(&body).pipeline(|| "describe a program to the init")?;
         let join = match group {
-            Some(group) => {
-                let entrance = group.entrance()?;
-                entrance.tasks.into_iter().chain(entrance.procs).collect()
-            }
+            Some(group) => group.entrance_of_a_process()?,
             None => Vec::new(),
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![body.as_fd()];
@@ -378,19 +362,18 @@ impl Container {
     }
 
     /// What it has written, for other containers to start from, once it was stopped; where that was
-    /// asked for, and only once.
+    /// asked for.
     ///
     /// # Errors
     /// When it was not.
     pub fn state(&self) -> Result<Arc<State>> {
-        let mut kept = self.prepared.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mount = kept.take().ok_or_else(|| {
+        let kept = self.prepared.kept.clone().ok_or_else(|| {
             Error::system("keep what a container has written", "this was not asked for")
         })?;
         let spec = &self.prepared.spec;
         let (room, image) = (Arc::clone(&self.prepared.scratch), Arc::clone(&spec.image));
         let has_workspace = spec.workspace.is_some();
-        Ok(Arc::new(State::new(mount, room, has_workspace, image, spec.layers.clone())))
+        Ok(Arc::new(State::new(kept, room, has_workspace, image, spec.layers.clone())))
     }
 
     /// As [`Self::stop`], and lets go of its network. What is left of it is removed once this is
@@ -421,54 +404,6 @@ impl Drop for Container {
             tracing::warn!(%error, "a container is left for the end of the run");
         }
         self.shared.takedowns.begin(Arc::clone(&self.prepared), &mut self.let_go);
-    }
-}
-
-/// Passes the init's replies to those who wait for them, until it ends.
-async fn receive_replies(receiver: AsyncFd<Channel>, waiting: Arc<Mutex<Waiting>>) {
-    loop {
-        let received =
-            receiver.async_io(Interest::READABLE, |receiver| receiver.receive::<Reply>()).await;
-        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match received {
-            Ok(Some((reply, descriptors))) => waiting.pass(reply, descriptors),
-            // Whether it closed its end or sent nonsense: it is of no more use, and dropping the
-            // senders tells everyone who waits.
-            Ok(None) | Err(_) => {
-                *waiting = Waiting { ended: true, ..Waiting::default() };
-                return;
-            }
-        }
-    }
-}
-
-impl Waiting {
-    fn forget(&mut self, id: u64) {
-        self.started.remove(&id);
-        self.exited.remove(&id);
-    }
-
-    /// A receiver that has gone away does not want the news.
-    fn pass(&mut self, reply: Reply, mut descriptors: Vec<OwnedFd>) {
-        match reply {
-            Reply::Started { id } => {
-                if let Some(started) = self.started.remove(&id) {
-                    started.send(Ok(descriptors.pop())).ok();
-                }
-            }
-            Reply::StartFailed { id, failure } => {
-                self.exited.remove(&id);
-                if let Some(started) = self.started.remove(&id) {
-                    started.send(Err(failure)).ok();
-                }
-            }
-            Reply::Exited { id, status, user_us, system_us, max_rss } => {
-                if let Some(exited) = self.exited.remove(&id) {
-                    exited.send(Exit::new(status, user_us, system_us, max_rss)).ok();
-                }
-            }
-            Reply::Ready | Reply::SetupFailed(_) => {}
-        }
     }
 }
 

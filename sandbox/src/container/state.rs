@@ -14,31 +14,17 @@ use super::Layer;
 use crate::{
     error::{Doing as _, Result},
     image::{Image, LayerDir},
-    scratch::{Room, in_memory},
-    sys::mount::{Attributes, Tree, map_ids, open_tree, restrict},
+    kept_mounts::KeptMount,
+    scratch::Room,
+    sys::mount::{Attributes, map_ids, restrict},
 };
-
-/// Refuses what [`State`] needs and this host or user lacks, before anything is put up that would be
-/// of no use.
-pub(crate) fn available() -> Result<()> {
-    const DOING: &str = "keep what a container writes for others to start in";
-    let probe = in_memory(1 << 20, 16).system(|| DOING)?;
-    match open_tree(&probe, c"", Tree::Copy) {
-        Ok(_) => Ok(()),
-        // Before Linux 6.15, only what is attached to a mount namespace can be copied.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            let why = "this kernel copies no mount that is attached nowhere";
-            Err(crate::Error::system(DOING, why).remedy("this needs Linux 6.15 or newer"))
-        }
-        Err(error) => Err(crate::Error::system(DOING, error)),
-    }
-}
 
 /// What a container had written when it ended.
 #[derive(Debug)]
 pub struct State {
-    /// The file system, without a map of ids.
-    mount: OwnedFd,
+    /// Attached for others to start in.
+    kept: Arc<KeptMount>,
+    /// The file system, with natural ids.
     room: Arc<Room>,
     /// Whether its workspace was an overlay of its own.
     workspace: bool,
@@ -52,14 +38,14 @@ pub struct State {
 
 impl State {
     pub(super) fn new(
-        mount: OwnedFd,
+        kept: Arc<KeptMount>,
         room: Arc<Room>,
         workspace: bool,
         image: Arc<Image>,
         below: Vec<Layer>,
     ) -> Self {
         let (made_by, layer) = (OnceLock::new(), Mutex::default());
-        Self { mount, room, workspace, image, below, made_by, layer }
+        Self { kept, room, workspace, image, below, made_by, layer }
     }
 
     /// Says who wrote it, for the history of images that are made of it. The first one to say so is
@@ -107,7 +93,7 @@ impl State {
 
     /// The file system itself, with natural ids.
     pub(crate) fn mount(&self) -> impl AsFd {
-        &self.mount
+        &*self.room
     }
 
     /// Whether what was written to the workspace is a layer of its own.
@@ -117,13 +103,9 @@ impl State {
 
     /// The upper directory `name`, read-only and with the ids of `user_namespace`, or with those that
     /// it has.
-    pub(super) fn lower(
-        &self,
-        name: &std::ffi::CStr,
-        user_namespace: Option<impl AsFd>,
-    ) -> Result<OwnedFd> {
+    pub(super) fn lower(&self, name: &str, user_namespace: Option<impl AsFd>) -> Result<OwnedFd> {
         let show = || -> std::io::Result<OwnedFd> {
-            let copy = open_tree(&self.mount, name, Tree::Copy)?;
+            let copy = self.kept.copy(name)?;
             let attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::RDONLY);
             match user_namespace {
                 Some(user_namespace) => map_ids(&copy, user_namespace, attributes)?,

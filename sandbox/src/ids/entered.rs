@@ -68,6 +68,16 @@ pub(crate) fn own_namespace() -> io::Result<Option<OwnedFd>> {
     ENTERED.get().map(|_| File::open("/proc/self/ns/user").map(OwnedFd::from)).transpose()
 }
 
+/// Whether all ids of the machine are this process' own: it is in no user namespace but the first
+/// (user_namespaces(7)), so that what root may, its capabilities decide.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn in_first_namespace() -> io::Result<bool> {
+    let map = crate::kernel_file::read("/proc/self/uid_map")?;
+    Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
 /// The user that this process was started as.
 pub(crate) fn caller() -> Uid {
     ENTERED.get().map_or_else(geteuid, |entered| entered.user)

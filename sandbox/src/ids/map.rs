@@ -88,6 +88,15 @@ impl IdMap {
         }
     }
 
+    /// The user of the host who is to own the user namespace, where that can be an id that is nobody
+    /// else's: the highest.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        match *self {
+            Self::Range { first } => first.checked_add(self.highest()),
+            Self::Subordinate { .. } | Self::Single { .. } => None,
+        }
+    }
+
     /// Whether `map`, the text of a map file, says just this.
     pub(crate) fn is_written(lines: &[Line], map: &str) -> bool {
         let numbers = lines.iter().flat_map(|line| [line.inside, line.outside, line.count]);

@@ -13,7 +13,7 @@ pub(crate) mod subordinate;
 use std::{os::fd::BorrowedFd, path::Path};
 
 pub use entered::{as_caller, enter, is_root};
-pub(crate) use entered::{caller, map, own_namespace, owner};
+pub(crate) use entered::{caller, in_first_namespace, map, own_namespace, owner};
 pub(crate) use map::{IdMap, Line};
 pub(crate) use numbers::{Number, Numbers};
 use range::{IdRange, IdRanges};

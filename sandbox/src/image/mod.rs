@@ -35,7 +35,7 @@ pub use open::{HostMount, Image};
 pub use pack::{Bundle, ExportForm, Manifest, Outgoing, PackedLayer, Packing};
 pub use platform::Platform;
 pub use reference::{InvalidReference, Reference};
-pub use seal::{Aside, CopyFrom, Copying, Sealing, Seen, WrittenLayer};
+pub use seal::{Aside, CopyFrom, Copying, Sealing, Seen, SeenCopy, WrittenLayer};
 pub use source::{Origin, Root};
 pub use store::{
     Collected, ImageDetails, ImageSummary, Keep, KeptState, KeptStep, LayerDetails, LayerDir, Made,

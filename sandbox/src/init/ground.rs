@@ -3,12 +3,12 @@
 //!
 //! The init does this before it knows its job, so that it can be done ahead of need, or while the
 //! runner prepares the rest. Nothing here comes from a job or an image. Everything stands on a
-//! small set-up file system, which is the root from then on, and is moved into the container's root
-//! later.
+//! small set-up file system, which is the current directory from then on, and is moved into the
+//! container's root later.
 //!
 //! **Invariant:** while an init waits for its job, it holds no mount of the host: what the host
-//! unmounts meanwhile is gone. With root its copy of them is dropped here; without, it has none yet,
-//! because it has to open what its job needs by the host's paths.
+//! unmounts meanwhile is gone. With root it never has one (`spawner::bare`); without, it has no mount
+//! namespace yet, because it has to open what its job needs by the host's paths.
 
 use std::{
     fs::File,
@@ -18,10 +18,9 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, open},
-    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::stat::{Mode, mkdirat, umask},
-    unistd::{Gid, Uid, chdir, fchdir, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
 use super::{
@@ -31,8 +30,10 @@ use super::{
 use crate::{
     devices,
     error::{Doing as _, Error, Result},
+    own_root,
+    supervisor::EARLY_VICTIM,
     sys::{
-        mount::{Attributes, Configuration, move_mount, move_mount_at, pivot_root_here},
+        mount::{Attributes, Configuration, move_mount, move_mount_at},
         network::loopback_up,
         process,
     },
@@ -79,14 +80,11 @@ pub(super) fn enter(begin: &Begin, descriptors: Vec<OwnedFd>) -> Result<Vec<Owne
     Ok(descriptors.collect())
 }
 
-/// Parts from the host's mounts: what is mounted from here on is seen by nobody else. Without root it
-/// is only now that the init takes a mount namespace.
-pub(super) fn leave_host(begin: &Begin) -> Result<()> {
-    if !begin.ids.is_privileged() {
-        unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?;
-    }
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .system(|| "make all mounts private")
+/// Parts from the host's mounts, where there is no root: what is mounted from here on is seen by nobody
+/// else.
+pub(super) fn leave_host() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?;
+    own_root::make_all_private()
 }
 
 /// Becomes root of the container, and makes its kernel file systems; `nodes` go on `devices`.
@@ -112,9 +110,11 @@ pub(super) fn make(
     if has_network {
         loopback_up().system(|| "bring the loopback interface up")?;
     }
-    // The host's `/proc` and `/sys` had to be in sight for those above: the kernel shows nobody more
-    // of them than they see already.
-    let_go_of_host()?;
+    if !begin.ids.is_privileged() {
+        // The host's `/proc` and `/sys` had to be in sight for those above: the kernel shows nobody
+        // more of them than they see already.
+        own_root::let_go_of_host()?;
+    }
     Ok(Ground { devices, proc, sys, parameters })
 }
 
@@ -126,7 +126,7 @@ pub(super) fn make(
 fn become_root(highest_id: u32) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWCGROUP).system(|| "make a control group namespace")?;
     // Written while this process may still write its own /proc files: see `set_not_dumpable`.
-    std::fs::write("/proc/self/oom_score_adj", b"500")
+    std::fs::write("/proc/self/oom_score_adj", EARLY_VICTIM)
         .system(|| "make the container a preferred victim when memory runs out")?;
     match setgroups(&[]) {
         // In a namespace with a single mapped id, groups cannot be changed at all.
@@ -141,13 +141,6 @@ fn become_root(highest_id: u32) -> Result<()> {
     process::set_not_dumpable().system(|| "make the init untraceable")
 }
 
-/// Makes the set-up file system the root, and lets go of the copy of the host's mounts.
-fn let_go_of_host() -> Result<()> {
-    pivot_root_here().system(|| "pivot into the set-up file system")?;
-    umount2(".", MntFlags::MNT_DETACH).system(|| "detach the host's root")?;
-    chdir("/").system(|| "go to the set-up file system")
-}
-
 /// A small file system of its own, as the current directory, to put everything else on.
 fn enter_setup_filesystem() -> Result<()> {
     let setup = tmpfs(
@@ -159,13 +152,7 @@ fn enter_setup_filesystem() -> Result<()> {
         mkdirat(&setup, name, Mode::from_bits_truncate(mode))
             .system(|| format!("make `{name}` on the set-up file system"))?;
     }
-    let anchor = open("/tmp", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .or_else(|_| {
-            open("/dev", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        })
-        .system(|| "find a place for the set-up file system")?;
-    move_mount(&setup, anchor).system(|| "place the set-up file system")?;
-    fchdir(&setup).system(|| "enter the set-up file system")
+    own_root::enter(setup)
 }
 
 /// The file systems below `/dev` that are the same for every container; the nodes and directories

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::IdMap, mount_table};
+use crate::{ids::IdMap, mount_table, seccomp::ForeignAbi};
 
 /// The first message: what every container begins with, whatever it is for.
 ///
@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) nofile: u64,
     /// Inodes of the host's namespaces, none of which may be the container's.
     pub(crate) host_namespaces: Vec<u64>,
+    /// What becomes of programs for another ABI.
+    pub(crate) foreign_abi: ForeignAbi,
     /// What of the host must not show in the container's mount table.
     pub(crate) hidden: Vec<HiddenTree>,
 }

@@ -19,7 +19,7 @@ mod tree;
 mod user;
 mod verify;
 
-pub(crate) use procfs::make_sys;
+pub(crate) use procfs::{make_proc, make_sys};
 pub use rootfs::WORKSPACE;
 pub(crate) use user::ids_of;
 pub(crate) use verify::NAMESPACES;
@@ -76,10 +76,7 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<Insi
         .system(|| "hide the runner's command line")?;
     let (begin, descriptors) = receive::<Begin>(channel)?;
     let mut devices = ground::enter(&begin, descriptors)?.into_iter();
-    let early = devices.next().map(|devices| {
-        ground::leave_host(&begin)?;
-        ground::make(&begin, devices, Vec::new(), sys.take())
-    });
+    let early = devices.next().map(|devices| ground::make(&begin, devices, Vec::new(), sys.take()));
     let early = early.transpose()?;
     let (setup, mut descriptors) = receive::<Setup>(channel)?;
     // It comes first, where it comes.
@@ -88,7 +85,7 @@ fn receive_and_build(channel: &Channel, mut sys: Option<OwnedFd>) -> Result<Insi
     let ground = match (early, &setup.own_mounts) {
         (Some(ground), _) => ground,
         (None, Some(wanted)) => {
-            ground::leave_host(&begin)?;
+            ground::leave_host()?;
             // Before the host's groups are left, which may be what opens the way to the project.
             let made = own_mounts::make(wanted, descriptors)?;
             descriptors = made.mounts;

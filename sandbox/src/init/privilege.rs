@@ -8,7 +8,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::message::Setup;
 use crate::{
     error::{Doing as _, Error, Result},
-    seccomp, sys,
+    seccomp::{self, Arch},
+    sys,
 };
 
 /// Capabilities that a root job keeps in its own user namespace (numbers of `capabilities(7)`).
@@ -44,7 +45,9 @@ const RESOURCE_LIMITS: [(Resource, u64); 5] = [
     (Resource::RLIMIT_CORE, 0),
     (Resource::RLIMIT_RTPRIO, 0),
     (Resource::RLIMIT_NICE, 0),
-    (Resource::RLIMIT_MSGQUEUE, 819_200),
+    // Without root counted for one user for all containers, too (`spawner::owner`), who has 819 200: a
+    // container that took all of it would take it from the others and from the host.
+    (Resource::RLIMIT_MSGQUEUE, 204_800),
     (Resource::RLIMIT_SIGPENDING, 4096),
 ];
 
@@ -59,7 +62,9 @@ pub(super) fn drop_all(setup: &Setup) -> Result<()> {
         .and_then(|()| sys::process::set_capabilities(KEPT_MASK))
         .system(|| "drop capabilities")?;
     sys::process::set_no_new_privileges().system(|| "give up new privileges")?;
-    seccomp::filter().install().system(|| "install the system call filter")
+    seccomp::program(Arch::HOST, setup.foreign_abi)
+        .install()
+        .system(|| "install the system call filter")
 }
 
 /// Lowers a limit; one that is lower already stays.

@@ -25,10 +25,11 @@ use crate::{
     sys::mount::{Attributes, Configuration, Tree, move_mount_at, open_tree, restrict},
 };
 
-/// Of `/proc`: shown empty. They tell of the host or of other jobs.
+/// Of `/proc`: shown empty. They tell of the host or of other jobs. As in all of these lists, what is a
+/// directory ends with a slash.
 const MASKED_PROC: [&str; 20] = [
-    "acpi",
-    "asound",
+    "acpi/",
+    "asound/",
     "interrupts",
     "kallsyms",
     "kcore",
@@ -41,7 +42,7 @@ const MASKED_PROC: [&str; 20] = [
     "latency_stats",
     "pagetypeinfo",
     "sched_debug",
-    "scsi",
+    "scsi/",
     "slabinfo",
     "softirqs",
     "timer_list",
@@ -54,12 +55,12 @@ const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Of `/sys`: shown empty.
 const MASKED_SYS: [&str; 6] = [
-    "devices/virtual/powercap",
-    "firmware",
-    "fs/bpf",
-    "kernel/debug",
-    "kernel/security",
-    "kernel/tracing",
+    "devices/virtual/powercap/",
+    "firmware/",
+    "fs/bpf/",
+    "kernel/debug/",
+    "kernel/security/",
+    "kernel/tracing/",
 ];
 
 const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attributes::NOEXEC);
@@ -68,9 +69,7 @@ const PLAIN: Attributes = Attributes::NOSUID.and(Attributes::NODEV).and(Attribut
 /// written there. All groups up to `ping` may send echo requests, where the network is the
 /// container's own.
 pub(super) fn mount_proc(empty: &Empty, ping: Option<u32>) -> Result<(OwnedFd, KernelParameters)> {
-    let proc = Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
-        "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
-    })?;
+    let proc = make_proc()?;
     place_at(&proc, "proc").system(|| "place `/proc`")?;
     let parameters = KernelParameters::open(proc.as_fd(), ping)?;
     for name in MASKED_PROC {
@@ -81,6 +80,13 @@ pub(super) fn mount_proc(empty: &Empty, ping: Option<u32>) -> Result<(OwnedFd, K
             .system(|| format!("make `/proc/{name}` read-only"))?;
     }
     Ok((proc, parameters))
+}
+
+/// A detached mount for `/proc`, of the caller's process namespace.
+pub(crate) fn make_proc() -> Result<OwnedFd> {
+    Configuration::open(c"proc").and_then(|proc| proc.mount(PLAIN)).system(|| {
+        "mount `/proc` (the host's own `/proc` must be whole: not below another container engine)"
+    })
 }
 
 /// A detached, read-only mount for `/sys`; only who has power over the network may make one.
@@ -109,7 +115,7 @@ pub(super) fn place_sys(empty: &Empty, sys: &OwnedFd, cgroup: bool) -> Result<()
 /// How often each processor was too hot tells what others do with it. Virtual machines have none of
 /// these, so that one look is all there is to it there.
 fn cover_throttling(empty: &Empty, sys: BorrowedFd<'_>) -> io::Result<()> {
-    let throttle = |number: u32| format!("sys/devices/system/cpu/cpu{number}/thermal_throttle");
+    let throttle = |number: u32| format!("sys/devices/system/cpu/cpu{number}/thermal_throttle/");
     if !empty.cover(&throttle(0))? {
         return Ok(());
     }
@@ -145,20 +151,25 @@ impl Empty {
         Ok(Self(()))
     }
 
-    /// Covers a file or directory of what is mounted on the set-up file system, where it exists;
-    /// says whether it does.
+    /// Covers a file, or a directory with a slash at its end, of what is mounted on the set-up file
+    /// system, where it exists; says whether it does.
     ///
     /// By path, because that is one call for each of many: nothing but file systems of the kernel is
-    /// on the way.
+    /// on the way. A kernel in which it is the other of the two is served as well, but is not what is
+    /// tried first: after a mount that fails, the kernel waits for all processors.
     fn cover(&self, path: &str) -> nix::Result<bool> {
         let Self(()) = self;
+        let (path, likely, other) = match path.strip_suffix('/') {
+            Some(path) => (path, "empty.d", "empty"),
+            None => (path, "empty", "empty.d"),
+        };
         // The kernel puts neither a file on a directory nor the other way round.
         let put = |empty: &str| {
             mount(Some(empty), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map(|()| true)
         };
-        match put("empty").or_else(|error| match error {
-            Errno::ENOTDIR => put("empty.d"),
-            other => Err(other),
+        match put(likely).or_else(|error| match error {
+            Errno::ENOTDIR => put(other),
+            error => Err(error),
         }) {
             Err(Errno::ENOENT) => Ok(false),
             other => other,
@@ -177,6 +188,11 @@ fn make_read_only(path: &str) -> nix::Result<()> {
     }
 }
 
+/// A quarter of what the kernel gives a user.
+const INOTIFY_INSTANCES: u32 = 32;
+/// As many as a large project has directories.
+const INOTIFY_WATCHES: u32 = 65_536;
+
 /// Kernel parameters of the container's own namespaces: opened while `/proc/sys` can be written,
 /// set when nothing is mounted any more, because one of them forbids mounts.
 #[derive(Debug)]
@@ -187,14 +203,19 @@ impl KernelParameters {
         // Namespaces inside namespaces are where kernel bugs are found, and no build needs them.
         let namespaces = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"]
             .map(|kind| (format!("sys/user/max_{kind}_namespaces"), "0".to_owned()));
+        // Without root the kernel counts these for one user for all containers, too (`spawner::owner`), who
+        // has 128 instances: a container that used them up would take them from all others and from the
+        // host (inotify(7), `fs/notify/inotify` of the kernel).
+        let watches = [("instances", INOTIFY_INSTANCES), ("watches", INOTIFY_WATCHES)]
+            .map(|(what, most)| (format!("sys/user/max_inotify_{what}"), most.to_string()));
         // `ping` works without CAP_NET_RAW for every id that the container has.
         let ping =
             ping.map(|last| ("sys/net/ipv4/ping_group_range".to_owned(), format!("0 {last}")));
         let mut parameters = Vec::new();
-        for (path, value) in namespaces.into_iter().chain(ping) {
+        for (path, value) in namespaces.into_iter().chain(watches).chain(ping) {
             let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
             match openat(proc, path.as_str(), flags, Mode::empty()) {
-                // A kernel without that kind of namespace, or without IPv4.
+                // A kernel without that kind of namespace, without inotify, or without IPv4.
                 Err(Errno::ENOENT) => {}
                 other => {
                     let file = other.system(|| format!("open `/proc/{path}`"))?;

@@ -28,7 +28,7 @@ use super::{
     message::{Become, Failure, Program, ProgramFile},
     rootfs::CONTROL,
     tree,
-    user::{self, Identity},
+    user::{Accounts, Identity},
 };
 use crate::{
     channel::{self, Channel},
@@ -57,8 +57,9 @@ pub(super) fn become_program(channel: &Channel, inside: &Inside, report: OwnedFd
 
 fn receive_and_execute(channel: &Channel, inside: &Inside) -> Result<std::convert::Infallible> {
     setsid().system(|| "start a session")?;
-    // Looked up again once it is known who; most programs find everything in memory then.
-    user::look_up("", inside.highest_id).ok();
+    // Nobody waits for this child yet, and nothing that could change them runs before it is told what
+    // to run.
+    let accounts = Accounts::read();
     let doing = || "wait for what to run";
     let received = channel.receive::<Become>().system(doing)?;
     let (Become { terminal }, descriptors) =
@@ -85,7 +86,8 @@ fn receive_and_execute(channel: &Channel, inside: &Inside) -> Result<std::conver
         .and_then(|bytes| postcard::from_bytes(&bytes).map_err(io::Error::other))
         .system(|| "read what to run")?;
     umask(Mode::from_bits_truncate(0o022));
-    let identity = user::look_up(&program.user, inside.highest_id)
+    let identity = accounts
+        .and_then(|accounts| accounts.look_up(&program.user, inside.highest_id))
         .pipeline(|| format!("look up the user `{}`", program.user))?;
     for file in &program.files {
         write_file(file, &identity, inside).pipeline(|| format!("write `{}`", file.path))?;
@@ -186,8 +188,16 @@ fn assume(identity: &Identity, highest_id: u32) -> io::Result<()> {
         setgroups(&groups)?;
     }
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    if identity.uid != 0 {
+        // Who has the same id, but not these capabilities, may not trace this process before it is
+        // untraceable again (ptrace(2)).
+        sys::process::keep_capabilities()?;
+    }
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;
+    // Changing ids makes it traceable on a host where `fs.suid_dumpable` is 1, and it still has what
+    // belongs to the init; `execve` ends that.
+    sys::process::set_not_dumpable()?;
     if identity.uid != 0 {
         sys::process::set_capabilities(0)?;
     }

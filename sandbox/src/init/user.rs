@@ -31,10 +31,23 @@ pub(super) struct Identity {
     pub(super) home: String,
 }
 
-/// Looks `name` up (`user`, `user:group`, by name or number; empty is root). The container has the
-/// ids from 0 to `highest`.
-pub(super) fn look_up(name: &str, highest: u32) -> io::Result<Identity> {
-    resolve(name, highest, &read("/etc/passwd")?, &read("/etc/group")?)
+/// The texts of a container's `passwd` and `group`.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    passwd: String,
+    group: String,
+}
+
+impl Accounts {
+    pub(super) fn read() -> io::Result<Self> {
+        Ok(Self { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
+    }
+
+    /// Looks `name` up (`user`, `user:group`, by name or number; empty is root). The container has
+    /// the ids from 0 to `highest`.
+    pub(super) fn look_up(&self, name: &str, highest: u32) -> io::Result<Identity> {
+        resolve(name, highest, &self.passwd, &self.group)
+    }
 }
 
 /// The ids of `name` by the texts of `passwd` and `group`, for files that are to be its own.

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_keeper_that_cannot_go_home_makes_nothing_more() {
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("NOT RUN on this host: a keeper that cannot go home: not root");
+            crate::tests::not_run("a_keeper_that_cannot_go_home_makes_nothing_more", "not root");
             return;
         }
         assert_eq!(serve_three("/proc/thread-self/ns/net"), [true, true, true]);

@@ -9,9 +9,9 @@ pub(super) struct Loss(Arc<OnceLock<String>>);
 impl Loss {
     /// The way out is gone.
     pub(super) fn report(&self, why: String) {
+        // The first one brought about the others. Whoever reads of it can ask for it.
+        self.0.set(why.clone()).ok();
         tracing::warn!("containers cannot reach the network any more: {why}");
-        // The first one brought about the others.
-        self.0.set(why).ok();
     }
 
     /// Why it is gone; `None` while it is there.

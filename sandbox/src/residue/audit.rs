@@ -17,7 +17,9 @@ use std::{
 };
 
 use super::{Kind, Residue, mounts};
-use crate::{cgroup, journal::Entry, network, scratch, spawner::Started, sys::readiness};
+use crate::{
+    cgroup, journal::Entry, kernel_file, network, scratch, spawner::Started, sys::readiness,
+};
 
 /// How long all that the kernel takes back by itself is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +63,16 @@ impl Trail {
         self.loop_devices.store(true, Ordering::Relaxed);
     }
 
-    /// Everything that is still there. What cannot be looked at counts as there.
+    /// What this process still has of its containers, once they are gone: descriptors and mounts.
+    /// `journal` is where the run's journal is, or was.
+    pub(crate) fn audit_own(&self, journal: &Path) -> Vec<Residue> {
+        let mut found = own_descriptors();
+        let overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
+        found.extend(mounts_left(&overlays, journal));
+        found
+    }
+
+    /// Everything else that is still there. What cannot be looked at counts as there.
     pub(crate) fn audit(self, ended: Ended<'_>) -> Vec<Residue> {
         let deadline = Instant::now() + PATIENCE;
         let mut found = Vec::new();
@@ -69,9 +80,6 @@ impl Trail {
         for entry in ended.entries {
             found.extend(entry_left(entry, ended.id, deadline));
         }
-        found.extend(own_descriptors());
-        let overlays = self.overlays.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.extend(mounts_left(&overlays, ended.journal));
         if self.loop_devices.into_inner() {
             found.extend(loop_devices(ended.journal, deadline));
         }
@@ -171,7 +179,7 @@ fn own_descriptors() -> Vec<Residue> {
 }
 
 fn mounts_left(overlays: &[(u32, u32)], journal: &Path) -> Vec<Residue> {
-    match fs::read("/proc/self/mountinfo") {
+    match kernel_file::read_bytes("/proc/self/mountinfo") {
         Ok(table) => mounts::of_run(&String::from_utf8_lossy(&table), overlays, journal)
             .into_iter()
             .map(|point| Residue::new(Kind::Mount, point))
@@ -218,5 +226,38 @@ mod tests {
         assert_eq!(told, [format!("process `7`: {program}; it cannot be killed")]);
         writing.write_all(b"x").unwrap();
         assert_eq!(processes(started(&reading), Instant::now()), []);
+    }
+
+    /// A range that was not given back, and a namespace that is still open: neither can come from
+    /// outside of the process that audits.
+    #[test]
+    fn what_this_process_itself_keeps_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let ranges = crate::ids::range::IdRanges::open(directory.path()).unwrap();
+        let network = fs::File::open("/proc/self/ns/net").unwrap();
+        let name = fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+        let audit = || {
+            let journal = &directory.path().join("instances/0123456789ab");
+            let ids = ranges.held();
+            let ended = Ended {
+                id: "0123456789ab",
+                journal,
+                not_undone: None,
+                entries: &[],
+                started: Vec::new(),
+                ids,
+            };
+            let trail = Trail::default();
+            let own = trail.audit_own(journal);
+            [own, trail.audit(ended)].concat()
+        };
+        let range = ranges.acquire().unwrap();
+        let told: Vec<String> = audit().iter().map(ToString::to_string).collect();
+        let id_range = format!("id range `{}`", range.number());
+        assert!(told.contains(&id_range), "{told:?}");
+        assert!(told.contains(&format!("namespace `{name}`: a descriptor is open")), "{told:?}");
+        drop((range, network));
+        let told = audit();
+        assert!(told.iter().all(|residue| residue.kind != Kind::IdRange), "{told:?}");
     }
 }

@@ -5,7 +5,10 @@
 //! is alive, then what there is once more: what is on both lists and has no live owner in between
 //! was left by a run that has ended.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{Kind, Residue, audit, live};
 use crate::{
@@ -108,16 +111,19 @@ fn is_alive(instance: &str, alive: &BTreeSet<String>) -> bool {
 /// Everything on this host that carries the name of a run; what cannot be looked at goes to `unseen`.
 fn look(unseen: &mut Vec<Residue>) -> Vec<Found> {
     let mut found = Vec::new();
-    match cgroup::instances_on_host() {
-        Ok(groups) => found.extend(groups.into_iter().flat_map(|(instance, directories)| {
-            directories.into_iter().map(move |directory| Found {
-                residue: audit::group(&directory),
-                instance: Some(instance.clone()),
-                remove: Box::new(move || {
-                    cgroup::remove_groups(&[directory]).map_err(|error| with_causes(&error))
-                }),
-            })
-        })),
+    match cgroup::groups_on_host() {
+        Ok(groups) => {
+            found.extend(groups.instances.into_iter().flat_map(|(instance, directories)| {
+                directories.into_iter().map(move |directory| Found {
+                    residue: audit::group(&directory),
+                    instance: Some(instance.clone()),
+                    remove: Box::new(move || {
+                        cgroup::remove_groups(&[directory]).map_err(|error| with_causes(&error))
+                    }),
+                })
+            }));
+            found.extend(groups.empty_leaves.into_iter().map(leaf));
+        }
         Err(error) => {
             unseen.push(Residue::new(Kind::ControlGroup, "all").because(with_causes(&error)));
         }
@@ -139,6 +145,17 @@ fn look(unseen: &mut Vec<Residue>) -> Vec<Found> {
         );
     }
     found
+}
+
+/// It carries no run's name: that nobody is in it, nor where its run would be, says that it has none.
+fn leaf(directory: PathBuf) -> Found {
+    Found {
+        residue: audit::group(&directory),
+        instance: None,
+        remove: Box::new(move || {
+            cgroup::remove_leaf(&directory).map_err(|error| with_causes(&error))
+        }),
+    }
 }
 
 fn link((name, instance): (String, String)) -> Found {
@@ -180,7 +197,7 @@ fn forwardings() -> std::io::Result<Vec<Found>> {
         .collect())
 }
 
-fn loop_device((name, file): (String, std::path::PathBuf)) -> Option<Found> {
+fn loop_device((name, file): (String, PathBuf)) -> Option<Found> {
     let instance = journal::instance_of(&file)?.to_owned();
     Some(Found {
         residue: Residue::new(Kind::LoopDevice, &name),

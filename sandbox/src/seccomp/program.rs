@@ -7,6 +7,7 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
@@ -31,7 +32,7 @@ impl Arch {
 /// What becomes of a process that calls the kernel by another ABI than the machine's own.
 ///
 /// The numbers mean other calls there, so a filter that ignores the ABI lets everything through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ForeignAbi {
     /// It is killed with SIGSYS at its first such call.
     #[default]

@@ -188,9 +188,21 @@ impl Spawner {
         started
     }
 
+    /// Says that the run is at its end: no init will be asked for any more, as far as is known.
+    pub(crate) fn rest(&self) {
+        let guard = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended has let go of everything.
+        guard.as_ref().map(|channel| channel.send(&Request::Rest, &[]).ok());
+    }
+
+    /// Tells the spawner to end.
+    pub(crate) fn dismiss(&self) {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// Ends the spawner, and waits until it has.
     pub(crate) fn stop(&self) -> Result<()> {
-        self.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.dismiss();
         wait_for(self.pid).system(|| "wait for the spawner's end")
     }
 }

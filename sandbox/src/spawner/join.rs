@@ -13,9 +13,11 @@ use nix::{
 };
 
 use super::{
+    bare::Bare,
     map_ids::{check_ids, map_ids, map_ids_below},
     message::Reply,
-    serve::{namespaces, with_ids},
+    owner,
+    serve::with_ids,
 };
 use crate::{
     channel::Channel,
@@ -25,10 +27,12 @@ use crate::{
     sys::process::{self, Cloned},
 };
 
-/// Clones an init in `net`, which the user namespace `owner` owns, or else the spawner's.
+/// Clones an init in `net`, which the user namespace `owner` owns, or else the spawner's. `bare` is
+/// where it begins, where there is root.
 pub(super) fn spawn(
     net: OwnedFd,
     owner: Option<OwnedFd>,
+    bare: Option<&Bare>,
     map: IdMap,
     channel: Channel,
     cgroup: Option<BorrowedFd<'_>>,
@@ -37,7 +41,7 @@ pub(super) fn spawn(
     let has_owner = owner.is_some();
     let (ours, theirs) = Channel::pair().system(doing)?;
     if process::fork().system(doing)?.is_none() {
-        let reply = match clone_there(net, owner, map, channel, cgroup) {
+        let reply = match clone_there(net, owner, bare, map, channel, cgroup) {
             Ok((pid, pidfd)) => {
                 theirs.send(&Reply::Spawned { pid: pid.as_raw() }, &[pidfd.as_fd()])
             }
@@ -64,6 +68,7 @@ pub(super) fn spawn(
 fn clone_there(
     net: OwnedFd,
     owner: Option<OwnedFd>,
+    bare: Option<&Bare>,
     map: IdMap,
     channel: Channel,
     cgroup: Option<BorrowedFd<'_>>,
@@ -74,11 +79,12 @@ fn clone_there(
     }
     setns(net, CloneFlags::CLONE_NEWNET).system(|| "enter a network")?;
     // A mount needs power over the mount namespace, too.
-    unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?;
+    match bare {
+        Some(bare) => bare.enter()?,
+        None => unshare(CloneFlags::CLONE_NEWNS).system(|| "make a mount namespace")?,
+    }
     let sys = init::make_sys()?;
-    match process::clone(namespaces(map) | libc::CLONE_PARENT, cgroup)
-        .system(|| "clone a container's init in new namespaces")?
-    {
+    match owner::clone(map, libc::CLONE_PARENT, cgroup)? {
         Cloned::Child => init::run(channel, Some(sys)),
         Cloned::Parent { pid, pidfd } => with_ids(pid, pidfd, |pid| {
             if has_owner { map_ids_below(pid, map) } else { map_ids(pid, map) }

@@ -38,6 +38,9 @@ pub(super) enum Request {
         /// How ids of the containers map to ids of the host.
         map: IdMap,
     },
+    /// Let go of what inits are cloned from; there is no reply. The kernel lets nobody have that done
+    /// without a wait, and at the end of a run nothing else would be left to wait for.
+    Rest,
     /// Run a program of the host, which ends with the spawner. Descriptor: its output.
     Run {
         /// Its path.

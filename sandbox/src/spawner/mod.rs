@@ -5,10 +5,12 @@
 //! every container that is left and undoes what the run's journal names. When the spawner ends,
 //! the kernel kills every init.
 
+mod bare;
 mod client;
 mod join;
 mod map_ids;
 mod message;
+mod owner;
 mod run;
 mod serve;
 

@@ -8,21 +8,22 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::Pid,
+    unistd::{Pid, Uid},
 };
 
 use super::{
+    bare::Bare,
     join,
     map_ids::map_ids,
     message::{Joined, Reply, Request},
-    run,
+    owner, run,
 };
 use crate::{
     channel::Channel,
     error::{Doing as _, Error, Result},
     ids::IdMap,
     init::{self, message::Failure},
-    journal, network,
+    journal, network, supervisor,
     sys::process::{self, Cloned},
 };
 
@@ -45,6 +46,7 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
     let mut watched: Option<PathBuf> = None;
     let mut locks: Vec<OwnedFd> = Vec::new();
     let mut inits: Vec<OwnedFd> = Vec::new();
+    let mut bare = Origin::default();
     while let Ok(Some((request, descriptors))) = channel.receive::<Request>() {
         match request {
             Request::Watch { journal } => {
@@ -52,6 +54,10 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
                 locks = descriptors;
                 if channel.send(&Reply::Watching, &[]).is_err() {
                     break;
+                }
+                // While nobody waits for it. Why it cannot be made is told to whoever needs it.
+                if Uid::effective().is_root() {
+                    bare.get().ok();
                 }
             }
             Request::MapIds { pid, map } => {
@@ -65,7 +71,10 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
             }
             Request::Spawn { map, cgroup, network } => {
                 forget_ended(&mut inits)?;
-                let spawned = spawn(map, cgroup, network, descriptors);
+                let spawned = spawn(&mut bare, map, cgroup, network, descriptors);
+                if let Ok((pid, _)) = &spawned {
+                    supervisor::keep_early_victim(*pid);
+                }
                 if tell(&channel, spawned, &mut inits).is_err() {
                     break;
                 }
@@ -76,6 +85,8 @@ pub(super) fn serve(channel: Channel) -> io::Result<()> {
                     break;
                 }
             }
+            // Made again, should one be asked for after all.
+            Request::Rest => bare = Origin::default(),
             Request::Run { program, arguments } => {
                 let spawned = run::run(&program, &arguments, descriptors.into_iter().next());
                 if tell(&channel, spawned, &mut inits).is_err() {
@@ -113,6 +124,7 @@ fn tell(
 }
 
 fn spawn(
+    bare: &mut Origin,
     map: IdMap,
     has_cgroup: bool,
     network: Option<Joined>,
@@ -130,13 +142,25 @@ fn spawn(
     if let Some(network) = network {
         let net = take()?;
         let owner = network.owner.then(&mut take).transpose()?;
-        return join::spawn(net, owner, map, channel, cgroup);
+        let bare = map.is_privileged().then(|| bare.get()).transpose()?;
+        return join::spawn(net, owner, bare, map, channel, cgroup);
     }
-    let cloned = process::clone(namespaces(map) | libc::CLONE_NEWNET, cgroup)
-        .system(|| "clone a container's init in new namespaces")?;
-    match cloned {
+    let clone = || match owner::clone(map, libc::CLONE_NEWNET, cgroup)? {
         Cloned::Child => init::run(channel, None),
-        Cloned::Parent { pid, pidfd } => with_ids(pid, pidfd, |pid| map_ids(pid, map)),
+        Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+    };
+    let (pid, pidfd) = if map.is_privileged() { bare.get()?.inside(clone) } else { clone() }?;
+    with_ids(pid, pidfd, |pid| map_ids(pid, map))
+}
+
+/// Where the inits of root are cloned, once it is there.
+#[derive(Debug, Default)]
+struct Origin(Option<Bare>);
+
+impl Origin {
+    fn get(&mut self) -> Result<&Bare> {
+        let bare = self.0.take().map_or_else(Bare::make, Ok)?;
+        Ok(self.0.insert(bare))
     }
 }
 

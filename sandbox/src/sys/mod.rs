@@ -9,6 +9,7 @@ pub(crate) mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
+pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod quota;

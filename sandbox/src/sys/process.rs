@@ -9,6 +9,7 @@ use std::{
     },
     process::Command,
     ptr,
+    sync::OnceLock,
 };
 
 use nix::{
@@ -188,7 +189,7 @@ pub(crate) fn in_user_namespace(command: &mut Command, users: Vec<u8>, groups: V
         let open = |path: &CStr| open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
         unshare(CloneFlags::CLONE_NEWUSER)?;
         // A process that cannot be dumped may not open these files of its own either.
-        prctl(libc::PR_SET_DUMPABLE, 1)?;
+        set_dumpable()?;
         let opened =
             [c"/proc/self/setgroups", c"/proc/self/uid_map", c"/proc/self/gid_map"].map(open);
         set_not_dumpable()?;
@@ -232,9 +233,21 @@ fn prctl(option: libc::c_int, argument: libc::c_ulong) -> io::Result<libc::c_lon
     check(unsafe { libc::prctl(option, argument, zero, zero, zero) }.into())
 }
 
+/// Lets processes with the same ids trace this one, and gives it its own files below `/proc`, which a
+/// change of ids took away.
+pub(crate) fn set_dumpable() -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 1).map(drop)
+}
+
 /// Makes this process neither traceable nor readable through `/proc` by what it contains.
 pub(crate) fn set_not_dumpable() -> io::Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// Lets this process keep its permitted capabilities when it stops being root, until it executes a
+/// program (`PR_SET_KEEPCAPS`, capabilities(7)).
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, 1).map(drop)
 }
 
 /// Has the kernel kill this process when its parent ends.
@@ -271,27 +284,44 @@ pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
 pub(crate) fn set_capabilities(keep: u64) -> io::Result<()> {
     const PR_CAP_AMBIENT_CLEAR_ALL: libc::c_ulong = 4;
     prctl(libc::PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL).map(drop)?;
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
     let half = |shift: u32| {
         let bits = u32::try_from((keep >> shift) & u64::from(u32::MAX)).unwrap_or(0);
-        Data { effective: bits, permitted: bits, inheritable: 0 }
+        CapabilitySets { effective: bits, permitted: bits, inheritable: 0 }
     };
-    let header = Header { version: VERSION_3, pid: 0 };
-    let data = [half(0), half(32)];
+    capset([half(0), half(32)])
+}
+
+/// Makes all permitted capabilities effective, which a change of the effective user id from root's to
+/// another has cleared (`capabilities(7)`).
+pub(crate) fn raise_capabilities() -> io::Result<()> {
+    let mut sets = [CapabilitySets::default(); 2];
+    // SAFETY: header and data have the layout of version 3 of `capget(2)` and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const OWN, sets.as_mut_ptr()) })?;
+    capset(sets.map(|half| CapabilitySets { effective: half.permitted, ..half }))
+}
+
+/// Whose capabilities, and in which layout: `cap_user_header_t` of `capset(2)`.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// The calling process, in version 3.
+static OWN: CapabilityHeader = CapabilityHeader { version: 0x2008_0522, pid: 0 };
+
+/// Half of each set: `cap_user_data_t`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilitySets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn capset(sets: [CapabilitySets; 2]) -> io::Result<()> {
     // SAFETY: header and data have the layout of version 3 of `capset(2)` and outlive the call.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const OWN, sets.as_ptr()) }).map(drop)
 }
 
 /// Overwrites the command line and the environment that this process was started with, and shows
@@ -300,16 +330,7 @@ pub(crate) fn set_capabilities(keep: u64) -> io::Result<()> {
 /// For the spawner: both are the runner's, they may hold secrets, all containers' inits are copies
 /// of the spawner, and every process of a container can read `/proc/1/cmdline`.
 pub(crate) fn erase_start_strings(title: &[u8]) -> io::Result<()> {
-    let stat = crate::kernel_file::read("/proc/self/stat")?;
-    // The name in parentheses may hold anything, so count fields from behind it (proc_pid_stat(5)):
-    // the state is field 3, and arg_start, arg_end, env_start and env_end are fields 48 to 51.
-    let fields: Vec<usize> = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().skip(45).take(4).flat_map(str::parse).collect())
-        .unwrap_or_default();
-    let &[arguments, arguments_end, environment, environment_end] = fields.as_slice() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat has no addresses"));
-    };
+    let [arguments, arguments_end, environment, environment_end] = start_strings()?;
     for (start, end) in [(arguments, arguments_end), (environment, environment_end)] {
         if start == 0 || end <= start {
             continue;
@@ -328,4 +349,24 @@ pub(crate) fn erase_start_strings(title: &[u8]) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where the strings that this process was started with begin and end: arguments, and environment.
+/// Copies of it have theirs at the same places, and need not ask the kernel again.
+fn start_strings() -> io::Result<[usize; 4]> {
+    static PLACES: OnceLock<[usize; 4]> = OnceLock::new();
+    if let Some(places) = PLACES.get() {
+        return Ok(*places);
+    }
+    let stat = crate::kernel_file::read("/proc/self/stat")?;
+    // The name in parentheses may hold anything, so count fields from behind it (proc_pid_stat(5)):
+    // the state is field 3, and arg_start, arg_end, env_start and env_end are fields 48 to 51.
+    let fields: Vec<usize> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().skip(45).take(4).flat_map(str::parse).collect())
+        .unwrap_or_default();
+    let places = <[usize; 4]>::try_from(fields).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat has no addresses")
+    })?;
+    Ok(*PLACES.get_or_init(|| places))
 }

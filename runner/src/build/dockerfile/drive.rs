@@ -13,21 +13,40 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Progress, Project, Request, stage, variables::Given};
+use super::{Progress, Project, Request, stage, variables::Arguments};
 use crate::{
     build::{Engine, Ran},
     exit::Exit,
     problem::Problem,
 };
 
-/// All that stages have in common.
+/// What is built, whether it is built now or only looked at.
 #[derive(Clone, Debug)]
-pub(super) struct Common {
-    pub(super) engine: Engine,
+pub(super) struct Given {
     pub(super) project: Arc<Project>,
     pub(super) request: Arc<Request>,
     pub(super) images: Arc<HashMap<String, Arc<Image>>>,
-    pub(super) given: Arc<Given>,
+    pub(super) arguments: Arc<Arguments>,
+}
+
+impl Given {
+    pub(super) fn new(
+        project: Project,
+        selection: &Selection,
+        images: HashMap<String, Arc<Image>>,
+        request: Request,
+    ) -> Self {
+        let arguments = Arc::new(Arguments::new(&request.selection, &selection.arguments));
+        let (project, request, images) = (Arc::new(project), Arc::new(request), Arc::new(images));
+        Self { project, request, images, arguments }
+    }
+}
+
+/// All that stages have in common while they are built.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) engine: Engine,
+    pub(super) given: Given,
     pub(super) progress: Arc<Progress>,
     /// How many stages there are in all.
     pub(super) stages: usize,
@@ -83,25 +102,30 @@ pub(crate) fn wanted(project: &Project, selection: &Selection) -> BTreeSet<Strin
         }
         let stage = project.dockerfile.stages.get(selected.stage);
         for instruction in stage.iter().flat_map(|stage| &stage.instructions) {
-            let mut add = |from: Option<&CopyFrom>| {
-                if let Some(CopyFrom::Image(name)) = from {
-                    wanted.insert(name.clone());
-                }
-            };
-            match &instruction.kind {
-                Kind::Copy(copy) => add(copy.from.as_ref().map(|from| &from.value)),
-                Kind::Run(run) => {
-                    for mount in &run.mounts {
-                        if let MountKind::Bind { from: Some(from), .. } = &mount.kind {
-                            add(Some(&from.value));
-                        }
-                    }
-                }
-                _ => {}
-            }
+            wanted.extend(takes_from(&instruction.kind).into_iter().filter_map(
+                |from| match from {
+                    CopyFrom::Image(name) => Some(name.clone()),
+                    CopyFrom::Stage(_) => None,
+                },
+            ));
         }
     }
     wanted
+}
+
+/// The images and stages that an instruction takes files from.
+pub(super) fn takes_from(instruction: &Kind) -> Vec<&CopyFrom> {
+    match instruction {
+        Kind::Copy(copy) => copy.from.iter().map(|from| &from.value).collect(),
+        Kind::Run(run) => {
+            let mounts = run.mounts.iter().filter_map(|mount| match &mount.kind {
+                MountKind::Bind { from: Some(from), .. } => Some(&from.value),
+                _ => None,
+            });
+            mounts.collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Builds the selected stages; the image of the last. What comes by `stop` ends it.
@@ -114,13 +138,9 @@ pub(crate) async fn build(
     progress: Progress,
     mut stop: mpsc::UnboundedReceiver<Stop>,
 ) -> Built {
-    let given = Arc::new(Given::new(&request.selection, &selection.arguments));
     let common = Common {
         engine,
-        project: Arc::new(project),
-        request: Arc::new(request),
-        images: Arc::new(images),
-        given,
+        given: Given::new(project, selection, images, request),
         progress: Arc::new(progress),
         stages: selection.stages.len(),
         used: Arc::default(),
@@ -133,7 +153,7 @@ pub(crate) async fn build(
     let mut failed: Option<Failure> = None;
     loop {
         while let (Some(at), None, true) =
-            (next(&waiting, &done), &failed, running.len() < common.request.side_by_side)
+            (next(&waiting, &done), &failed, running.len() < common.given.request.side_by_side)
         {
             let selected = waiting.remove(at);
             let is_target = Some(selected.stage) == target;

@@ -1,6 +1,10 @@
 //! One instruction to the steps of the engine.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cofferdam_jobs::{
     diagnostic::Report,
@@ -16,7 +20,7 @@ use cofferdam_sandbox::{
 
 use super::{
     Project, Request,
-    drive::Common,
+    drive::Given,
     metadata::{absolute, argv, health, ports, signal},
     sources::{Copied, Taking},
     variables::Variables,
@@ -38,7 +42,7 @@ const TOLD: usize = 4 * 1024;
 #[derive(Debug)]
 pub(super) struct Lowering {
     pub(super) project: Arc<Project>,
-    request: Arc<Request>,
+    pub(super) request: Arc<Request>,
     pub(super) variables: Variables,
     /// What earlier stages came to.
     stages: HashMap<usize, Arc<Image>>,
@@ -53,19 +57,20 @@ pub(super) struct Lowering {
 
 impl Lowering {
     pub(super) fn new(
-        common: &Common,
+        given: &Given,
+        state: &Path,
         variables: Variables,
         configuration: &Configuration,
         stages: HashMap<usize, Arc<Image>>,
     ) -> Self {
         let shell = configuration.shell();
         Self {
-            project: Arc::clone(&common.project),
-            request: Arc::clone(&common.request),
+            project: Arc::clone(&given.project),
+            request: Arc::clone(&given.request),
             variables,
             stages,
-            images: Arc::clone(&common.images),
-            state: common.engine.state().to_owned(),
+            images: Arc::clone(&given.images),
+            state: state.to_owned(),
             shell: shell.unwrap_or_else(|| SHELL.map(str::to_owned).to_vec()),
             command: None,
         }
@@ -198,6 +203,8 @@ impl Lowering {
             limits: self.request.limits.clone(),
             shown: Vec::new(),
             aside: Vec::new(),
+            secrets: Vec::new(),
+            caches: Vec::new(),
         }
     }
 

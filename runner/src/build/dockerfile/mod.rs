@@ -7,6 +7,7 @@
 
 mod drive;
 mod files;
+mod forecast;
 mod lower;
 mod metadata;
 mod mounts;
@@ -17,10 +18,15 @@ mod variables;
 
 pub(crate) use drive::{Built, Failure, build, wanted};
 pub(crate) use files::Project;
+pub(crate) use forecast::{Foreseen, forecast};
 pub(crate) use progress::Progress;
+
+use std::collections::BTreeMap;
 
 use cofferdam_jobs::dockerfile;
 use cofferdam_sandbox::{Limits, image::Reference, network::Network};
+
+use crate::log::secret::Secret;
 
 /// What the caller wants of a Dockerfile.
 #[derive(Clone, Debug)]
@@ -35,4 +41,6 @@ pub(crate) struct Request {
     pub(crate) side_by_side: usize,
     /// What the image is called.
     pub(crate) names: Vec<Reference>,
+    /// The secrets that `RUN` can ask for, by what the Dockerfile calls them.
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }

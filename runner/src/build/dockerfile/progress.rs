@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal as _, Write as _},
     os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,12 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    log::{index::Stream, terminal::Sanitizer},
+    log::{
+        index::Stream,
+        masker::{self, Masker},
+        needles::Needles,
+        terminal::Sanitizer,
+    },
     print,
     report::{
         quantity::{Bytes, Elapsed},
@@ -36,19 +41,21 @@ pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
     log: Option<(OwnedFd, OwnedFd)>,
+    /// What must not be shown; in a log, whoever reads it sees to that.
+    needles: Arc<Needles>,
 }
 
 impl Progress {
     /// On a terminal with what is running; nothing but failures where `quiet`.
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool, needles: Arc<Needles>) -> Self {
         let is_terminal = io::stderr().is_terminal() && !quiet;
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { bars: is_terminal.then(bars), quiet, log: None }
+        Self { bars: is_terminal.then(bars), quiet, log: None, needles }
     }
 
     /// In a log, by what is its standard output and its standard error.
     pub(crate) fn in_log(streams: (OwnedFd, OwnedFd)) -> Self {
-        Self { bars: None, quiet: false, log: Some(streams) }
+        Self { bars: None, quiet: false, log: Some(streams), needles: Arc::new(Needles::none()) }
     }
 
     /// Where programs write by themselves; [`None`] where [`Shown::output`] takes what they write.
@@ -70,11 +77,7 @@ impl Progress {
     /// One step more, such as `[build 2/5]`, and what it does; output beyond `limit` bytes is
     /// dropped.
     pub(super) fn step(&self, label: String, text: &str, limit: u64) -> Shown<'_> {
-        let text = one_line(text).split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut short: String = text.chars().take(WIDTH).collect();
-        if short.len() < text.len() {
-            short.push('…');
-        }
+        let short = shortened(text);
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
             let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
@@ -83,7 +86,9 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
+        let masker = || Masker::new(Arc::clone(&self.needles));
         let output = Output {
+            maskers: [masker(), masker()],
             streams: [Sanitizer::new(self.bars.is_some()), Sanitizer::new(self.bars.is_some())],
             announced: false,
             left: limit,
@@ -112,6 +117,16 @@ impl Progress {
     }
 }
 
+/// As much of an instruction as is shown, on one line.
+pub(super) fn shortened(text: &str) -> String {
+    let text = one_line(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String = text.chars().take(WIDTH).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
 /// A step that is being shown.
 #[derive(Debug)]
 pub(super) struct Shown<'a> {
@@ -126,6 +141,7 @@ pub(super) struct Shown<'a> {
 #[derive(Debug)]
 struct Output {
     /// Standard output, standard error.
+    maskers: [Masker; 2],
     streams: [Sanitizer; 2],
     announced: bool,
     left: u64,
@@ -179,11 +195,24 @@ impl Shown<'_> {
     /// What its program said.
     pub(super) fn output(&self, stream: Stream, bytes: &[u8]) {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        self.announce_with(&mut output);
+        let mut masked = Vec::new();
+        let [stdout, stderr] = &mut output.maskers;
+        match stream {
+            Stream::Stderr => stderr.push(bytes, &mut masked),
+            _ => stdout.push(bytes, &mut masked),
+        }
+        self.show(&mut output, stream, &masked);
+    }
+
+    fn show(&self, output: &mut Output, stream: Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.announce_with(output);
         let keep = usize::try_from(output.left).unwrap_or(usize::MAX).min(bytes.len());
         output.left -= keep as u64;
         output.dropped += (bytes.len() - keep) as u64;
-        let sanitizer = Self::stream(&mut output, stream);
+        let sanitizer = Self::stream(output, stream);
         let kept = bytes.get(..keep).unwrap_or_default();
         sanitizer.push(kept, |line| self.progress.line(&format!("  {line}")));
     }
@@ -198,8 +227,24 @@ impl Shown<'_> {
 
     /// Says how it ended.
     pub(super) async fn end(self, ending: Ending) {
+        let line = self.last_line(ending);
+        self.progress.say(line).await;
+    }
+
+    fn last_line(&self, ended: Ending) -> String {
         let label = self.label();
-        let mut output = self.output.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            let mut masked = Vec::new();
+            let ending = match ended {
+                Ending::Failed => masker::Ending::Cut,
+                Ending::Cached | Ending::Done => masker::Ending::Closed,
+            };
+            if let Some(masker) = output.maskers.get_mut(number) {
+                masker.finish(ending, &mut masked);
+            }
+            self.show(&mut output, stream, &masked);
+        }
         for sanitizer in &mut output.streams {
             sanitizer.flush(|line| self.progress.line(&format!("  {line}")));
         }
@@ -211,7 +256,7 @@ impl Shown<'_> {
             bar.finish_and_clear();
         }
         let time = Elapsed(self.started.elapsed());
-        let how = match ending {
+        let how = match ended {
             Ending::Cached => "cached".to_owned(),
             Ending::Done => format!("{time}"),
             Ending::Failed => format!("failed after {time}"),
@@ -223,10 +268,9 @@ impl Shown<'_> {
                 format!("{dim}{how}{dim:#}")
             }
         };
-        let line = match output.announced {
+        match output.announced {
             true => format!("{label} {how}"),
             false => format!("{label} {}  {how}", self.text),
-        };
-        self.progress.say(line).await;
+        }
     }
 }

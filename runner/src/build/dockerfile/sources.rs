@@ -166,7 +166,9 @@ impl Taking<'_> {
     fn place(self, from: CopyFrom<'_>) -> String {
         match from {
             CopyFrom::Directory(..) => format!("in `{}`", self.project.context.display()),
-            CopyFrom::Image(_) | CopyFrom::Files(_) => "in what it is copied from".to_owned(),
+            CopyFrom::Image(_) | CopyFrom::Files(_) | CopyFrom::Link(_) => {
+                "in what it is copied from".to_owned()
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use cofferdam_jobs::{
     Sources,
-    dockerfile::{Base, Instruction as Line, Kind, Selected, parse_trigger},
+    dockerfile::{self, Base, Instruction as Line, Kind, Selected, parse_trigger},
     state::Stop,
 };
 use cofferdam_sandbox::{image::Image, network::Network};
@@ -36,19 +36,15 @@ pub(super) async fn build(
     is_target: bool,
     mut stopped: watch::Receiver<u32>,
 ) -> Result<Finished, Failure> {
-    let project = Arc::clone(&common.project);
+    let project = Arc::clone(&common.given.project);
     let Some(description) = project.dockerfile.stages.get(selected.stage) else {
         return Err(Problem::new(Exit::System, "a stage was lost while building").into());
     };
-    let name = description.name.as_ref().map(|name| name.value.clone());
-    let name = name.unwrap_or_else(|| match is_target {
-        true => "target".to_owned(),
-        false => selected.stage.to_string(),
-    });
+    let name = name_of(description, selected.stage, is_target);
     let base = match &selected.base {
         Base::Scratch => None,
         Base::Stage(number) => Some(made.get(number).map(|made| Arc::clone(&made.image))),
-        Base::Image(name) => Some(common.images.get(name).map(Arc::clone)),
+        Base::Image(name) => Some(common.given.images.get(name).map(Arc::clone)),
     };
     let stage = match base {
         None => common.engine.begin_empty(&name),
@@ -64,23 +60,26 @@ pub(super) async fn build(
         _ => None,
     };
     let variables = Variables::new(
-        &common.given,
+        &common.given.arguments,
         project.dockerfile.escape,
         &stage.configuration().env(),
         &inherited.unwrap_or_default(),
     );
     let images: HashMap<usize, Arc<Image>> =
         made.into_iter().map(|(number, made)| (number, made.image)).collect();
-    let mut lowering = Lowering::new(&common, variables, stage.configuration(), images);
-    let mut lines = triggers(&mut stage)?;
+    let mut lowering = Lowering::new(
+        &common.given,
+        common.engine.state(),
+        variables,
+        stage.configuration(),
+        images,
+    );
+    let mut lines = triggers(&stage.take_triggers())?;
     lines.extend(description.instructions.iter().cloned());
     let of = lines.len();
     for (number, line) in lines.into_iter().enumerate() {
-        let label = match common.stages {
-            1 => format!("[{}/{of}]", number + 1),
-            _ => format!("[{name} {}/{of}]", number + 1),
-        };
-        let shown = common.progress.step(label, &line.text, common.request.limits.logs);
+        let label = label((number, of), &name, common.stages);
+        let shown = common.progress.step(label, &line.text, common.given.request.limits.logs);
         shown.begin().await;
         let (again, result) =
             one(lowering, &mut stage, &line, &shown, &mut stopped, &common).await?;
@@ -93,15 +92,29 @@ pub(super) async fn build(
             }
         }
     }
-    let names = if is_target { common.request.names.as_slice() } else { &[] };
+    let names = if is_target { common.given.request.names.as_slice() } else { &[] };
     let image = stage.finish(names).map_err(|error| project.failed(description.span, error))?;
     Ok(Finished { image, arguments: lowering.variables.inherited().to_vec() })
 }
 
+/// What messages call a stage.
+pub(super) fn name_of(stage: &dockerfile::Stage, number: usize, is_target: bool) -> String {
+    let name = stage.name.as_ref().map(|name| name.value.clone());
+    name.unwrap_or_else(|| if is_target { "target".to_owned() } else { number.to_string() })
+}
+
+/// What the output calls an instruction of a stage, one of `stages`: `[build 2/5]`.
+pub(super) fn label((number, of): (usize, usize), name: &str, stages: usize) -> String {
+    match stages {
+        1 => format!("[{}/{of}]", number + 1),
+        _ => format!("[{name} {}/{of}]", number + 1),
+    }
+}
+
 /// What the base image has for images that are built on it.
-fn triggers(stage: &mut Stage) -> Result<Vec<Line>, Problem> {
+pub(super) fn triggers(texts: &[String]) -> Result<Vec<Line>, Problem> {
     let mut lines = Vec::new();
-    for text in stage.take_triggers() {
+    for text in texts {
         let mut sources = Sources::new();
         let id = sources.add("ONBUILD of the base image", text.as_bytes());
         let (line, faults) = parse_trigger(&sources, id);
@@ -210,7 +223,7 @@ async fn perform(
             common.used(Some(ran.used.clone()));
             Err(Failure { problem, ran: Some(Box::new(ran)) })
         }
-        Err(error) => Err(common.project.failed(line.span, error).into()),
+        Err(error) => Err(common.given.project.failed(line.span, error).into()),
     }
 }
 
@@ -251,7 +264,7 @@ fn cancelled() -> Problem {
 
 /// What it means that a program did not do what it should.
 fn failure(ran: &Ran, line: &Line, tail: &[u8], common: &Common) -> Problem {
-    let at = common.project.at(line.span);
+    let at = common.given.project.at(line.span);
     let exit = match &ran.verdict {
         Some(Verdict::Timeout { .. }) => Exit::TimedOut,
         Some(Verdict::Cancelled { .. }) => return cancelled(),
@@ -262,7 +275,7 @@ fn failure(ran: &Ran, line: &Line, tail: &[u8], common: &Common) -> Problem {
     let why = sentence.unwrap_or_else(|| "the command failed".to_owned());
     let problem = Problem::new(exit, format!("{at}: {why}"));
     let Kind::Run(_) = &line.kind else { return problem };
-    match (&common.request.network, misses_network(tail)) {
+    match (&common.given.request.network, misses_network(tail)) {
         (Network::None, true) => problem.remedy(
             "builds have no network unless they are given one: `--network HOST:PORT,…` names what \
              may be reached, `--network full` is all of it",

@@ -9,14 +9,14 @@ use cofferdam_jobs::{
 
 /// What all stages of a file have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
+pub(super) struct Arguments {
     /// What the caller gives.
     pub(super) arguments: BTreeMap<String, String>,
     /// What the file gives before its first stage, and what every file knows about platforms.
     pub(super) defaults: BTreeMap<String, String>,
 }
 
-impl Given {
+impl Arguments {
     pub(super) fn new(request: &Request, of_file: &BTreeMap<String, String>) -> Self {
         let mut defaults: BTreeMap<_, _> = request.platform_arguments().into_iter().collect();
         defaults.extend(of_file.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -33,7 +33,7 @@ impl Given {
 /// The variables of one stage.
 #[derive(Clone, Debug)]
 pub(super) struct Variables {
-    given: Arc<Given>,
+    given: Arc<Arguments>,
     scope: Scope,
     /// In the order of the file.
     arguments: Vec<(String, String)>,
@@ -42,7 +42,7 @@ pub(super) struct Variables {
 impl Variables {
     /// Those that a stage begins with: its image's, and what the stage that it is based on declared.
     pub(super) fn new(
-        given: &Arc<Given>,
+        given: &Arc<Arguments>,
         escape: char,
         environment: &[(String, String)],
         inherited: &[(String, String)],

@@ -1,10 +1,11 @@
 //! `cofferdam image build`.
 
-use std::{collections::BTreeMap, path::Path, pin::pin, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, pin::pin, sync::Arc};
 
 use cofferdam_jobs::{Configuration, dockerfile, state::Stop};
 use cofferdam_sandbox::{
     Network, Sandbox,
+    cache::Caches,
     image::{Image, Platform, Reference, Store},
     spawner::Spawner,
 };
@@ -13,17 +14,21 @@ use tokio::sync::mpsc;
 use super::{document, reference, tell};
 use crate::{
     build::{
-        Engine,
+        BuildCaches, Engine,
         dockerfile::{Progress, Project, Request, build, wanted},
     },
-    cli::BuildImage,
+    cli::{BuildImage, SecretArgument, SecretSource},
+    execute::CACHE_SIZE,
     exit::Exit,
     image_bounds,
     images::{self, Wanted},
-    limits, network, print,
+    limits,
+    log::{needles::Needles, secret::Secret},
+    network, print,
     problem::Problem,
     scratch,
     supervise::Interrupts,
+    variables,
 };
 
 /// Stages that are built at the same time.
@@ -38,6 +43,9 @@ pub(in crate::command) async fn run(
 ) -> Result<u8, Problem> {
     let names = arguments.tag.iter().map(|name| reference(name));
     let names = names.collect::<Result<Vec<Reference>, Problem>>()?;
+    let secrets = secrets(&arguments.secret)?;
+    let needles = Needles::new(secrets.values())
+        .map_err(|error| Problem::new(Exit::Usage, error.to_string()))?;
     let request = Request {
         selection: dockerfile::Request {
             target: arguments.target.clone(),
@@ -48,6 +56,7 @@ pub(in crate::command) async fn run(
         limits: limits::of_arguments(&arguments.limits, configuration)?,
         side_by_side: SIDE_BY_SIDE,
         names: names.clone(),
+        secrets,
     };
     let file = arguments.file.clone().unwrap_or_else(|| arguments.context.join("Dockerfile"));
     let project = Project::read(&file, &arguments.context)?;
@@ -59,13 +68,17 @@ pub(in crate::command) async fn run(
     for name in wanted(&project, &selection) {
         needed.add(&name, arguments.pull.into());
     }
-    let images = images::take(state, configuration, needed, &mut interrupts).await?;
-    let dispensable = limits::dispensable(configuration);
-    let sandbox = Sandbox::open_without(spawner, state, &dispensable)?;
+    let images =
+        images::take(&Store::open(state)?, state, configuration, needed, &mut interrupts).await?;
+    let sandbox = Sandbox::open_with(spawner, state, &limits::policy(configuration))?;
     limits::tell_missing(&sandbox);
     let scratch = scratch::kind(arguments.limits.scratch, configuration);
-    let engine = Engine::new(sandbox.clone(), state.to_owned(), scratch).afresh(arguments.no_cache);
-    let progress = Progress::new(arguments.quiet);
+    let scope = fs::canonicalize(&file).unwrap_or_default().display().to_string();
+    let caches = BuildCaches::new(Caches::open(state, CACHE_SIZE)?, &scope);
+    let engine = Engine::new(sandbox.clone(), state.to_owned(), scratch)
+        .afresh(arguments.no_cache)
+        .with_caches(caches);
+    let progress = Progress::new(arguments.quiet, Arc::new(needles));
     let (tell, stop) = mpsc::unbounded_channel();
     let built = {
         let mut building =
@@ -134,6 +147,31 @@ fn values(arguments: &[String]) -> Result<BTreeMap<String, String>, Problem> {
         }
     }
     Ok(values)
+}
+
+/// The secrets that the caller gives, which are not seen in core files either.
+fn secrets(arguments: &[String]) -> Result<BTreeMap<String, Secret>, Problem> {
+    if !arguments.is_empty() {
+        variables::hide_memory()?;
+    }
+    let mut secrets = BTreeMap::new();
+    for argument in arguments {
+        let SecretArgument { id, source } = argument.parse().map_err(|why| {
+            let remedy = "write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`";
+            Problem::new(Exit::Usage, format!("a `--secret` cannot be read: {why}")).remedy(remedy)
+        })?;
+        let secret = match &source {
+            SecretSource::Variable(name) => {
+                variables::secret(&id, variables::secret_from_environment(name)?)
+            }
+            SecretSource::File(path) => variables::secret_from_file(&id, path),
+        }?;
+        if secrets.insert(id.clone(), secret).is_some() {
+            let message = format!("the secret `{id}` is given twice");
+            return Err(Problem::new(Exit::Usage, message).remedy("give it once"));
+        }
+    }
+    Ok(secrets)
 }
 
 fn reach(arguments: &BuildImage) -> Result<Network, Problem> {

@@ -23,7 +23,7 @@ pub(super) fn run(store: &Store, state: &Path, arguments: &CommitImage) -> Resul
     tell(&format!("{} is", what.name), &name, &image);
     if let Some(before) = before.filter(|before| before.digest != image.digest) {
         print::standard_error(format_args!(
-            "before, `{name}` was {}, which has a name no more unless you give it one",
+            "before, `{name}` was {0}; to name that: cofferdam image tag {0} NAME",
             before.digest
         ));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use cofferdam_sandbox::image::{Difference, Image, Kind, Store};
 use serde_json::{Value, json};
 
-use super::{found, kept};
+use super::{found, host, kept};
 use crate::{
     exit::Exit,
     print,
@@ -73,8 +73,7 @@ fn sides(
     if before.host_mounts == after.host_mounts && (first, second) != ("host", "host") {
         return Ok((before, after));
     }
-    Err(Problem::new(Exit::Usage, "`host` is this machine, not an image of the store")
-        .remedy("compare two images of `cofferdam image ls`"))
+    Err(host())
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use cofferdam_sandbox::image::{ExportForm, Store};
 use serde_json::json;
 
-use super::reference;
+use super::{missing, reference};
 use crate::{
     cli::{ExportFormat, ExportImage},
     print,
@@ -13,6 +13,9 @@ use crate::{
 
 pub(super) fn run(store: &Store, arguments: ExportImage) -> Result<(), Problem> {
     let name = reference(&arguments.name)?;
+    if store.find(&arguments.name)?.is_none() || name.is_embedded() {
+        return Err(missing(&arguments.name));
+    }
     let path = arguments.path;
     let archive = path.extension().is_some_and(|extension| extension == "tar");
     let form = match arguments.format {

@@ -1,6 +1,6 @@
 //! `cofferdam image inspect` and `cofferdam image history`.
 
-use cofferdam_sandbox::image::{ImageDetails, Made, Store};
+use cofferdam_sandbox::image::{Digest, ImageDetails, Made, Store};
 use serde_json::{Value, json};
 
 use super::{found, table};
@@ -73,7 +73,7 @@ pub(super) fn history(store: &Store, name: &str, json: bool) -> Result<(), Probl
         table.add_row([
             made.created.as_deref().map(one_line).unwrap_or_default(),
             layer.map_or_else(String::new, |layer| Bytes(layer.bytes).to_string()),
-            layer.map_or_else(String::new, |layer| layer.diff_id.hex().chars().take(12).collect()),
+            layer.map_or_else(String::new, |layer| short(&layer.diff_id)),
             one_line(&by.join(" · ")),
         ]);
     }
@@ -117,4 +117,9 @@ fn document(image: &ImageDetails) -> Value {
         // As the image came with it.
         "configuration": serde_json::from_str::<Value>(&image.configuration).unwrap_or_default(),
     })
+}
+
+/// As much of a digest as people tell things apart by.
+pub(super) fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(12).collect()
 }

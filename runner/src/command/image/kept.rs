@@ -8,14 +8,11 @@ use std::path::Path;
 use cofferdam_sandbox::image::{Digest, KeptState, Store};
 
 use crate::{
-    command::logs,
+    command::logs::{self, LAST},
     exit::Exit,
     problem::Problem,
     report::record::{AttemptRecord, JobRecord, RunRecord, StateRecord},
 };
-
-/// Stands for the newest run.
-const LAST: &str = "last";
 
 /// What was asked for, and what it is called.
 #[derive(Debug)]
@@ -35,8 +32,7 @@ pub(super) fn split<'n>(name: &'n str, state: &Path) -> Option<(&'n str, &'n str
 
 /// Finds what `run` has kept of `JOB` or `JOB@STEP`.
 pub(super) fn find(store: &Store, state: &Path, run: &str, job: &str) -> Result<Found, Problem> {
-    let said = (run != LAST).then_some(Path::new(run));
-    let directory = logs::find(said, state)?;
+    let directory = logs::find(Some(Path::new(run)), state)?;
     let record = RunRecord::read(&directory).map_err(|error| {
         Problem::new(Exit::NoInput, format!("no run in `{}`", directory.display()))
             .because(error)

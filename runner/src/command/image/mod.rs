@@ -12,6 +12,7 @@ mod list;
 mod pull;
 mod push;
 mod remove;
+mod stop;
 mod unpack;
 
 use std::path::Path;
@@ -94,8 +95,17 @@ fn found<T>(found: Option<T>, name: &str) -> Result<T, Problem> {
 }
 
 fn missing(name: &str) -> Problem {
+    if name == "host" {
+        return host();
+    }
     Problem::new(Exit::NoInput, format!("there is no image `{}`", name.escape_debug()))
         .remedy("`cofferdam image ls` lists them")
+}
+
+/// The image `host` has no layers: it starts containers, and that is all.
+fn host() -> Problem {
+    Problem::new(Exit::Usage, "`host` is this machine, not an image of the store")
+        .remedy("name an image of `cofferdam image ls`, or start a container from `host`")
 }
 
 /// A table without lines.

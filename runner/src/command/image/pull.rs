@@ -3,7 +3,7 @@
 use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::{ImportLimits, Platform, PullOptions, Store};
 
-use super::{document, reference, tell};
+use super::{document, reference, stop::until_interrupted, tell};
 use crate::{
     cli::PullImage,
     print,
@@ -25,7 +25,10 @@ pub(super) fn run(
     };
     let pulls = Pulls::new(arguments.quiet || arguments.json);
     let layers = pulls.image(&arguments.name);
-    let pulled = registry::pull(&client, store, &name, &options, &|event| layers.tell(event));
+    let doing = format!("pulling `{name}`");
+    let pulled = until_interrupted(&doing, &layers, Problem::from, |progress| {
+        registry::pull(&client, store, &name, &options, progress)
+    });
     drop(layers);
     pulls.finish();
     let image = pulled?;

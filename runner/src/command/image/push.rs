@@ -4,7 +4,7 @@ use cofferdam_jobs::Configuration;
 use cofferdam_sandbox::image::Store;
 use serde_json::json;
 
-use super::reference;
+use super::{missing, reference};
 use crate::{
     cli::PushImage,
     print,
@@ -19,6 +19,9 @@ pub(super) fn run(
     arguments: PushImage,
 ) -> Result<(), Problem> {
     let name = reference(&arguments.name)?;
+    if store.find(&arguments.name)?.is_none() || name.is_embedded() {
+        return Err(missing(&arguments.name));
+    }
     let target = match &arguments.target {
         Some(target) => reference(target)?,
         None => name.clone(),

@@ -5,9 +5,8 @@ use std::path::Path;
 use cofferdam_sandbox::image::Store;
 use serde_json::json;
 
-use super::{found, missing, reference};
+use super::{found, host, missing, reference};
 use crate::{
-    exit::Exit,
     print,
     problem::Problem,
     report::quantity::{Bytes, count},
@@ -21,7 +20,7 @@ pub(super) fn unpack(
 ) -> Result<(), Problem> {
     let image = found(store.find(name)?, name)?;
     if !image.host_mounts.is_empty() {
-        return Err(Problem::new(Exit::Usage, "`host` is this machine, not an image of the store"));
+        return Err(host());
     }
     let written = image.write_out(directory)?;
     if json {

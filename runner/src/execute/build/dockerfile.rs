@@ -5,7 +5,7 @@
 //! contexts and Dockerfiles lie in the project, wherever links lead.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -23,14 +23,18 @@ use tokio::sync::mpsc;
 use crate::{
     build::{
         Engine,
-        dockerfile::{Built, Progress, Project, Request, build, wanted},
+        dockerfile::{Built, Foreseen, Progress, Project, Request, build, forecast, wanted},
     },
     execute::job,
     exit::Exit,
     images::{Images, Wanted},
+    log::secret::Secret,
     network,
     problem::Problem,
 };
+
+/// In place of a secret that nobody has read.
+const UNKNOWN: &str = "not read yet";
 
 /// A Dockerfile that makes sense, and what its image is called.
 #[derive(Debug)]
@@ -49,10 +53,11 @@ pub(in crate::execute) struct Dockerfiles(HashMap<usize, Dockerfile>);
 
 impl Dockerfiles {
     /// Reads them in the project `workspace`; what is wrong with them is drawn. Where the run
-    /// `learns`, it is recorded what they reach.
+    /// `learns`, it is recorded what they reach. `secrets` are those of the run.
     pub(in crate::execute) fn read(
         plan: &Plan,
         workspace: &Path,
+        secrets: &BTreeMap<String, Secret>,
         learns: bool,
     ) -> Result<Self, Problem> {
         let mut read = HashMap::new();
@@ -61,7 +66,10 @@ impl Dockerfiles {
             let Some(file) = &build.dockerfile else { continue };
             let name = plan.images.get(build.image).map(|image| image.name.value.clone());
             let name = name.unwrap_or_default();
-            read.insert(index, Dockerfile::read(name, planned, file, (workspace, learns))?);
+            let mut given = secrets.clone();
+            given.retain(|name, _| file.secrets.contains(name) && plan.secrets.contains(name));
+            let found = Dockerfile::read(name, planned, file, (workspace, given, learns))?;
+            read.insert(index, found);
         }
         Ok(Self(read))
     }
@@ -94,7 +102,7 @@ impl Dockerfile {
         name: String,
         planned: &PlannedJob,
         file: &PlannedDockerfile,
-        (workspace, learns): (&Path, bool),
+        (workspace, secrets, learns): (&Path, BTreeMap<String, Secret>, bool),
     ) -> Result<Self, Problem> {
         let context = inside(workspace, &workspace.join(&file.context), &name)?;
         let path = context.join(&file.dockerfile);
@@ -121,6 +129,7 @@ impl Dockerfile {
             // The image's job has the limits once.
             side_by_side: 1,
             names: Vec::new(),
+            secrets,
         };
         let selection = project.select(&request.selection)?;
         Ok(Self { name, project, selection, request, images: Images::new() })
@@ -137,6 +146,21 @@ impl Dockerfile {
         let (request, progress) = (self.request.clone(), Progress::in_log(streams));
         build(engine, project, &self.selection, images, request, progress, stop).await
     }
+}
+
+/// What a build of a job's Dockerfile would do. No secret has a value yet, and none needs one.
+pub(super) fn foresee(
+    plan: &Plan,
+    planned: &PlannedJob,
+    file: &PlannedDockerfile,
+    (workspace, state): (&Path, &Path),
+) -> Result<Foreseen, Problem> {
+    let known = file.secrets.iter().filter(|name| plan.secrets.contains(*name));
+    // Masking needs some bytes; nothing depends on which.
+    let secrets = known.filter_map(|name| Some((name.clone(), Secret::new(name, UNKNOWN).ok()?)));
+    let given = (workspace, secrets.collect(), false);
+    let read = Dockerfile::read(planned.name.clone(), planned, file, given)?;
+    forecast(state, read.project, &read.selection, read.request).map_err(Problem::from)
 }
 
 /// Where a path of the pipeline's really is, which has to be in the project.

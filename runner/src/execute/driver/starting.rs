@@ -40,7 +40,8 @@ const EXPECTED_MAX: usize = 4;
 
 impl Driver {
     pub(super) fn start_job(&mut self, start: StartJob) -> Result<(), Problem> {
-        let Some(planned) = self.state.plan().jobs.get(start.job).cloned() else { return Ok(()) };
+        let plan = Arc::clone(self.state.plan());
+        let Some(planned) = plan.jobs.get(start.job) else { return Ok(()) };
         let (job, attempt) = (start.job, start.attempt);
         let steps = planned.source.steps.len() + planned.source.cleanup.len();
         self.screen.act(0, move |display| display.show(display::Event::JobStarted { job, steps }));
@@ -50,12 +51,12 @@ impl Driver {
         }
         self.ledger.attempt_started(job, attempt);
         if planned.build.is_some() {
-            return self.start_build(job, attempt, planned);
+            return self.start_build(job, attempt, planned.clone());
         }
         self.expected.remove(&job);
-        let base = self.base(&planned, start.from, start.keep)?;
-        let logs = self.log_directory(job, attempt)?;
-        let context = self.context(attempt, &planned);
+        let base = self.base(planned, start.from, start.keep)?;
+        let logs = self.log_directory(job, attempt);
+        let context = self.context(attempt, planned);
         let (abort, aborted) = oneshot::channel();
         let mut live = Live::new(Arc::clone(&context), planned.clone(), logs, abort);
         let mut services = Vec::with_capacity(start.services.len());
@@ -131,7 +132,7 @@ impl Driver {
         attempt: u32,
         planned: PlannedJob,
     ) -> Result<(), Problem> {
-        let logs = self.log_directory(job, attempt)?;
+        let logs = self.log_directory(job, attempt);
         let context = self.context(attempt, &planned);
         let messages = self.messages.clone();
         if let Some(file) = self.surroundings.dockerfiles.get(&job) {
@@ -242,16 +243,13 @@ impl Driver {
         jobs.iter().filter_map(of).filter(|brings| !brings.files.is_empty()).collect()
     }
 
-    fn log_directory(&self, job: usize, attempt: u32) -> Result<PathBuf, Problem> {
+    /// Where the logs of a try go; made with the first of them.
+    fn log_directory(&self, job: usize, attempt: u32) -> PathBuf {
         let name = self.names.get(&job).cloned().unwrap_or_default();
         let mut logs = self.surroundings.directory.join("logs").join(&name);
         if attempt > 1 {
             logs.push(format!("attempt-{attempt}"));
         }
-        std::fs::create_dir_all(&logs).map_err(|error| {
-            Problem::new(Exit::System, format!("failed to make `{}`", logs.display()))
-                .because(error)
-        })?;
-        Ok(logs)
+        logs
     }
 }

@@ -104,7 +104,7 @@ impl Driver {
         });
     }
 
-    pub(super) fn show_output(&self, output: StepOutput) {
+    pub(super) fn show_output(&mut self, output: StepOutput) {
         let StepOutput { step, stream, bytes } = output;
         self.screen.act(bytes.len(), move |display| {
             display.show(display::Event::Output { job: step.job, stream, bytes: &bytes })

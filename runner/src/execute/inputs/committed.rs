@@ -2,9 +2,12 @@
 //!
 //! Git obeys the configuration of the repository that it works on, which may name programs to run.
 //! So it runs in a container like a job, with nothing but the repository in sight, and what it has
-//! written there is the layer: nothing is copied.
+//! written there is the layer: nothing is copied. All that is written there is what jobs start in,
+//! so it must not run these programs there either: files are read by a repository of its own, which
+//! has the objects and the names of the project's, and neither its configuration nor its attributes
+//! and replacements.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use cofferdam_sandbox::{
     ContainerSpec, Exit as ProgramExit, Limits, Mount, Program, Sandbox, ScratchKind, State,
@@ -21,13 +24,24 @@ use crate::{
 /// Bytes of what git says that are kept.
 const KEPT: usize = 4096;
 
-/// Its argument is where the repository is. It is told of a working tree because the repository may
-/// name one that is not here.
+/// Its arguments are where the repository is, and where its objects are. Git is told of a working
+/// tree because the repository may name one that is not here. Names are for `export-subst`
+/// (gitattributes(5)).
 const SCRIPT: &str = "\
 set -e
-git -c safe.directory='*' --git-dir=\"$1\" --work-tree=/tmp archive --format=tar -o /tmp/tree.tar HEAD
+export GIT_NO_LAZY_FETCH=1
+theirs() { git -c safe.directory='*' --git-dir=\"$where\" --work-tree=/tmp \"$@\"; }
+where=$1
+commit=$(theirs rev-parse --verify HEAD)
+format=sha1
+[ ${#commit} = 40 ] || format=sha256
+git init -q --bare --template= --object-format=$format /tmp/own
+theirs for-each-ref --format='%(objectname) %(refname)' refs/heads refs/remotes refs/tags \
+    > /tmp/own/packed-refs
+export GIT_ALTERNATE_OBJECT_DIRECTORIES=\"$2\"
+git --git-dir=/tmp/own archive --format=tar -o /tmp/tree.tar \"$commit\"
 tar -xf /tmp/tree.tar -C /workspace
-rm /tmp/tree.tar";
+rm -r /tmp/own /tmp/tree.tar";
 
 /// Exports what is committed at `HEAD` of `project`.
 pub(in crate::execute) async fn export(
@@ -41,23 +55,22 @@ pub(in crate::execute) async fn export(
         let what = format!("failed to export what is committed in `{project}`");
         Problem::new(Exit::NoInput, what)
     };
+    const INSIDE: &str = "/project/.git";
     let mut repository = project.join(".git");
-    let mut inside = "/project/.git".to_owned();
+    let mut inside = INSIDE.to_owned();
     if let Some(linked) = git::linked(project) {
         repository = linked.common;
         inside = format!("{inside}/{}", linked.own);
-    } else if !repository.is_dir() {
+    } else if !fs::symlink_metadata(&repository).is_ok_and(|it| it.is_dir()) {
+        // Not through a link: the project may have been brought by somebody who cannot read what
+        // the caller can.
         let remedy = "run it in the top directory of a git repository, or use `workspace: cow`";
         let why =
             "it has no `.git` of its own, or one that leads to no repository of this directory";
         return Err(problem().because(why).remedy(remedy));
     }
     let spec = ContainerSpec {
-        mounts: vec![Mount {
-            source: repository,
-            target: "/project/.git".to_owned(),
-            read_only: true,
-        }],
+        mounts: vec![Mount { source: repository, target: INSIDE.to_owned(), read_only: true }],
         limits: Limits::default(),
         scratch,
         keep: true,
@@ -67,7 +80,8 @@ pub(in crate::execute) async fn export(
     let container = sandbox.create(spec).await.map_err(sandbox_problem)?;
     let (mut pipes, stdout, stderr) =
         OutputPipes::new().map_err(|error| problem().because(error))?;
-    let mut program = Program::new(["/bin/sh", "-c", SCRIPT, "sh", &inside]);
+    let mut program =
+        Program::new(["/bin/sh", "-c", SCRIPT, "sh", &inside, &format!("{INSIDE}/objects")]);
     program.env = vec![("PATH".to_owned(), PATH.to_owned())];
     let started = container.start(program, Streams::output(stdout, stderr), None).await;
     let mut process = started.map_err(sandbox_problem)?;

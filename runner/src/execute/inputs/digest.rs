@@ -4,12 +4,14 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hexadecimal;
+
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
 /// The digest of bytes.
 pub(in crate::execute) fn of_bytes(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+    format!("sha256:{}", hexadecimal::lower(&Sha256::digest(bytes)))
 }
 
 /// The digest of a file's content; of a link, that of what it leads to.
@@ -20,15 +22,10 @@ pub(in crate::execute) fn of_file(path: &Path) -> std::io::Result<String> {
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(format!("sha256:{}", hex(&hash.finalize())));
+            return Ok(format!("sha256:{}", hexadecimal::lower(&hash.finalize())));
         }
         hash.update(buffer.get(..read).unwrap_or_default());
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(in crate::execute) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,14 +5,21 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
 use cofferdam_jobs::state::Fault;
 use cofferdam_sandbox::WORKSPACE;
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
+    libc,
+    sys::stat::{Mode, fchmod, mkdirat},
+    unistd::{linkat, symlinkat},
+};
 use tempfile::TempDir;
 
 /// Where the trees are, below the run's directory.
@@ -47,6 +54,7 @@ pub(in crate::execute) fn tree(
         Ok(tree)
     };
     let tree = make().map_err(system)?;
+    let root = OwnedFd::from(File::open(tree.path()).map_err(system)?);
     let workdir = Path::new(workdir.unwrap_or(WORKSPACE));
     let base = Path::new(WORKSPACE).join(workdir);
     let mut whose: BTreeMap<&Path, &str> = BTreeMap::new();
@@ -58,43 +66,67 @@ pub(in crate::execute) fn tree(
                 return Err((Fault::Pipeline, message));
             }
             let inside = base.join(file);
-            place(tree.path(), &inside, &directory.join(file)).map_err(system)?;
+            place(&root, &inside, &directory.join(file)).map_err(|error| {
+                if !is_in_the_way(&error) {
+                    return system(error);
+                }
+                let file = file.display();
+                let why = "what is a directory of one job is none of another";
+                (Fault::Pipeline, format!("the artifact `{file}` of `{job}` has no place: {why}"))
+            })?;
         }
     }
     Ok(tree)
 }
 
-fn place(tree: &Path, inside: &Path, source: &Path) -> io::Result<()> {
-    let mut target = tree.to_owned();
+/// Puts the artifact `source` at `inside` of `tree`. No link is followed that another job has
+/// brought: links that stay inside of the artifacts of each may lead anywhere from those of two.
+fn place(tree: &OwnedFd, inside: &Path, source: &Path) -> io::Result<()> {
     let names = inside.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name),
         _ => None,
     });
     let names: Vec<_> = names.collect();
     let Some((name, parents)) = names.split_last() else { return Ok(()) };
+    let mut directory = tree.try_clone()?;
     for parent in parents {
-        target.push(parent);
-        match fs::create_dir(&target) {
-            // Whoever a step runs as may add to them, as to the workspace.
-            Ok(()) => fs::set_permissions(&target, Permissions::from_mode(0o777))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let open = |directory: &OwnedFd| openat(directory, *parent, flags, Mode::empty());
+        directory = match mkdirat(&directory, *parent, Mode::S_IRWXU) {
+            Ok(()) => {
+                let made = open(&directory)?;
+                // Whoever a step runs as may add to them, as to the workspace.
+                fchmod(&made, Mode::from_bits_truncate(0o777))?;
+                made
+            }
+            Err(Errno::EEXIST) => open(&directory)?,
+            Err(error) => return Err(error.into()),
+        };
     }
-    target.push(name);
     if source.symlink_metadata()?.is_symlink() {
-        return symlink(fs::read_link(source)?, &target);
+        return Ok(symlinkat(fs::read_link(source)?.as_path(), &directory, *name)?);
     }
-    match fs::hard_link(source, &target) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            fs::copy(source, &target).map(drop)
+    match linkat(AT_FDCWD, source, &directory, *name, AtFlags::empty()) {
+        Err(Errno::EXDEV) => {
+            let mut source = File::open(source)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+            let mut copy = File::from(openat(&directory, *name, flags, Mode::S_IRWXU)?);
+            io::copy(&mut source, &mut copy)?;
+            copy.set_permissions(source.metadata()?.permissions())
         }
-        other => other,
+        other => Ok(other?),
     }
+}
+
+/// Whether what one job brings stands where another's has to be.
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTDIR | libc::ELOOP))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -119,5 +151,37 @@ mod tests {
         let (fault, message) = tree(run.path(), None, &[brings("a"), brings("b")]).unwrap_err();
         assert_eq!(fault, Fault::Pipeline);
         assert_eq!(message, "`a` and `b` both bring the artifact `deep/file`");
+    }
+
+    #[test]
+    fn no_link_of_another_job_is_followed() {
+        let run = tempfile::tempdir().unwrap();
+        let made = |job: &str| {
+            let directory = run.path().join(job);
+            fs::create_dir(&directory).unwrap();
+            directory
+        };
+        let (one, two, outside) = (made("one"), made("two"), made("outside"));
+        symlink(&outside, one.join("d")).unwrap();
+        fs::create_dir(two.join("d")).unwrap();
+        fs::write(two.join("d/file"), "content").unwrap();
+        let brings = |job: &str, directory: &Path, file: &str| Brings {
+            job: job.to_owned(),
+            directory: directory.to_owned(),
+            files: vec![file.into()],
+        };
+        let (link, file) = (brings("one", &one, "d"), brings("two", &two, "d/file"));
+        let said = [[&link, &file], [&file, &link]].map(|[first, second]| {
+            let copy = |it: &Brings| brings(&it.job, &it.directory, it.files[0].to_str().unwrap());
+            let (fault, message) =
+                tree(run.path(), None, &[copy(first), copy(second)]).unwrap_err();
+            assert_eq!(fault, Fault::Pipeline);
+            message
+        });
+        assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+        insta::assert_snapshot!(said.join("\n"), @r"
+        the artifact `d/file` of `two` has no place: what is a directory of one job is none of another
+        the artifact `d` of `one` has no place: what is a directory of one job is none of another
+        ");
     }
 }

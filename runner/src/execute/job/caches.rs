@@ -90,9 +90,9 @@ impl CacheStore {
                 Ok(Saved::Exists) => {}
                 Ok(Saved::Nothing) => {
                     let paths = cache.paths.join("`, `");
-                    report.why = Some(format!("nothing is there to keep: `{paths}`"));
+                    report.why = Some(format!("nothing is there to keep, mounts aside: `{paths}`"));
                 }
-                Err(error) => report.why = Some(with_causes(&error)),
+                Err(error) => report.why = Some(error.in_full()),
             }
         }
     }

@@ -12,10 +12,7 @@ use std::{
     },
 };
 
-use cofferdam_jobs::{
-    model::Workspace,
-    plan::{Plan, PlannedJob},
-};
+use cofferdam_jobs::plan::{Plan, PlannedJob};
 use cofferdam_sandbox::State;
 
 use super::in_words;
@@ -78,30 +75,6 @@ pub(in crate::execute) fn made_by(job: &str, steps: &[String]) -> String {
     }
     let end = (0..=NAMED).rev().find(|end| said.is_char_boundary(*end)).unwrap_or_default();
     said.get(..end).map_or_else(|| said.clone(), str::to_owned)
-}
-
-/// The first thing for which files of containers are kept.
-pub(in crate::execute) fn needs_states(
-    plan: &Plan,
-    asked: Option<cli::KeepState>,
-) -> Option<String> {
-    if asked.is_some() {
-        return Some("`--keep-state`".to_owned());
-    }
-    plan.jobs.iter().find_map(|job| {
-        let source = &job.source;
-        let steps = || source.steps.iter().chain(&source.cleanup);
-        let what = if job.from.is_some() {
-            "`from`"
-        } else if job.workspace == Workspace::Git {
-            "`workspace: git`"
-        } else if steps().any(|step| step.network.is_some()) {
-            "a `network` of a step"
-        } else {
-            return None;
-        };
-        Some(format!("{what}, as in the job `{}`", job.name))
-    })
 }
 
 /// After each step whose state is kept, the container ends with all that runs in it.

@@ -6,7 +6,7 @@ use cofferdam_jobs::{
     plan::PlannedJob,
     state::{Collect, Part, ResolvedStep, StepRef},
 };
-use cofferdam_sandbox::{Container, ContainerSpec, Sandbox, image::Image};
+use cofferdam_sandbox::{Container, ContainerSpec, End, Sandbox, image::Image};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -25,7 +25,7 @@ use crate::{
         build::Build,
         message::StepId,
         output::Output,
-        step::{Beside, JobContext, RunningStep, StepRun},
+        step::{Beside, JobContext, StepRun, running::RunningStep},
     },
     log::file_names::FileNames,
     network,
@@ -50,7 +50,7 @@ pub(in crate::execute) struct Live {
     brought: Option<TempDir>,
     caches: Vec<Restored>,
     steps: HashMap<StepRef, RunningStep>,
-    ended: Vec<(StepRef, Output)>,
+    ended: Vec<(StepRef, oneshot::Receiver<Output>)>,
     used: Used,
     /// The step whose network the container is in.
     network_of: Option<StepRef>,
@@ -132,8 +132,13 @@ impl Live {
             own.layers = base.layers;
             own.limits = base.limits;
         }
-        self.used.add(used, self.network_of, is_shared);
+        self.has_used(used, is_shared);
         self.network_of = network_of;
+    }
+
+    /// Its container has ended.
+    pub(in crate::execute) fn has_used(&mut self, used: End, is_shared: bool) {
+        self.used.add(used, self.network_of, is_shared);
     }
 
     /// Starts a step, unless its container has gone.
@@ -195,7 +200,7 @@ impl Live {
     /// A step has ended; its output goes on to be read.
     pub(in crate::execute) fn step_ended(&mut self, step: StepRef) {
         if let Some(running) = self.steps.remove(&step) {
-            self.ended.extend(running.output.map(|output| (step, output)));
+            self.ended.push((step, running.output));
         }
     }
 
@@ -208,7 +213,7 @@ impl Live {
         (made_by, keeping): (String, Option<Keeping>),
     ) -> Finish {
         for (step, running) in self.steps.drain() {
-            self.ended.extend(running.output.map(|output| (step, output)));
+            self.ended.push((step, running.output));
         }
         Finish {
             config: self.planned.build.as_ref().map(|build| build.config.clone()),

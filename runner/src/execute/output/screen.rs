@@ -4,7 +4,7 @@
 //! hold up the output of jobs and nothing else: times go on, and ^C is heard.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,12 +25,14 @@ const EVENT_SIZE: usize = 256;
 /// Between two movements of the spinners.
 const TICK: Duration = Duration::from_millis(100);
 
-type Act = Box<dyn FnOnce(&mut Display) -> io::Result<()> + Send>;
+/// Something to be done to the display, and what it counts until then.
+type Act = (usize, Box<dyn FnOnce(&mut Display) -> io::Result<()> + Send>);
 
 /// Where events are shown.
-#[derive(Debug)]
 pub(in crate::execute) struct Screen {
-    acts: thread_channel::Sender<(usize, Act)>,
+    acts: thread_channel::Sender<Vec<Act>>,
+    /// What the thread has not been woken for.
+    next: Vec<Act>,
     pending: Arc<Pending>,
     failures: mpsc::UnboundedReceiver<io::Error>,
     thread: JoinHandle<()>,
@@ -45,39 +47,50 @@ struct Pending {
 impl Screen {
     /// Starts the thread.
     pub(in crate::execute) fn start(mut display: Display) -> Self {
-        let (acts, wanted) = thread_channel::channel::<(usize, Act)>();
+        let (acts, wanted) = thread_channel::channel::<Vec<Act>>();
         let (failed, failures) = mpsc::unbounded_channel();
         let pending = Arc::new(Pending::default());
         let shared = Arc::clone(&pending);
         let thread = std::thread::spawn(move || {
             loop {
                 match wanted.recv_timeout(TICK) {
-                    Ok((size, act)) => {
-                        if let Err(error) = act(&mut display) {
-                            // Nobody may be left to hear it.
-                            failed.send(error).ok();
+                    Ok(acts) => {
+                        for (size, act) in acts {
+                            if let Err(error) = act(&mut display) {
+                                // Nobody may be left to hear it.
+                                failed.send(error).ok();
+                            }
+                            shared.bytes.fetch_sub(size, Ordering::Relaxed);
+                            shared.shown.notify_one();
                         }
-                        shared.bytes.fetch_sub(size, Ordering::Relaxed);
-                        shared.shown.notify_one();
                     }
                     Err(RecvTimeoutError::Timeout) => display.tick(),
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
         });
-        Self { acts, pending, failures, thread }
+        Self { acts, next: Vec::new(), pending, failures, thread }
     }
 
-    /// Has `act` done to the display when its turn comes; it shows about `bytes` bytes.
+    /// Has `act` done to the display when its turn comes, after the next [`Self::flush`]; it shows
+    /// about `bytes` bytes.
     pub(in crate::execute) fn act(
-        &self,
+        &mut self,
         bytes: usize,
         act: impl FnOnce(&mut Display) -> io::Result<()> + Send + 'static,
     ) {
         let size = bytes + EVENT_SIZE;
         self.pending.bytes.fetch_add(size, Ordering::Relaxed);
-        // Without its thread there is no display any more, which was told as a failure.
-        self.acts.send((size, Box::new(act))).ok();
+        self.next.push((size, Box::new(act)));
+    }
+
+    /// Wakes the thread for what there is to be done, once for all of it: to wake it may cost more
+    /// than to show a line.
+    pub(in crate::execute) fn flush(&mut self) {
+        if !self.next.is_empty() {
+            // Without its thread there is no display any more, which was told as a failure.
+            self.acts.send(std::mem::take(&mut self.next)).ok();
+        }
     }
 
     /// Whether more output can be shown now.
@@ -94,10 +107,17 @@ impl Screen {
     }
 
     /// Waits until everything was shown.
-    pub(in crate::execute) async fn finish(self) {
+    pub(in crate::execute) async fn finish(mut self) {
+        self.flush();
         drop(self.acts);
         // A thread that has panicked has shown what it could.
         tokio::task::spawn_blocking(move || self.thread.join().ok()).await.ok();
+    }
+}
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screen").field("pending", &self.pending).finish_non_exhaustive()
     }
 }
 
@@ -133,6 +153,7 @@ mod tests {
         let (go_on, stopped) = thread_channel::channel();
         let mut screen = Screen::start(Display::plain(Box::new(Stopped(stopped)), false));
         screen.act(PENDING_MAX, |display| display.show(Event::RunStarted { run: "r", jobs: &[] }));
+        screen.flush();
         assert!(!screen.has_room());
         go_on.send(()).unwrap();
         while !screen.has_room() {
@@ -140,6 +161,7 @@ mod tests {
         }
         drop(go_on);
         screen.act(0, |display| display.show(Event::RunStarted { run: "r", jobs: &[] }));
+        screen.flush();
         let error = loop {
             if let Some(error) = screen.changed().await {
                 break error;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use cofferdam_jobs::{
-    model::{self, Destination},
+    model,
     plan::Group,
     state::{Part, Run, StepRef},
 };
@@ -14,6 +14,7 @@ use cofferdam_sandbox::network::{Attempt, NetworkUse, REACHED};
 use super::ledger::{AttemptEntry, Ledger};
 use crate::{
     log::needles::Needles,
+    network,
     report::learned::{LearnedNetwork, LearnedPlace, LearnedRecord, LearnedStep},
 };
 
@@ -97,12 +98,9 @@ fn of_network<'a>(
     learned
 }
 
-/// As it is written in a list, or else in words: a job chooses the names that it asks for.
+/// As it is written in a list, or else in words.
 fn listed(attempt: &Attempt, needles: &Arc<Needles>) -> Result<String, String> {
-    let host = needles.mask_text(&attempt.host);
-    let Some(port) = attempt.port else { return Err(host) };
-    let text = format!("{host}:{port}");
-    if Destination::parse(&text).is_ok() { Ok(text) } else { Err(text) }
+    network::listed(&needles.mask_text(&attempt.host), attempt.port)
 }
 
 #[cfg(test)]
@@ -124,5 +122,6 @@ mod tests {
         check("192.0.2.1", None, Err("192.0.2.1"));
         check("a: b\n#", Some(1), Err("a: b\n#:1"));
         check("hunter22.example", Some(1), Err("***.example:1"));
+        check("*.example", Some(1), Err("*.example:1"));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cofferdam_jobs::state::{Part, StepRecord, StepRef};
-use cofferdam_sandbox::image::Image;
+use cofferdam_sandbox::{export::LeftOut, image::Image};
 
 use crate::execute::{
     job::{Collected, caches::CacheReport, keeping::KeptState, service::ServiceReport, used::Used},
@@ -31,6 +31,7 @@ pub(in crate::execute) struct AttemptEntry {
     pub(in crate::execute) steps: BTreeMap<StepRef, StepReport>,
     pub(in crate::execute) logs: Vec<ClosedLog>,
     pub(in crate::execute) artifacts: Vec<CollectedFile>,
+    pub(in crate::execute) left_out: LeftOut,
     pub(in crate::execute) junit: Vec<PathBuf>,
     pub(in crate::execute) used: Used,
     pub(in crate::execute) records: Vec<(StepRef, StepRecord)>,
@@ -50,6 +51,7 @@ impl AttemptEntry {
             steps: BTreeMap::new(),
             logs: Vec::new(),
             artifacts: Vec::new(),
+            left_out: LeftOut::default(),
             junit: Vec::new(),
             used: Used::default(),
             records: Vec::new(),
@@ -139,6 +141,7 @@ impl Ledger {
         let Some(entry) = self.attempts.get_mut(&(job, attempt)) else { return };
         entry.ended = SystemTime::now();
         entry.logs = collected.logs;
+        entry.left_out = collected.left_out;
         entry.junit = collected.junit;
         entry.used = collected.used;
         entry.services = collected.services;

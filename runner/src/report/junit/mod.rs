@@ -135,6 +135,12 @@ impl Totals {
         totals
     }
 
+    /// Says that there was no file for any of these patterns.
+    pub(crate) fn no_file(mut self, patterns: &[&str]) -> Self {
+        self.remarks.push(format!("no file matches `{}`", patterns.join("`, `")));
+        self
+    }
+
     /// Tests that did not do what they should.
     pub(crate) fn failures_count(&self) -> u64 {
         self.failed + self.errored

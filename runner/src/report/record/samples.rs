@@ -39,6 +39,7 @@ fn step(number: u64, name: &str, conclusion: Conclusion, why: Option<&str>) -> S
         }),
         network: None,
         summary: None,
+        layer: None,
         state: None,
     }
 }
@@ -86,6 +87,7 @@ fn job(name: &str, conclusion: Conclusion, why: Option<&str>, steps: Vec<StepRec
         },
         attempts,
         artifacts: vec![],
+        left_out: None,
         tests: None,
     }
 }
@@ -107,6 +109,7 @@ pub(in crate::report) fn run() -> RunRecord {
         bytes: 4096,
         digest: format!("sha256:{}", "0".repeat(64)),
     });
+    build.left_out = Some("`pipe` is no file, `up` leads out".into());
     let mut test = job(
         "test (shard: 1)",
         Conclusion::Failed,

@@ -10,9 +10,9 @@ use super::{
         controller::{Controller, Controllers, Directories},
         device,
     },
-    scene::{Scene, not_run, run_in, was_killed, within},
+    scene::{Scene, run_in, was_killed, within},
 };
-use crate::{limits::Limits, sys};
+use crate::{limits::Limits, sys, tests::not_run};
 
 const MIB: u64 = 1 << 20;
 

@@ -11,12 +11,7 @@ use std::{
 use super::super::{
     Enforcement, Group, GroupOptions, Hierarchy, Instance, controller::Controller, file,
 };
-use crate::limits::Limits;
-
-/// Says that a test cannot run here, past the test harness, which keeps what a passing test prints.
-pub(super) fn not_run(test: &str, reason: &str) {
-    writeln!(std::io::stderr(), "NOT RUN on this host: {test}: {reason}").unwrap();
-}
+use crate::{limits::Limits, tests::not_run};
 
 /// An instance of one test; its groups are removed with it.
 pub(super) struct Scene {
@@ -84,11 +79,9 @@ pub(super) fn shell(script: &str) -> Child {
 /// A shell that enters the group by its own doing, as a container's process does, and then runs
 /// the script. An entrance that does not work ends it with 99.
 pub(super) fn run_in(group: &Group, script: &str) -> Child {
-    let entrance = group.entrance().unwrap();
+    let entrance = group.entrance_of_a_process().unwrap();
     let paths: Vec<String> = entrance
-        .tasks
         .iter()
-        .chain(&entrance.procs)
         .map(|file: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
         .collect();
     let enter = format!("for f in {}; do echo 0 > $f || exit 99; done", paths.join(" "));

@@ -4,6 +4,7 @@
 //! ambiguous is refused and not guessed. Only the header layout comes from the `tar` crate; its
 //! iterator takes no bound for extended headers and its raw mode does not know PAX sizes.
 
+mod entry;
 mod number;
 mod path;
 mod pax;
@@ -11,7 +12,8 @@ mod reader;
 mod sparse;
 mod writer;
 
+pub(crate) use entry::{Entry, Kind};
 pub(crate) use path::EntryPath;
-pub(crate) use reader::{Archive, Entry, Kind, Skip};
+pub(crate) use reader::{Archive, Skip};
 pub(crate) use sparse::SparseMap;
 pub(crate) use writer::{Described, ExtendedAttribute, WHITEOUT, Writer, join};

@@ -14,7 +14,11 @@ use super::recipe::{Piece, RECIPE, REPLACED, REPLACED_NAMES, Recipe};
 use crate::{
     Error, Result,
     error::Doing as _,
-    image::{archive::EntryPath, digest::Hasher, store::LayerDir},
+    image::{
+        archive::EntryPath,
+        digest::Hasher,
+        store::{LayerDir, LayerKey, LayerUse},
+    },
     sys::beneath::open_beneath,
 };
 
@@ -28,6 +32,11 @@ impl LayerDir {
         let doing = || format!("make the archive of the layer `{}`", self.diff_id);
         let layer = self.path.parent().unwrap_or(&self.path);
         let recipe = match File::open(layer.join(RECIPE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_of_this_host(self) => {
+                let why = "it is of this host's own files, which are not given away";
+                return Err(Error::pipeline(doing(), why)
+                    .remedy("make the image from another one than `host`"));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::system(doing(), "the store does not know how it was made")
                     .remedy("remove the image, and pull or import it again"));
@@ -46,6 +55,12 @@ impl LayerDir {
         }
         Ok(())
     }
+}
+
+/// Whether a layer is one of this host's own files.
+fn is_of_this_host(layer: &LayerDir) -> bool {
+    let key = LayerKey::parse(&LayerUse::of(layer).layer);
+    matches!(key, Some(LayerKey::Host(_)))
 }
 
 struct Hashed<'a> {

@@ -44,6 +44,8 @@ pub enum CopyFrom<'a> {
     Image(&'a Image),
     /// Names and contents.
     Files(&'a [(String, Vec<u8>)]),
+    /// Whatever is asked for is a symbolic link to this.
+    Link(&'a str),
 }
 
 impl std::fmt::Debug for CopyFrom<'_> {
@@ -52,6 +54,7 @@ impl std::fmt::Debug for CopyFrom<'_> {
             Self::Directory(path, _) => f.debug_tuple("Directory").field(path).finish(),
             Self::Image(image) => f.debug_tuple("Image").field(&image.digest).finish(),
             Self::Files(files) => f.debug_tuple("Files").field(&files.len()).finish(),
+            Self::Link(target) => f.debug_tuple("Link").field(target).finish(),
         }
     }
 }
@@ -110,26 +113,86 @@ impl Store {
         how: Sealing<'_>,
     ) -> Result<Option<LayerDir>> {
         let doing = format!("copy files to `{}`", copying.to);
+        match self.chosen(copying, below, how, &doing)? {
+            None => Ok(None),
+            Some((_, SeenCopy { layer: Some(layer), .. })) => Ok(Some(layer)),
+            Some((chosen, _)) => self.make_layer(below, how, &doing, |to| chosen.write(to)),
+        }
+    }
+
+    /// What [`Self::copy_in`] would come to, without making it.
+    ///
+    /// # Errors
+    /// As [`Self::copy_in`].
+    pub fn seen_copy(
+        &self,
+        copying: Copying<'_>,
+        below: &[LayerDir],
+        how: Sealing<'_>,
+    ) -> Result<Option<SeenCopy>> {
+        let doing = format!("look at the files to copy to `{}`", copying.to);
+        Ok(self.chosen(copying, below, how, &doing)?.map(|(_, seen)| seen))
+    }
+
+    /// What is to be copied, and its layer: the archive names it, so one that is there is found without
+    /// storing it again.
+    fn chosen<'a>(
+        &self,
+        copying: Copying<'a>,
+        below: &[LayerDir],
+        how: Sealing<'_>,
+        doing: &str,
+    ) -> Result<Option<(Chosen<'a>, SeenCopy)>> {
+        let chosen = Chosen::new(copying, below, how).map_err(|problem| problem.during(doing))?;
+        let Some(chosen) = chosen else { return Ok(None) };
+        let diff_id = chosen.diff_id(how).map_err(|problem| problem.during(doing))?;
+        let layer = self.lease(&LayerKey::Diff(diff_id.clone()), &diff_id)?;
+        Ok(Some((chosen, SeenCopy { diff_id, layer })))
+    }
+}
+
+/// The layer of files that are copied in, as it is or would be.
+#[derive(Debug)]
+pub struct SeenCopy {
+    /// Of the layer.
+    pub diff_id: Digest,
+    /// The layer, where the store has it.
+    pub layer: Option<LayerDir>,
+}
+
+/// All that one copy writes, and where it comes from.
+struct Chosen<'a> {
+    source: Source<'a>,
+    items: Items,
+    alone: Option<Vec<u8>>,
+}
+
+impl<'a> Chosen<'a> {
+    /// [`None`] where there is nothing to write.
+    fn new(
+        copying: Copying<'a>,
+        below: &[LayerDir],
+        how: Sealing<'_>,
+    ) -> Result<Option<Self>, Problem> {
         let roots: Vec<BorrowedFd<'_>> = below.iter().rev().map(LayerDir::as_fd).collect();
-        let source = Source::open(copying.from).map_err(|problem| problem.during(&doing))?;
+        let source = Source::open(copying.from)?;
         let (items, alone) = (Items::new(), None);
         let mut plan = Plan { copying, roots: &roots, how, items, names: 0, alone };
-        plan.all(&source).map_err(|problem| problem.during(&doing))?;
-        let (items, alone) = (plan.items, plan.alone.as_deref());
-        if items.is_empty() {
-            return Ok(None);
-        }
-        // The archive names the layer, so what is there is found without storing it again.
+        plan.all(&source)?;
+        let Plan { items, alone, .. } = plan;
+        Ok((!items.is_empty()).then_some(Self { source, items, alone }))
+    }
+
+    fn write(&self, to: &mut Writer<'_>) -> Result<(), Problem> {
+        write(&self.items, self.alone.as_deref(), &self.source, to)
+    }
+
+    fn diff_id(&self, how: Sealing<'_>) -> Result<Digest, Problem> {
         let mut hasher = Hashed(Hasher::new(Algorithm::Sha256));
         let mut writer = Writer::new(&mut hasher, how.moment, how.limits);
-        let hashed =
-            write(&items, alone, &source, &mut writer).and_then(|()| writer.finish().map(drop));
-        hashed.map_err(|problem| problem.during(&doing))?;
-        let diff_id: Digest = hasher.0.finish();
-        if let Some(layer) = self.lease(&LayerKey::Diff(diff_id.clone()), &diff_id)? {
-            return Ok(Some(layer));
-        }
-        self.make_layer(below, how, &doing, |to| write(&items, alone, &source, to))
+        self.write(&mut writer)?;
+        writer.finish()?;
+        Ok(hasher.0.finish())
     }
 }
 

@@ -17,7 +17,7 @@ mod state;
 mod unpacked;
 mod upper;
 
-pub use copy::{CopyFrom, Copying};
+pub use copy::{CopyFrom, Copying, SeenCopy};
 pub use look::Seen;
 pub use publish::{Aside, Sealing};
 pub use state::WrittenLayer;

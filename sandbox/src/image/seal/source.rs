@@ -51,6 +51,7 @@ pub(super) enum Source<'a> {
     Directory(OwnedFd, &'a (dyn Fn(&Path, bool) -> bool + Sync)),
     Image(&'a Image, Vec<BorrowedFd<'a>>),
     Files(&'a [(String, Vec<u8>)]),
+    Link(&'a str),
 }
 
 /// A file that was found.
@@ -129,6 +130,7 @@ impl<'a> Source<'a> {
                 Self::Image(image, image.layers.iter().rev().map(LayerDir::as_fd).collect())
             }
             CopyFrom::Files(files) => Self::Files(files),
+            CopyFrom::Link(target) => Self::Link(target),
         })
     }
 
@@ -154,6 +156,13 @@ impl<'a> Source<'a> {
                     about: Described { mode: 0o644, ..Described::default() },
                 }))
             }
+            Self::Link(target) => Ok(Some(Found {
+                path: bytes.to_vec(),
+                kind: SFlag::S_IFLNK,
+                size: 0,
+                target: target.as_bytes().to_vec(),
+                about: Described { mode: 0o777, ..Described::default() },
+            })),
             Self::Image(_, roots) => {
                 let Some(found) = links::in_image(roots, bytes, limits)? else { return Ok(None) };
                 if found.is_empty() {
@@ -207,7 +216,7 @@ impl<'a> Source<'a> {
         tell: &mut Tell<'_>,
     ) -> Result<(), Problem> {
         match self {
-            Self::Files(_) => Ok(()),
+            Self::Files(_) | Self::Link(_) => Ok(()),
             Self::Image(image, _) => {
                 let from = PathBuf::from(OsStr::from_bytes(from));
                 let mut walk = Walk::below(image, &from, parts).map_err(Problem::from_error)?;
@@ -236,6 +245,7 @@ impl<'a> Source<'a> {
     ) -> Result<T, Problem> {
         let gone = || Problem::refused(path, "it is gone");
         match self {
+            Self::Link(_) => Err(gone()),
             Self::Files(files) => {
                 let file = files.iter().find(|(name, _)| name.as_bytes() == path);
                 take(Content::Bytes(file.map(|(_, content)| content.as_slice()).ok_or_else(gone)?))

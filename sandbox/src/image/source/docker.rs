@@ -22,6 +22,11 @@ struct SavedImage {
 /// Images in one archive, and layers in one image.
 const IMAGES: usize = 1024;
 
+/// Whether this is what `docker save` writes into `manifest.json`.
+pub(super) fn is_manifest(document: &[u8]) -> bool {
+    serde_json::from_slice::<Vec<SavedImage>>(document).is_ok_and(|images| !images.is_empty())
+}
+
 /// Reads the image of the archive; `select` names one of several by its tag.
 pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -> Result<Package> {
     let doing = format!("read the image archive `{}`", files.path().display());

@@ -17,12 +17,15 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::Origin;
+use super::{
+    Origin,
+    index::{Member, Shape, index},
+};
 use crate::{
     Error, Result,
     error::Doing as _,
     image::{
-        archive::{Archive, Kind, Skip},
+        archive::Skip,
         compression::{Compressed, Compression, Decompressed},
         digest::{Algorithm, Digest, HashingReader},
         limits::{Budget, ImportLimits},
@@ -55,16 +58,6 @@ pub(crate) struct Files {
 enum Place {
     Directory(OwnedFd),
     Archive { file: Arc<File>, members: HashMap<String, Member> },
-}
-
-#[derive(Clone, Debug)]
-enum Member {
-    File {
-        offset: u64,
-        size: u64,
-    },
-    /// Older `docker save` writes a layer that is there twice as a link to the first.
-    Link(String),
 }
 
 /// One file, or the part of an archive that holds it.
@@ -201,111 +194,6 @@ impl Skip for SeekSkip<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Layout,
-    Docker,
-    Rootfs,
-}
-
-struct Index {
-    shape: Shape,
-    members: HashMap<String, Member>,
-}
-
-/// How many members an archive of images may have; every layer has three at most.
-const MEMBERS: usize = 16_384;
-
-/// Lists the members of an archive of images, up to the first that only a root file system has.
-fn index<R: Skip>(input: R, limits: &ImportLimits) -> Result<Index, Problem> {
-    let mut archive = Archive::new(input, limits);
-    let mut members = HashMap::new();
-    let rootfs = || Ok(Index { shape: Shape::Rootfs, members: HashMap::new() });
-    // A damaged header is reported by whoever reads the archive in earnest.
-    while let Some(entry) = archive.next()? {
-        if entry.path.is_root() || entry.kind == Kind::Label {
-            continue;
-        }
-        let name = match std::str::from_utf8(entry.path.as_bytes()) {
-            Ok(name) if is_image_member(name) => name.to_owned(),
-            _ if members.contains_key("oci-layout") || members.contains_key("manifest.json") => {
-                continue;
-            }
-            _ => return rootfs(),
-        };
-        let member = match entry.kind {
-            Kind::Directory => continue,
-            Kind::File if entry.sparse.is_none() => {
-                Member::File { offset: archive.position(), size: entry.size }
-            }
-            Kind::Symlink(target) => Member::Link(link_target(&name, &target)),
-            Kind::HardLink(target) => Member::Link(shown(target.as_bytes())),
-            _ => {
-                return Err(Problem::refused(
-                    name.as_bytes(),
-                    "an image archive holds plain files",
-                ));
-            }
-        };
-        if members.insert(name.clone(), member).is_some() {
-            return Err(Problem::refused(name.as_bytes(), "the archive holds it twice"));
-        }
-        if members.len() > MEMBERS {
-            return Err(Problem::Limit {
-                what: "members of an image archive",
-                limit: MEMBERS as u64,
-            });
-        }
-    }
-    let has = |name: &str| members.contains_key(name);
-    let shape = match (has("oci-layout") && has("index.json"), has("manifest.json")) {
-        (true, _) => Shape::Layout,
-        (false, true) => Shape::Docker,
-        (false, false) => return rootfs(),
-    };
-    Ok(Index { shape, members })
-}
-
-/// Whether an OCI layout or a `docker save` archive has members of this name.
-fn is_image_member(name: &str) -> bool {
-    let is_hex = |text: &str| {
-        matches!(text.len(), 64 | 128) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    match name {
-        "oci-layout" | "index.json" | "manifest.json" | "repositories" | "blobs"
-        | "blobs/sha256" | "blobs/sha512" => true,
-        _ => match name.split_once('/') {
-            Some(("blobs", blob)) => blob.split_once('/').is_some_and(|(algorithm, hex)| {
-                matches!(algorithm, "sha256" | "sha512") && is_hex(hex)
-            }),
-            Some((id, file)) => is_hex(id) && matches!(file, "" | "VERSION" | "json" | "layer.tar"),
-            None => {
-                // `crane` and its kin call the configuration by its digest, and compress layers.
-                let name = name.strip_prefix("sha256:").unwrap_or(name);
-                let stem = [".json", ".tar", ".tar.gz"].iter().find_map(|it| name.strip_suffix(it));
-                is_hex(stem.unwrap_or(name))
-            }
-        },
-    }
-}
-
-/// The member that a symbolic link beside `name` names; the text need not be one.
-fn link_target(name: &str, target: &[u8]) -> String {
-    let mut path: Vec<&str> = name.split('/').collect();
-    path.pop();
-    let target = String::from_utf8_lossy(target);
-    for component in target.split('/') {
-        match component {
-            "" | "." => {}
-            ".." => {
-                path.pop();
-            }
-            _ => path.push(component),
-        }
-    }
-    path.join("/")
-}
-
 impl Files {
     /// The path that the user gave, for messages.
     pub(crate) fn path(&self) -> &Path {
@@ -332,7 +220,7 @@ impl Files {
                 Ok((FileReader { file: Arc::new(file), offset: 0, left: size }, size))
             }
             Place::Archive { file, members } => {
-                let mut member = members.get(name);
+                let mut member = members.get(name.strip_prefix("./").unwrap_or(name));
                 // One link is all that the formats need; more could go round in circles.
                 if let Some(Member::Link(target)) = member {
                     member = members.get(target);

@@ -18,6 +18,11 @@ struct LayoutVersion {
     image_layout_version: String,
 }
 
+/// Whether this is what a layout has in `oci-layout`.
+pub(super) fn is_marker(document: &[u8]) -> bool {
+    serde_json::from_slice::<LayoutVersion>(document).is_ok()
+}
+
 /// Reads the image of a layout that is for this host; `select` names one of several.
 pub(super) fn read(files: &Files, select: Option<&str>, limits: &ImportLimits) -> Result<Package> {
     let doing = format!("read the image layout `{}`", files.path().display());

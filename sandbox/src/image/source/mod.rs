@@ -5,6 +5,7 @@
 
 mod docker;
 mod files;
+mod index;
 mod layout;
 mod manifest;
 mod origin;

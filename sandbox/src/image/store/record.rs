@@ -4,8 +4,9 @@
 //! change without the other.
 
 use std::{
-    fs::{self, File, FileTimes},
+    fs::{self, DirBuilder, DirEntry, File, FileTimes},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -141,12 +142,7 @@ impl Store {
     /// Remembers that an image was asked for by a name. A store that cannot be written any more
     /// can still be used, so that is no error.
     pub(crate) fn note_use(&self, reference: &Reference) {
-        let now = FileTimes::new().set_modified(SystemTime::now());
-        let path = self.name_path(reference);
-        let noted = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
-        if let Err(error) = noted {
-            tracing::debug!(%error, path = %path.display(), "the use of an image is not noted");
-        }
+        note_use(&self.name_path(reference));
     }
 
     /// When an image was last asked for by a name; `None` where that is gone.
@@ -187,15 +183,8 @@ impl Store {
 
     /// The ids of all images in the store, named or not.
     pub(super) fn image_ids(&self) -> Result<Vec<Digest>> {
-        let path = self.root.join("images/sha256");
-        let doing = || format!("list `{}`", path.display());
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(&path).system(doing)? {
-            let name = entry.system(doing)?.file_name();
-            let hex = name.to_str().and_then(|name| name.strip_suffix(".json"));
-            ids.extend(hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()));
-        }
-        Ok(ids)
+        let listed = by_digest(&self.root.join("images/sha256"))?;
+        Ok(listed.into_iter().map(|(id, _)| id).collect())
     }
 
     pub(super) fn remove_name(&self, reference: &Reference) -> Result<bool> {
@@ -231,10 +220,53 @@ pub(super) fn read<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>> {
     })
 }
 
-fn write(scratch: &Scratch, path: PathBuf, record: &impl Serialize) -> Result<()> {
+pub(super) fn write(scratch: &Scratch, path: PathBuf, record: &impl Serialize) -> Result<()> {
     let doing = || format!("write `{}`", path.display());
     let document = serde_json::to_vec(record).system(doing)?;
     scratch.publish_file(&path, &document).system(doing)
+}
+
+/// Makes the directory of records that stores of earlier versions have none of.
+pub(super) fn make_directory(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.system(|| format!("make `{}`", path.display()))
+}
+
+/// The records of a directory that are named by digests.
+fn by_digest(path: &Path) -> Result<Vec<(Digest, DirEntry)>> {
+    let doing = || format!("list `{}`", path.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).system(doing)? {
+        let entry = entry.system(doing)?;
+        let name = entry.file_name();
+        let hex = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        let digest = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+        found.extend(digest.map(|digest| (digest, entry)));
+    }
+    Ok(found)
+}
+
+/// The records of a directory that [`make_directory`] makes, each with where it lies and when it was
+/// last used; none before it was made.
+pub(super) fn uses(path: &Path) -> Result<Vec<(Digest, PathBuf, SystemTime)>> {
+    if !path.try_exists().system(|| format!("look for `{}`", path.display()))? {
+        return Ok(Vec::new());
+    }
+    let used = |entry: &DirEntry| entry.metadata().and_then(|found| found.modified());
+    let with = |(digest, entry): (Digest, DirEntry)| {
+        (digest, entry.path(), used(&entry).unwrap_or(SystemTime::UNIX_EPOCH))
+    };
+    Ok(by_digest(path)?.into_iter().map(with).collect())
+}
+
+/// Remembers that what a record leads to is used. A store that cannot be written any more can still
+/// be used, so that is no error.
+pub(super) fn note_use(path: &Path) {
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    let noted = File::options().write(true).open(path).and_then(|file| file.set_times(now));
+    if let Err(error) = noted {
+        tracing::debug!(%error, path = %path.display(), "a use is not noted");
+    }
 }
 
 pub(super) fn remove(path: PathBuf) -> Result<bool> {

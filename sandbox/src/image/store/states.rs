@@ -4,21 +4,13 @@
 //! is wanted: a record keeps each from being swept, until it was not used for longest and the store
 //! needs the room.
 
-use std::{
-    collections::HashSet,
-    fs::{self, DirBuilder, File, FileTimes},
-    io,
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
-    time::SystemTime,
-};
+use std::{collections::HashSet, path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerKey, Scratch, Store};
+use super::{LayerKey, Scratch, Store, record};
 use crate::{
     Result,
-    error::Doing as _,
     image::{Image, digest::Digest},
 };
 
@@ -63,21 +55,17 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn keep_state(&self, image: &Digest, written: usize) -> Result<Option<u64>> {
-        let path = self.state_path(image);
-        let doing = || format!("write `{}`", path.display());
-        let document = serde_json::to_vec(&StateRecord { written }).system(doing)?;
-        let directory = self.root.join(DIRECTORY);
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).system(doing)?;
+        record::make_directory(&self.root.join(DIRECTORY))?;
         let scratch = Scratch::new(self)?;
         // Held before the look, so that no removal comes between.
         let _lock = self.lock_shared()?;
-        let Some(record) = self.image_record(image)? else { return Ok(None) };
-        let layers = record.layers.iter().rev().take(written);
+        let Some(found) = self.image_record(image)? else { return Ok(None) };
+        let layers = found.layers.iter().rev().take(written);
         let mut bytes = 0;
         for key in layers.filter_map(|layer| LayerKey::parse(&layer.layer)) {
             bytes += self.layer_record(&key)?.map_or(0, |record| record.bytes);
         }
-        scratch.publish_file(&path, &document).system(doing)?;
+        record::write(&scratch, self.state_path(image), &StateRecord { written })?;
         Ok(Some(bytes))
     }
 
@@ -88,13 +76,11 @@ impl Store {
     /// When the store cannot be read.
     pub fn kept_state(&self, image: &Digest) -> Result<Option<KeptState>> {
         let path = self.state_path(image);
-        let Some(known) = super::record::read::<StateRecord>(path.clone())? else {
-            return Ok(None);
-        };
+        let Some(known) = record::read::<StateRecord>(path.clone())? else { return Ok(None) };
         let Some(found) = self.find(&image.to_string())? else { return Ok(None) };
-        let Some(record) = self.image_record(image)? else { return Ok(None) };
-        let below = record.layers.len().saturating_sub(known.written);
-        let below: HashSet<PathBuf> = record
+        let Some(listed) = self.image_record(image)? else { return Ok(None) };
+        let below = listed.layers.len().saturating_sub(known.written);
+        let below: HashSet<PathBuf> = listed
             .layers
             .iter()
             .take(below)
@@ -102,48 +88,26 @@ impl Store {
             .collect();
         let mut before = found.with_layers(&[])?;
         before.layers.retain(|layer| below.contains(&layer.path));
-        let now = FileTimes::new().set_modified(SystemTime::now());
-        let noted = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
-        if let Err(error) = noted {
-            tracing::debug!(%error, path = %path.display(), "the use of a state is not noted");
-        }
+        record::note_use(&path);
         Ok(Some(KeptState { image: found, before }))
     }
 
     /// All records. One that cannot be read leads nowhere.
     pub(super) fn state_uses(&self) -> Result<Vec<(Digest, StateUse)>> {
-        let path = self.root.join(DIRECTORY);
-        let doing = || format!("list `{}`", path.display());
-        let listed = match fs::read_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.system(doing)?,
-        };
         let mut uses = Vec::new();
-        for entry in listed {
-            let entry = entry.system(doing)?;
-            let name = entry.file_name();
-            let hex = name.to_str().and_then(|name| name.strip_suffix(".json"));
-            let image = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
-            let Some(image) = image else { continue };
-            let used = entry.metadata().and_then(|found| found.modified());
-            let known = super::record::read::<StateRecord>(entry.path()).ok().flatten();
+        for (image, path, used) in record::uses(&self.root.join(DIRECTORY))? {
+            let known = record::read::<StateRecord>(path).ok().flatten();
             let layers: Vec<LayerKey> = self.image_record(&image)?.map_or_else(Vec::new, |found| {
                 found.layers.iter().filter_map(|it| LayerKey::parse(&it.layer)).collect()
             });
             let below = layers.len().saturating_sub(known.map_or(0, |known| known.written));
-            uses.push((
-                image,
-                StateUse {
-                    used: used.unwrap_or(SystemTime::UNIX_EPOCH),
-                    written: layers.get(below..).unwrap_or_default().to_vec(),
-                    layers,
-                },
-            ));
+            let written = layers.get(below..).unwrap_or_default().to_vec();
+            uses.push((image, StateUse { used, written, layers }));
         }
         Ok(uses)
     }
 
     pub(super) fn remove_state(&self, image: &Digest) -> Result<bool> {
-        super::record::remove(self.state_path(image))
+        record::remove(self.state_path(image))
     }
 }

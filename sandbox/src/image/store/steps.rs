@@ -4,27 +4,26 @@
 //! it stays without an image until it has not been used for longest. Whoever runs a step holds its
 //! lock, so that others who want the same wait and find it done.
 
-use std::{
-    fs::{self, DirBuilder, File, FileTimes, TryLockError},
-    io,
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
-    time::SystemTime,
-};
+use std::{fs::TryLockError, path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerDir, LayerKey, LayerUse, Scratch, Store, layer::Lock};
+use super::{LayerDir, LayerKey, LayerUse, Scratch, Store, layer::Lock, record};
 use crate::{Result, error::Doing as _, image::digest::Digest};
 
 /// Directory of the records. Made when the first is written: stores of earlier versions have none.
 const DIRECTORY: &str = "steps";
+/// The most records that are read to find which step comes nearest to another.
+const LISTED: usize = 4096;
 
 /// A step as the store keeps it.
 #[derive(Debug, Deserialize, Serialize)]
 struct StepRecord {
     /// For people.
     created_by: String,
+    /// What its key was made of: names, and digests of values. Earlier versions did not say.
+    #[serde(default)]
+    parts: Vec<(String, String)>,
     /// Absent where the step changed no file.
     layer: Option<LayerUse>,
 }
@@ -59,12 +58,22 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn kept_step(&self, key: &Digest) -> Result<Option<KeptStep>> {
+        let found = self.seen_step(key)?;
+        if found.is_some() {
+            record::note_use(&self.step_path(key));
+        }
+        Ok(found)
+    }
+
+    /// As [`Self::kept_step`], and it does not count as used.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn seen_step(&self, key: &Digest) -> Result<Option<KeptStep>> {
         let path = self.step_path(key);
-        let Some(record) = super::record::read::<StepRecord>(path.clone())? else {
-            return Ok(None);
-        };
+        let Some(known) = record::read::<StepRecord>(path.clone())? else { return Ok(None) };
         let doing = || format!("read `{}`", path.display());
-        let layer = match &record.layer {
+        let layer = match &known.layer {
             None => None,
             Some(layer) => {
                 let diff_id = layer.diff_id.parse::<Digest>().system(doing)?;
@@ -75,15 +84,26 @@ impl Store {
                 Some(layer)
             }
         };
-        let now = FileTimes::new().set_modified(SystemTime::now());
-        let noted = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
-        if let Err(error) = noted {
-            tracing::debug!(%error, path = %path.display(), "the use of a step is not noted");
-        }
         Ok(Some(KeptStep { layer }))
     }
 
-    /// Keeps what a step came to, whole and on disk.
+    /// What the keys of the steps that are kept were made of, as [`Self::keep_step`] was told; of no
+    /// more than some thousands. A record that cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn step_parts(&self) -> Result<Vec<Vec<(String, String)>>> {
+        let mut all = Vec::new();
+        for (_, path, _) in record::uses(&self.root.join(DIRECTORY))?.into_iter().take(LISTED) {
+            let known = record::read::<StepRecord>(path);
+            let parts = known.ok().flatten().map(|known| known.parts);
+            all.extend(parts.filter(|parts| !parts.is_empty()));
+        }
+        Ok(all)
+    }
+
+    /// Keeps what a step came to, whole and on disk. `parts` says what its key was made of, by names
+    /// and digests.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -91,18 +111,18 @@ impl Store {
         &self,
         key: &Digest,
         created_by: &str,
+        parts: &[(String, String)],
         layer: Option<&LayerDir>,
     ) -> Result<()> {
-        let path = self.step_path(key);
-        let doing = || format!("write `{}`", path.display());
-        let record =
-            StepRecord { created_by: created_by.to_owned(), layer: layer.map(LayerUse::of) };
-        let document = serde_json::to_vec(&record).system(doing)?;
-        let directory = self.root.join(DIRECTORY);
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).system(doing)?;
+        record::make_directory(&self.root.join(DIRECTORY))?;
+        let known = StepRecord {
+            created_by: created_by.to_owned(),
+            parts: parts.to_vec(),
+            layer: layer.map(LayerUse::of),
+        };
         let scratch = Scratch::new(self)?;
         let _lock = self.lock_shared()?;
-        scratch.publish_file(&path, &document).system(doing)
+        record::write(&scratch, self.step_path(key), &known)
     }
 
     /// Takes the right to run the step of this key, or [`None`] where someone else has it.
@@ -134,30 +154,18 @@ impl Store {
 
     /// All records. One that cannot be read leads nowhere.
     pub(super) fn step_uses(&self) -> Result<Vec<(Digest, StepUse)>> {
-        let path = self.root.join(DIRECTORY);
-        let doing = || format!("list `{}`", path.display());
-        let listed = match fs::read_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.system(doing)?,
-        };
         let mut uses = Vec::new();
-        for entry in listed {
-            let entry = entry.system(doing)?;
-            let name = entry.file_name();
-            let hex = name.to_str().and_then(|name| name.strip_suffix(".json"));
-            let key = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
-            let Some(key) = key else { continue };
-            let used = entry.metadata().and_then(|found| found.modified());
-            let record = super::record::read::<StepRecord>(entry.path());
-            let layer = record.ok().flatten().and_then(|record| record.layer);
+        for (key, path, used) in record::uses(&self.root.join(DIRECTORY))? {
+            let known = record::read::<StepRecord>(path);
+            let layer = known.ok().flatten().and_then(|known| known.layer);
             let layer = layer.and_then(|layer| LayerKey::parse(&layer.layer));
-            uses.push((key, StepUse { used: used.unwrap_or(SystemTime::UNIX_EPOCH), layer }));
+            uses.push((key, StepUse { used, layer }));
         }
         Ok(uses)
     }
 
     pub(super) fn remove_step(&self, key: &Digest) -> Result<bool> {
-        super::record::remove(self.step_path(key))
+        record::remove(self.step_path(key))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every kind of source gives the same image, and names, layers and leases behave.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::fixture::{
     Archive, Bench, Stored, attribute, docker, gzip, layout, listing, message, name, owned, pack,
@@ -78,6 +78,91 @@ fn layouts_as_directories_and_archives() {
     }
 }
 
+/// The entry of a hard link says what the file is, as in containerd and Docker; of a symbolic link,
+/// only whose. Neither follows it.
+#[test]
+fn hard_links_say_what_the_file_is() {
+    let link = |archive: Archive, name: &str, target: &str, mode: u32, owner: u64| {
+        archive.with(tar::EntryType::Link, name.as_bytes(), b"", |header| {
+            header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+            header.set_mode(mode);
+            header.set_uid(owner);
+            header.set_mtime(7);
+        })
+    };
+    let archive = Archive::new()
+        .with(tar::EntryType::Regular, b"file", b"owned", |header| {
+            header.set_mode(0o4755);
+            header.set_uid(1000);
+        })
+        .file("other", b"untouched")
+        .symlink("symlink", "other");
+    let archive = link(archive, "to-file", "file", 0o2600, 33);
+    let archive = link(archive, "to-root", "to-file", 0o4711, 0);
+    let archive = link(archive, "to-symlink", "symlink", 0o777, 44).end();
+    let bench = Bench::new();
+    let image = bench.import(&bench.source(&archive)).unwrap();
+    let root = &image.layers[0].path;
+    assert_eq!(
+        listing(root),
+        owned(
+            r#"file 4711 0:0 links=3 "owned"
+other 644 0:0 "untouched"
+symlink -> other
+to-file 4711 0:0 links=3 "owned"
+to-root 4711 0:0 links=3 "owned"
+to-symlink -> other"#
+        )
+    );
+    let whose = |name: &str| fs::symlink_metadata(root.join(name)).unwrap().uid();
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!((whose("symlink"), whose("to-symlink")), (44, 44));
+    }
+    assert_eq!(fs::metadata(root.join("file")).unwrap().mtime(), 7);
+    let mut again = Vec::new();
+    image.layers[0].write_archive(&mut again).unwrap();
+    assert!(again == archive, "made again as another archive");
+}
+
+/// kaniko's layers name the root, and say where hard links lead to as seen from there.
+#[test]
+fn layers_as_kaniko_writes_them() {
+    let first = Archive::new()
+        .dir("/")
+        .dir("/kaniko-made/")
+        .file("/kaniko-made/tool", b"tool")
+        .hardlink("/kaniko-made/twin", "/kaniko-made/tool")
+        .symlink("/kaniko-made/link", "/kaniko-made/tool")
+        .file("/kaniko-made/gone", b"gone")
+        .end();
+    let second = Archive::new()
+        .dir("/")
+        .dir("/kaniko-made/")
+        .file("/kaniko-made/.wh.gone", b"")
+        .file("/kaniko-made/new", b"new")
+        .end();
+    let bench = Bench::new();
+    let layers = [first, second];
+    for files in [layout(&layers, Stored::Gzip), docker(&layers)] {
+        let image = bench.import(&bench.source(&pack(&files))).unwrap();
+        let listings: Vec<_> = image.layers.iter().map(|layer| listing(&layer.path)).collect();
+        assert_eq!(
+            listings.join("\n--\n"),
+            owned(
+                r#"kaniko-made/ 755 0:0
+kaniko-made/gone 644 0:0 "gone"
+kaniko-made/link -> /kaniko-made/tool
+kaniko-made/tool 644 0:0 links=2 "tool"
+kaniko-made/twin 644 0:0 links=2 "tool"
+--
+kaniko-made/ 755 0:0
+kaniko-made/gone whiteout
+kaniko-made/new 644 0:0 "new""#
+            )
+        );
+    }
+}
+
 #[test]
 fn docker_archives() {
     let files = docker(&layers());
@@ -105,6 +190,92 @@ fn docker_archives_of_others() {
     theirs.insert("manifest.json".to_owned(), manifest.into_bytes());
     let bench = Bench::new();
     check(&bench, &bench.source(&pack(&theirs)));
+}
+
+/// What an archive is, it says in its documents, wherever they stand and whatever the rest is called.
+#[test]
+fn docker_archives_with_names_of_their_own() {
+    let files = docker(&layers());
+    let manifest = String::from_utf8(files["manifest.json"].clone()).unwrap();
+    for (config, layer, first) in [
+        ("config.json", "layer-#.tar", false),
+        ("config.json", "layer-#.tar", true),
+        ("an image/my configuration", "an image/layers/number #", false),
+        ("image.cfg", "aaa#", true),
+        ("zzz/config", "zzz/#/layer.tar.gz", false),
+    ] {
+        let mut count = 0;
+        let mut renamed = Vec::new();
+        let mut text = manifest.clone();
+        for (name, content) in files.iter().filter(|(name, _)| *name != "manifest.json") {
+            let theirs = match name.strip_suffix(".json") {
+                Some(_) => config.to_owned(),
+                None => {
+                    count += 1;
+                    layer.replace('#', &count.to_string())
+                }
+            };
+            text = text.replace(name.as_str(), &theirs);
+            renamed.push((theirs, content.clone()));
+        }
+        let at = if first { 0 } else { renamed.len() };
+        renamed.insert(at, ("manifest.json".to_owned(), text.into_bytes()));
+        let mut builder = Archive::new();
+        for directory in ["an image", "zzz"] {
+            builder = builder.dir(directory);
+        }
+        for (name, content) in &renamed {
+            builder = builder.file(name, content);
+        }
+        let archive = builder.end();
+        for content in [archive.clone(), gzip(&archive)] {
+            let bench = Bench::new();
+            check(&bench, &bench.source(&content));
+        }
+    }
+}
+
+#[test]
+fn root_file_systems_with_documents_like_those_of_images() {
+    let saved = docker(&layers());
+    let saved = saved["manifest.json"].as_slice();
+    for (manifest, first, expect_rootfs) in [
+        (b"{\"name\": \"an app\"}".as_slice(), "app", true),
+        (b"[]", "app", true),
+        (b"[{\"Config\": 1}]", "app", true),
+        (b"no JSON", "app", true),
+        // Only ever in a root file system, and before anything was said.
+        (saved, "etc/motd", true),
+        (saved, "app", false),
+    ] {
+        let archive = Archive::new()
+            .file(first, b"hello\n")
+            .file("manifest.json", manifest)
+            .file("oci-layout", b"{}")
+            .end();
+        let bench = Bench::new();
+        let imported = bench.import(&bench.source(&archive));
+        match expect_rootfs {
+            true => {
+                let image = imported.unwrap();
+                assert!(image.layers[0].path.join(first).is_file());
+                assert!(image.layers[0].path.join("manifest.json").is_file());
+            }
+            false => {
+                let said = message(&imported.unwrap_err());
+                assert!(said.contains("the archive does not hold it"), "{said}");
+            }
+        }
+        bench.assert_whole();
+    }
+    // After that many, nobody looks any further.
+    let mut builder = Archive::new();
+    for number in 0..=1024 {
+        builder = builder.file(&format!("a{number}"), b"");
+    }
+    let archive = builder.file("manifest.json", saved).end();
+    let bench = Bench::new();
+    assert_eq!(bench.import(&bench.source(&archive)).unwrap().layers.len(), 1);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
         digest::{Algorithm, Hasher},
     },
     sys::beneath::set_attribute,
+    tests::exchanging,
 };
 
 /// A store with an image, and an upper directory over it.
@@ -321,7 +322,7 @@ fn what_a_step_came_to_is_found_again_and_let_go() {
     assert!(scene.store.kept_step(&key).unwrap().is_none());
     scene.file("new", "content");
     let layer = scene.seal().unwrap().unwrap();
-    scene.store.keep_step(&key, "RUN it", Some(&layer)).unwrap();
+    scene.store.keep_step(&key, "RUN it", &[], Some(&layer)).unwrap();
     let diff_id = layer.diff_id.clone();
     drop(layer);
     // No name leads to it, and it stays.
@@ -347,4 +348,46 @@ fn a_step_is_run_by_one_at_a_time() {
         drop(second.join().unwrap());
     });
     assert!(scene.store.try_lock_step(&key).unwrap().is_some());
+}
+
+/// A context that somebody changes while it is copied (CVE-2024-23651 and its like).
+#[test]
+fn links_that_are_exchanged_lead_nowhere() {
+    let scene = Scene::new();
+    let (context, outside) = (scene.bench.path("context"), scene.bench.path("outside"));
+    fs::create_dir_all(context.join("d/deep")).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(context.join("d/deep/file"), "text").unwrap();
+    fs::write(outside.join("file"), "theirs").unwrap();
+    symlink(&outside, context.join("link")).unwrap();
+    symlink(outside.join("file"), context.join("other")).unwrap();
+    let from = CopyFrom::Directory(&context, &|_, _| true);
+    for (one, other) in [("d/deep", "link"), ("d/deep/file", "other"), ("d", "link")] {
+        for paths in [["d"], ["d/deep"], ["d/deep/file"]] {
+            let paths = paths.map(PathBuf::from);
+            let copying =
+                Copying { from, paths: &paths, to: "/to/", owner: None, mode: None, alone: false };
+            exchanging(&context.join(one), &context.join(other), || {
+                for _ in 0..30 {
+                    // Whether it is there at that moment or not.
+                    let Ok(Some(layer)) = scene.copy(copying) else { continue };
+                    assert!(
+                        !contents(&layer.path).contains(&b"theirs".to_vec()),
+                        "{one} {paths:?}"
+                    );
+                }
+            });
+        }
+    }
+}
+
+/// What the regular files below a directory hold.
+fn contents(path: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    let content = |entry: fs::DirEntry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() => contents(&entry.path()),
+        kind if kind.is_file() => vec![fs::read(entry.path()).unwrap()],
+        _ => Vec::new(),
+    };
+    entries.flat_map(content).collect()
 }

@@ -187,7 +187,7 @@ fn the_store_is_closed_to_others() {
 }
 
 /// Directories that a layer only implies look like those below; hard links into lower layers are
-/// copied up; and such a layer is kept apart from the same layer above others.
+/// copied up, and are what the link's entry says; and such a layer is kept apart from the same layer above others.
 #[test]
 fn layers_that_lean_on_those_below() {
     let lower = Archive::new()
@@ -213,9 +213,9 @@ fn layers_that_lean_on_those_below() {
     assert_eq!(
         listing(&image.layers[1].path),
         owned(
-            r#"h 640 1000:0 links=2 "below"
+            r#"h 644 0:0 links=2 "below"
 home/ 755 7:0
-home/f 640 1000:0 links=2 "below"
+home/f 644 0:0 links=2 "below"
 home/s -> f
 t -> f
 tmp/ 1777 0:0

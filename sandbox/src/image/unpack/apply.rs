@@ -13,7 +13,10 @@ use nix::{
     unistd::{linkat, mkfifoat, symlinkat},
 };
 
-use super::tree::{Metadata, Tree, is_directory, is_whiteout};
+use super::{
+    metadata::Metadata,
+    tree::{ForeignLink, Tree, is_directory, is_whiteout},
+};
 use crate::{
     image::{
         archive::{Archive, Entry, EntryPath, Kind, Skip, SparseMap, WHITEOUT},
@@ -118,23 +121,26 @@ fn apply<R: Skip>(
                 }
             }
             set_attributes(file.as_fd(), entry, extracted)?;
-            tree.set_metadata(file.as_fd(), &metadata).map_err(write)
+            metadata.give(file.as_fd()).map_err(write)
         }
         Kind::Symlink(target) => {
             let target = target.as_slice();
             tree.replace(path, parent, name, || symlinkat(target, parent, name))?;
-            tree.set_owner_at(parent, name, &metadata).map_err(write)?;
+            metadata.give_owner_at(parent, name).map_err(write)?;
             let (time, flag) = (metadata.time(), UtimensatFlags::NoFollowSymlink);
             utimensat(parent, name, &time, &time, flag).map_err(write)
         }
         Kind::Fifo => {
             let mode = Mode::from_bits_truncate(metadata.mode & 0o777);
             tree.replace(path, parent, name, || mkfifoat(parent, name, mode))?;
-            tree.set_owner_at(parent, name, &metadata).map_err(write)?;
+            metadata.give_owner_at(parent, name).map_err(write)?;
             let (time, flag) = (metadata.time(), UtimensatFlags::NoFollowSymlink);
             utimensat(parent, name, &time, &time, flag).map_err(write)
         }
-        Kind::HardLink(target) => hard_link(tree, path, parent, name, target),
+        Kind::HardLink(target) => {
+            let link = ForeignLink { path: path.clone(), target: target.clone(), metadata };
+            hard_link(tree, parent, name, link)
+        }
         Kind::Device => {
             extracted.devices_skipped += 1;
             Ok(())
@@ -166,11 +172,11 @@ fn whiteout(
 /// Links to a file of the same layer; one that is not there lies in a layer below.
 fn hard_link(
     tree: &mut Tree<'_>,
-    path: &EntryPath,
     parent: BorrowedFd<'_>,
     name: &[u8],
-    target: &EntryPath,
+    link: ForeignLink,
 ) -> Result<(), Problem> {
+    let ForeignLink { path, target, metadata } = &link;
     let refused = |why: &str| Err(Problem::refused(path.as_bytes(), why));
     if target == path {
         return refused("it is a hard link to itself");
@@ -182,19 +188,20 @@ fn hard_link(
         return refused("it is a hard link to a whiteout");
     }
     let Some(target_parent) = tree.find_directory(&target_above)? else {
-        return tree.add_foreign_link(path.clone(), target.clone());
+        return tree.add_foreign_link(link);
     };
     let target_parent = target_parent.as_fd();
-    let stat = tree
-        .stat(target_parent, target_name)
-        .map_err(|error| Problem::write(path.as_bytes(), error))?;
-    match stat {
-        None => tree.add_foreign_link(path.clone(), target.clone()),
+    let write = |error: nix::Error| Problem::write(path.as_bytes(), error);
+    match tree.stat(target_parent, target_name).map_err(write)? {
+        None => tree.add_foreign_link(link),
         Some(stat) if is_directory(&stat) => refused("it is a hard link to a directory"),
         Some(stat) if is_whiteout(&stat) => refused("it is a hard link to a file deleted before"),
-        Some(_) => tree.replace(path, parent, name, || {
-            linkat(target_parent, target_name, parent, name, AtFlags::empty())
-        }),
+        Some(_) => {
+            tree.replace(path, parent, name, || {
+                linkat(target_parent, target_name, parent, name, AtFlags::empty())
+            })?;
+            metadata.give_link(parent, name).map_err(write)
+        }
     }
 }
 

@@ -22,7 +22,8 @@ use nix::{
 
 use super::{
     apply::is_allowed_attribute,
-    tree::{Metadata, OPAQUE, Tree, kind},
+    metadata::Metadata,
+    tree::{ForeignLink, OPAQUE, Tree, kind},
 };
 use crate::{
     image::{archive::EntryPath, limits::Budget, problem::Problem},
@@ -35,14 +36,14 @@ pub(crate) fn settle(
     below: &[BorrowedFd<'_>],
     budget: &Budget<'_>,
 ) -> Result<(), Problem> {
-    for (path, target) in tree.take_foreign() {
-        link(tree, below, budget, &path, &target)?;
+    for link in tree.take_foreign() {
+        resolve(tree, below, budget, &link)?;
     }
     for path in tree.take_implied() {
         let found = find(tree.root(), below, &path)
             .map_err(|error| Problem::write(path.as_bytes(), error))?;
         let metadata = match found {
-            Some((_, stat)) if kind(&stat) == SFlag::S_IFDIR => metadata_of(&stat),
+            Some((_, stat)) if kind(&stat) == SFlag::S_IFDIR => Metadata::of_file(&stat),
             _ => Metadata::DEFAULT,
         };
         tree.describe(&path, metadata)?;
@@ -50,12 +51,11 @@ pub(crate) fn settle(
     Ok(())
 }
 
-fn link(
+fn resolve(
     tree: &mut Tree<'_>,
     below: &[BorrowedFd<'_>],
     budget: &Budget<'_>,
-    path: &EntryPath,
-    target: &EntryPath,
+    ForeignLink { path, target, metadata }: &ForeignLink,
 ) -> Result<(), Problem> {
     let refused = |why: &str| Err(Problem::refused(path.as_bytes(), why));
     let write = |error: Errno| Problem::write(path.as_bytes(), error);
@@ -71,7 +71,7 @@ fn link(
         Some(_) => return refused("the target of the hard link is no file"),
         None => match find(tree.root(), below, target).map_err(write)? {
             Some((lower, stat)) => {
-                copy_up(tree, budget, target, target_parent.as_fd(), target_name, &lower, &stat)?;
+                copy_up(budget, target, target_parent.as_fd(), target_name, &lower, &stat)?;
             }
             None => {
                 return refused(&format!(
@@ -83,12 +83,12 @@ fn link(
     }
     tree.replace(path, parent.as_fd(), name, || {
         linkat(&*target_parent, target_name, &*parent, name, AtFlags::empty())
-    })
+    })?;
+    metadata.give_link(parent.as_fd(), name).map_err(write)
 }
 
 /// Copies a file or symbolic link named `name` from the directory `lower` into `parent`.
 fn copy_up(
-    tree: &Tree<'_>,
     budget: &Budget<'_>,
     path: &EntryPath,
     parent: BorrowedFd<'_>,
@@ -97,7 +97,7 @@ fn copy_up(
     stat: &FileStat,
 ) -> Result<(), Problem> {
     let write = |error: io::Error| Problem::write(path.as_bytes(), error);
-    let metadata = metadata_of(stat);
+    let metadata = Metadata::of_file(stat);
     match kind(stat) {
         SFlag::S_IFREG => {
             budget.grow(stat.st_size.cast_unsigned())?;
@@ -113,12 +113,12 @@ fn copy_up(
             let mut copy = File::from(copy.map_err(|error| write(error.into()))?);
             io::copy(&mut source, &mut copy).map_err(write)?;
             copy_attributes(source.as_fd(), copy.as_fd()).map_err(write)?;
-            tree.set_metadata(copy.as_fd(), &metadata).map_err(|error| write(error.into()))
+            metadata.give(copy.as_fd()).map_err(|error| write(error.into()))
         }
         SFlag::S_IFLNK => {
             let target = readlinkat(lower, name).map_err(|error| write(error.into()))?;
             symlinkat(target.as_os_str(), parent, name).map_err(|error| write(error.into()))?;
-            tree.set_owner_at(parent, name, &metadata).map_err(|error| write(error.into()))?;
+            metadata.give_owner_at(parent, name).map_err(|error| write(error.into()))?;
             let (time, flag) = (metadata.time(), UtimensatFlags::NoFollowSymlink);
             utimensat(parent, name, &time, &time, flag).map_err(|error| write(error.into()))
         }
@@ -136,15 +136,6 @@ pub(crate) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::R
         }
     }
     Ok(())
-}
-
-fn metadata_of(stat: &FileStat) -> Metadata {
-    Metadata {
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mode: stat.st_mode & 0o7777,
-        mtime: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or_default()),
-    }
 }
 
 /// Finds what the layers below show at `path`, as an overlay of them under `top` would: a

@@ -6,6 +6,7 @@
 
 mod apply;
 mod lower;
+mod metadata;
 mod tree;
 
 pub(crate) use apply::{Extracted, extract, is_allowed_attribute};

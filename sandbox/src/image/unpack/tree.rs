@@ -20,18 +20,13 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat, renameat},
-    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat, mknodat},
-    sys::time::TimeSpec,
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, unlinkat},
+    sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat, mknodat},
+    unistd::{UnlinkatFlags, unlinkat},
 };
 
+use super::metadata::Metadata;
 use crate::{
-    ids,
-    image::{
-        archive::{Entry, EntryPath},
-        limits::ImportLimits,
-        problem::Problem,
-    },
+    image::{archive::EntryPath, limits::ImportLimits, problem::Problem},
     removal,
     sys::beneath::{open_beneath, set_attribute},
 };
@@ -53,7 +48,7 @@ pub(crate) struct Tree<'a> {
     /// Directories that had to be made but that the archive does not describe.
     implied: HashSet<EntryPath>,
     /// Hard links to files that this layer does not hold: they lie in a layer below.
-    foreign: Vec<(EntryPath, EntryPath)>,
+    foreign: Vec<ForeignLink>,
     /// What later entries replaced, in that order: its path, and how many files the archive's
     /// recipe had then. It is kept, because the archive has it.
     replaced: Vec<(Vec<u8>, u64)>,
@@ -64,33 +59,12 @@ pub(crate) struct Tree<'a> {
     names: usize,
 }
 
-/// Owner, mode and time of a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Metadata {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mode: u32,
-    pub(super) mtime: (i64, u32),
-}
-
-impl Metadata {
-    /// A directory that no layer describes: root's, open to all, and the same at every import.
-    pub(super) const DEFAULT: Self = Self { uid: 0, gid: 0, mode: 0o755, mtime: (0, 0) };
-
-    pub(super) fn of(entry: &Entry) -> Self {
-        Self { uid: entry.uid, gid: entry.gid, mode: entry.mode, mtime: entry.mtime }
-    }
-
-    /// Whose a file has to become; whoever makes it is root of the image.
-    fn owners(&self) -> Option<(Uid, Gid)> {
-        let (uid, gid) = (ids::owner(self.uid)?, ids::owner(self.gid)?);
-        ((uid, gid) != (0, 0)).then(|| (Uid::from_raw(uid), Gid::from_raw(gid)))
-    }
-
-    pub(super) fn time(&self) -> TimeSpec {
-        // The kernel clamps to what the file system can hold; nanoseconds are below 10^9.
-        TimeSpec::new(self.mtime.0, i64::from(self.mtime.1))
-    }
+/// A hard link to a file that lies in a layer below, until those are known.
+#[derive(Debug)]
+pub(super) struct ForeignLink {
+    pub(super) path: EntryPath,
+    pub(super) target: EntryPath,
+    pub(super) metadata: Metadata,
 }
 
 impl<'a> Tree<'a> {
@@ -154,8 +128,8 @@ impl<'a> Tree<'a> {
         self.implied.is_empty() && self.foreign.is_empty()
     }
 
-    /// Takes the hard links that this layer cannot resolve: path and target.
-    pub(super) fn take_foreign(&mut self) -> Vec<(EntryPath, EntryPath)> {
+    /// Takes the hard links that this layer cannot resolve.
+    pub(super) fn take_foreign(&mut self) -> Vec<ForeignLink> {
         std::mem::take(&mut self.foreign)
     }
 
@@ -326,13 +300,9 @@ impl<'a> Tree<'a> {
     }
 
     /// Keeps a hard link whose target this layer does not hold until the layers below are known.
-    pub(super) fn add_foreign_link(
-        &mut self,
-        path: EntryPath,
-        target: EntryPath,
-    ) -> Result<(), Problem> {
-        self.remember(path.as_bytes().len() + target.as_bytes().len())?;
-        self.foreign.push((path, target));
+    pub(super) fn add_foreign_link(&mut self, link: ForeignLink) -> Result<(), Problem> {
+        self.remember(link.path.as_bytes().len() + link.target.as_bytes().len())?;
+        self.foreign.push(link);
         Ok(())
     }
 
@@ -378,35 +348,6 @@ impl<'a> Tree<'a> {
             .map_err(|error| Problem::write(path.as_bytes(), error))
     }
 
-    /// Gives an open file its owner, mode and time.
-    pub(super) fn set_metadata(
-        &self,
-        file: BorrowedFd<'_>,
-        metadata: &Metadata,
-    ) -> Result<(), Errno> {
-        // The owner first: changing it clears the set-user-id bit.
-        if let Some((uid, gid)) = metadata.owners() {
-            fchown(file, Some(uid), Some(gid))?;
-        }
-        let mode = metadata.mode & 0o7777;
-        // Asking is much cheaper than changing, and most files were made as they shall be.
-        if fstat(file)?.st_mode & 0o7777 != mode {
-            fchmod(file, Mode::from_bits_truncate(mode))?;
-        }
-        futimens(file, &metadata.time(), &metadata.time())
-    }
-
-    /// Gives something that cannot be opened, such as a symbolic link, its owner.
-    pub(super) fn set_owner_at(
-        &self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        metadata: &Metadata,
-    ) -> Result<(), Errno> {
-        let Some((uid, gid)) = metadata.owners() else { return Ok(()) };
-        fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-    }
-
     /// Applies the metadata of all directories and gives back the root.
     pub(crate) fn finish(mut self) -> Result<OwnedFd, Problem> {
         let root = EntryPath::parse(b".", self.limits)?;
@@ -431,7 +372,7 @@ impl<'a> Tree<'a> {
                 }
                 Err(error) => return Err(write(error)),
             };
-            self.set_metadata(fd.as_fd(), &metadata).map_err(|error| write(error.into()))?;
+            metadata.give(fd.as_fd()).map_err(|error| write(error.into()))?;
         }
         Ok(self.root)
     }
